@@ -1,0 +1,47 @@
+"""Codec values: what an RTP payload type means (RFC 3551, RFC 7587, RFC 4733)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DYNAMIC = range(96, 128)
+"Payload types bound by an rtpmap (RFC 3551 §3)."
+
+TICK_RATE = 48_000
+"Ticks per second of every speaker's timeline: all RTP clocks here divide it."
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """An RTP payload format with the number it goes by in one session.
+
+    Two rates, two names: G.722 counts timestamps at 8000 Hz and carries 16 kHz audio.
+    """
+
+    name: str
+    "Encoding name in its registered spelling: PCMU, PCMA, G722, opus, telephone-event, CN."
+    payload_type: int
+    "0 to 127."
+    clock_rate: int
+    "RTP timestamp units per second."
+    sample_rate: int
+    "The rate in Hz at which the audio is best decoded; 0 for telephone-event."
+    channels: int = 1
+    "The third field of the rtpmap: opus says 2 whatever it carries (RFC 7587 §7)."
+    fmtp: str = ""
+    "Format parameters as written in the SDP."
+
+    def is_same_format(self, other: Codec) -> bool:
+        """Whether payloads of both mean the same, whatever their numbers."""
+        return self.name == other.name and self.clock_rate == other.clock_rate
+
+
+PCMU = Codec("PCMU", payload_type=0, clock_rate=8000, sample_rate=8000)
+PCMA = Codec("PCMA", payload_type=8, clock_rate=8000, sample_rate=8000)
+OPUS = Codec("opus", payload_type=111, clock_rate=48000, sample_rate=48000, channels=2)
+TELEPHONE_EVENT = Codec(
+    "telephone-event", payload_type=101, clock_rate=8000, sample_rate=0, fmtp="0-15"
+)
+TELEPHONE_EVENT_48K = Codec(
+    "telephone-event", payload_type=110, clock_rate=48000, sample_rate=0, fmtp="0-15"
+)
