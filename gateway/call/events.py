@@ -1,0 +1,136 @@
+"""What happens in calls, as values. The record, the ladder and the API only fold over these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.errors import Fault
+from gateway.leg.leg import EndReason, LegId, LegKind, Phase, Role
+from gateway.private import Private
+
+CallId = str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A call was placed and has a route."""
+
+    call: CallId
+    at: float
+    "Loop seconds."
+    caller: Private
+    "Who calls: a number, a name, or empty for an anonymous page."
+    called: Private
+    "What was dialled."
+
+
+@dataclass(frozen=True, slots=True)
+class LegStarted:
+    """A party was asked in, or asked to be let in."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    kind: LegKind
+    role: Role
+    target: str
+    "The address in configuration terms, without people's numbers: trunk:lab, agent:echo, browser."
+
+
+@dataclass(frozen=True, slots=True)
+class LegSignalled:
+    """One signalling message of one leg."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    kind: LegKind
+    role: Role
+    sent: bool
+    "True from us to the party."
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgressed:
+    """The far end rings, or its early media can be heard."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    status: int
+    reason: str
+    early_media: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """The far end answered."""
+
+    call: CallId
+    at: float
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class CallDigit:
+    """Somebody pressed a key. The digit itself is private."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    digit: Private
+    phase: Phase
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LegDisturbed:
+    """A party's media path is down, or back again."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    restored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnded:
+    """A party is out of the call."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    reason: EndReason
+    status: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The call is over; exactly one for each CallStarted."""
+
+    call: CallId
+    at: float
+    reason: EndReason
+    fault: Fault
+    status: int
+    "The SIP status that tells why; 0 after an answered call."
+    text: str
+    "The far end's own words, for people."
+    answered: bool
+    duration_s: float
+    "From the answer; 0 for a call that was not answered."
+
+
+CallEvent = (
+    CallStarted
+    | LegStarted
+    | LegSignalled
+    | CallProgressed
+    | CallAnswered
+    | CallDigit
+    | LegDisturbed
+    | LegEnded
+    | CallEnded
+)

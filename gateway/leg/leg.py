@@ -1,0 +1,277 @@
+"""One party of a call: what it is told (commands) and what it tells (events).
+
+Commands return at once. What comes of them arrives later as events, never from inside a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from gateway.errors import Fault
+from gateway.media.frame import AudioFrame
+from gateway.media.hub import Listener
+from gateway.media.playout import Playout
+
+LegId = str
+
+
+class Role(Enum):
+    """What a party is in its call, whatever it arrived over."""
+
+    CALLER = "caller"
+    CALLEE = "callee"
+    AI = "ai"
+
+
+class LegKind(Enum):
+    """What speaks the signalling of a leg."""
+
+    BROWSER = "browser"
+    SIP = "sip"
+    AGENT = "agent"
+
+
+class Phase(Enum):
+    """Which edge of a key press."""
+
+    START = "start"
+    END = "end"
+
+
+class EndReason(Enum):
+    """Why a leg or a call ended: the closed list that records, metrics and pages use."""
+
+    HANGUP = "hangup"
+    CANCELLED = "cancelled"
+    BUSY = "busy"
+    DECLINED = "declined"
+    NO_ANSWER = "no-answer"
+    UNAVAILABLE = "unavailable"
+    NOT_FOUND = "not-found"
+    FORBIDDEN = "forbidden"
+    NO_COMMON_CODEC = "no-common-codec"
+    REJECTED = "rejected"
+    UNREACHABLE = "unreachable"
+    OVERLOADED = "overloaded"
+    NO_ACK = "no-ack"
+    MEDIA_TIMEOUT = "media-timeout"
+    PATH_LOST = "path-lost"
+    LEFT = "left"
+    ANSWERED_ELSEWHERE = "answered-elsewhere"
+    AGENT_FAILED = "agent-failed"
+    SHUTDOWN = "shutdown"
+    GATEWAY_ERROR = "gateway-error"
+
+    @property
+    def status(self) -> int:
+        """The SIP status that tells a caller whose call was not answered."""
+        return _STATUS.get(self, 480)
+
+    @property
+    def fault(self) -> Fault:
+        """Who ended or broke it, where the leg that ended does not say otherwise."""
+        return _FAULT.get(self, Fault.CALLEE)
+
+
+_STATUS = {
+    EndReason.CANCELLED: 487,
+    EndReason.BUSY: 486,
+    EndReason.DECLINED: 603,
+    EndReason.NO_ANSWER: 408,
+    EndReason.NOT_FOUND: 404,
+    EndReason.FORBIDDEN: 403,
+    EndReason.NO_COMMON_CODEC: 488,
+    EndReason.UNREACHABLE: 503,
+    EndReason.OVERLOADED: 503,
+    EndReason.AGENT_FAILED: 500,
+    EndReason.SHUTDOWN: 503,
+    EndReason.GATEWAY_ERROR: 500,
+}
+
+_FAULT = {
+    EndReason.CANCELLED: Fault.CALLER,
+    EndReason.NOT_FOUND: Fault.CALLER,
+    EndReason.FORBIDDEN: Fault.CALLER,
+    EndReason.NO_COMMON_CODEC: Fault.CALLER,
+    EndReason.UNREACHABLE: Fault.NETWORK,
+    EndReason.NO_ACK: Fault.NETWORK,
+    EndReason.MEDIA_TIMEOUT: Fault.NETWORK,
+    EndReason.PATH_LOST: Fault.NETWORK,
+    EndReason.OVERLOADED: Fault.GATEWAY,
+    EndReason.SHUTDOWN: Fault.GATEWAY,
+    EndReason.GATEWAY_ERROR: Fault.GATEWAY,
+    EndReason.AGENT_FAILED: Fault.AGENT,
+}
+
+_REASON_OF_STATUS = {
+    403: EndReason.FORBIDDEN,
+    404: EndReason.NOT_FOUND,
+    408: EndReason.NO_ANSWER,
+    410: EndReason.NOT_FOUND,
+    480: EndReason.UNAVAILABLE,
+    484: EndReason.NOT_FOUND,
+    486: EndReason.BUSY,
+    487: EndReason.CANCELLED,
+    488: EndReason.NO_COMMON_CODEC,
+    600: EndReason.BUSY,
+    603: EndReason.DECLINED,
+    604: EndReason.NOT_FOUND,
+    606: EndReason.NO_COMMON_CODEC,
+}
+
+
+def reason_of_status(status: int) -> EndReason:
+    """What a final SIP response other than 2xx means for a person (RFC 3261 §21)."""
+    if status in _REASON_OF_STATUS:
+        return _REASON_OF_STATUS[status]
+    return EndReason.UNREACHABLE if 500 <= status < 600 else EndReason.REJECTED
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A leg that we dialled has got somewhere (a SIP 1xx, or an agent ringing)."""
+
+    status: int
+    reason: str = ""
+    early_media: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A leg that we dialled was answered; its media may flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """A leg that we answered has confirmed it (the ACK; a page's connection)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """One edge of a key press of this party."""
+
+    digit: str
+    "One of 0-9 * # A-D."
+    phase: Phase
+    duration_ms: int = 0
+    "How long it was held; 0 at the start."
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """The party's media path is down; the leg waits for it to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The media path is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaChanged:
+    """The codec or rate of the party changed: the hub has to look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """One signalling message of this leg, in a word: what the ladder draws."""
+
+    sent: bool
+    "True from us to the party."
+    text: str
+    "Method or status line, never a header or a body."
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The party is out of the call; its leg may still owe the wire something."""
+
+    reason: EndReason
+    status: int = 0
+    "The SIP status that said so; 0 where none did."
+    text: str = ""
+    "The peer's own words (a reason phrase), for people."
+    retry_after_s: float | None = None
+    "Not before this many seconds, where the peer said so."
+    fault: Fault | None = None
+    "Whose doing it was, where the leg knows better than its reason tells."
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing more will come of this leg: it may be forgotten."""
+
+
+LegEvent = (
+    Progressed
+    | Answered
+    | Established
+    | DigitPressed
+    | Disturbed
+    | Restored
+    | MediaChanged
+    | Signalled
+    | Ended
+    | Gone
+)
+
+
+@dataclass(slots=True)
+class MediaQuality:
+    """How one leg's media fares, seen from here. None where nothing was measured yet."""
+
+    codec: str | None = None
+    round_trip_ms: float | None = None
+    jitter_ms: float | None = None
+    loss_percent: float | None = None
+
+
+class Leg(Protocol):
+    """One party of one call."""
+
+    @property
+    def id(self) -> LegId:
+        """Begins with the node's name."""
+
+    @property
+    def kind(self) -> LegKind: ...
+
+    @property
+    def listener(self) -> Listener | None:
+        """What hears for this party; None where it has no ears."""
+
+    @property
+    def playout(self) -> Playout | None:
+        """The mouth of a queued speaker; None where the party speaks live."""
+
+    on_event: Callable[[LegEvent], None]
+    "Where its events go; set by who owns the call."
+
+    on_frame: Callable[[AudioFrame], None]
+    "Where what this party says goes: the hub's push, for live speakers."
+
+    def dial(self) -> None:
+        """Ask the party into the call."""
+
+    def progress(self, *, ringing: bool, early_media: bool) -> None:
+        """Tell a calling party how far its call has got."""
+
+    def answer(self) -> None:
+        """Accept a calling party."""
+
+    def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
+        """Play one edge of a key press to the party."""
+
+    def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
+        """Let the party go: reject, cancel or hang up, as its state asks.
+
+        Args:
+            status: the SIP status that the other side gave, 0 where none did.
+            text: the other side's own words, for people.
+        """
+
+    def quality(self) -> MediaQuality:
+        """How its media fares now."""
