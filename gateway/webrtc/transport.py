@@ -26,7 +26,7 @@ class DtlsRole(Enum):
 class WebRtcOptions:
     """The WebRTC side of a node."""
 
-    listen: str = "0.0.0.0:10000"  # noqa: S104 - a media port serves the outside
+    listen: str = "0.0.0.0:10000"
     "Address and UDP port for all browsers. 0.0.0.0: every IPv4 interface address; port 0: any."
     advertise: tuple[str, ...] = ()
     "Addresses to tell browsers instead of those listened on, e.g. the public one of a 1:1 NAT."
