@@ -1,0 +1,528 @@
+"""SIP messages: bytes to values and back (RFC 3261 §7).
+
+`parse_message` and `bytes` are inverses but for what carries no meaning: folding, white space
+around values, and Content-Length, which is checked on the way in and made anew on the way out.
+Names and values of headers, known or not, come out as they came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from gateway.errors import RemoteProtocolError
+from gateway.sip.field import Headers as Headers
+from gateway.sip.field import header_key
+from gateway.sip.grammar import MAX_NUMBER, check_text, decode, encode, is_token, parse_number
+from gateway.sip.header import (
+    Address,
+    CSeq,
+    MediaType,
+    Via,
+    parse_address,
+    parse_addresses,
+    parse_cseq,
+    parse_media_type,
+    parse_tokens,
+    parse_vias,
+    scan_via,
+)
+from gateway.sip.reason import REASONS
+from gateway.sip.uri import Uri, parse_uri
+
+MAX_MESSAGE_BYTES = 64 * 1024
+"Largest message: what a datagram can carry; a 2 KiB INVITE is large."
+MAX_HEAD_BYTES = 16 * 1024
+"Largest start line and headers together; 70 long Vias fit."
+MAX_LINE_BYTES = 8 * 1024
+"Longest header once unfolded: an Identity with its certificate chain fits."
+MAX_HEADERS = 256
+"Most header fields; each costs an object."
+MAX_VIAS = 70
+"Most hops: Max-Forwards begins at 70, so a longer path was never allowed (RFC 3261 §8.1.1.6)."
+MAX_BODY_BYTES = 32 * 1024
+"Largest body: an SDP with 16 m-lines and every codec stays far below."
+MAX_MAX_FORWARDS = 255
+"RFC 3261 §20.22."
+
+_SINGLE = frozenset(("from", "to", "cseq", "call-id", "content-length", "max-forwards"))
+_MANDATORY = ("via", "from", "to", "call-id", "cseq")
+_ECHOED = frozenset((*_MANDATORY, "timestamp", "record-route"))
+_FORMS_DIALOG = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
+
+
+class MessageError(RemoteProtocolError):
+    """A message that cannot be accepted.
+
+    `request` is what could be read of a request that is still to be answered: all its Vias, From,
+    To, Call-ID and CSeq, as they came. Only `build_response` may be trusted with it: typed views
+    of it may raise. None: there is nobody to answer (a response, an ACK, or no such headers).
+    """
+
+    def __init__(self, message: str, *, status: int = 400, request: Request | None = None) -> None:
+        super().__init__(message, status=status)
+        self.request = request
+
+
+class _Message:
+    """The typed views that requests and responses share; read on demand and kept.
+
+    On a message out of `parse_message`, `vias from_ to call_id cseq max_forwards contacts routes
+    record_routes` do not raise; the others raise RemoteProtocolError if the field is malformed.
+    """
+
+    __slots__ = ()
+    headers: Headers
+    body: bytes
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """All hops, topmost first."""
+        return self.headers.view("via", _read_vias)
+
+    @property
+    def via(self) -> Via:
+        """The topmost hop."""
+        vias = self.vias
+        if not vias:
+            raise RemoteProtocolError("no Via")
+        return vias[0]
+
+    @property
+    def from_(self) -> Address:
+        """The From."""
+        return self.headers.view("from", _read_address)
+
+    @property
+    def to(self) -> Address:
+        """The To."""
+        return self.headers.view("to", _read_address)
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID; compared byte by byte (RFC 3261 §20.8)."""
+        return self.headers.view("call-id", _read_call_id)
+
+    @property
+    def cseq(self) -> CSeq:
+        """The CSeq."""
+        return self.headers.view("cseq", _read_cseq)
+
+    @property
+    def contacts(self) -> tuple[Address, ...]:
+        """All contacts; none for `Contact: *`."""
+        return self.headers.view("contact", _read_contacts)
+
+    @property
+    def is_contact_star(self) -> bool:
+        """Whether the Contact is `*` (RFC 3261 §10.2.2)."""
+        return self.headers.get("contact") == "*"
+
+    @property
+    def routes(self) -> tuple[Address, ...]:
+        """The Route set that the request still has to visit."""
+        return self.headers.view("route", _read_addresses)
+
+    @property
+    def record_routes(self) -> tuple[Address, ...]:
+        """The Record-Route set, topmost first."""
+        return self.headers.view("record-route", _read_addresses)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Hops left; None when absent, as RFC 2543 elements leave it."""
+        return self.headers.view("max-forwards", _read_max_forwards)
+
+    @property
+    def content_type(self) -> MediaType | None:
+        """The type of the body; None when absent."""
+        return self.headers.view("content-type", _read_media_type)
+
+    @property
+    def require(self) -> tuple[str, ...]:
+        """Option tags that must be understood."""
+        return self.headers.view("require", _read_tokens)
+
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """Option tags the sender understands."""
+        return self.headers.view("supported", _read_tokens)
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Methods the sender takes; empty when it does not say."""
+        return self.headers.view("allow", _read_tokens)
+
+    @property
+    def expires_s(self) -> int | None:
+        """Expires in seconds, as large as 2**32 - 1; None when absent or malformed."""
+        return self.headers.view("expires", _read_seconds)
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """Retry-After in seconds, as large as 2**32 - 1; None when absent or malformed."""
+        return self.headers.view("retry-after", _read_seconds)
+
+
+@dataclass(slots=True)
+class Request(_Message):
+    """A request; `uri` is the Request-URI as written."""
+
+    method: str
+    uri: str
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        return _write(f"{self.method} {self.uri} SIP/2.0", self)
+
+
+@dataclass(slots=True)
+class Response(_Message):
+    """A response."""
+
+    status: int
+    reason: str
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        return _write(f"SIP/2.0 {self.status} {self.reason}", self)
+
+
+Message = Request | Response
+
+
+def parse_message(data: bytes) -> Message:
+    """Read one datagram. Bytes beyond Content-Length are ignored (RFC 3261 §18.3).
+
+    Raises:
+        MessageError: it cannot be accepted; with the request to answer, if there is one.
+    """
+    if data[:1] in (b"\r", b"\n"):
+        data = data.lstrip(b"\r\n")  # RFC 3261 §7.5
+    too_large = len(data) > MAX_MESSAGE_BYTES
+    head, blank, body = (data[:MAX_MESSAGE_BYTES] if too_large else data).partition(b"\r\n\r\n")
+    message, length = parse_head(head)
+    request = _answerable(message)
+    if too_large:
+        raise MessageError(f"message of {len(data)} bytes", status=513, request=request)
+    if not blank:
+        raise MessageError("no empty line after the headers", request=request)
+    if length is not None:
+        if length > len(body):
+            raise MessageError(f"body of {len(body)} bytes, not {length}", request=request)
+        body = body[:length]
+    if len(body) > MAX_BODY_BYTES:
+        raise MessageError(f"body of {len(body)} bytes", status=413, request=request)
+    message.body = body
+    return message
+
+
+def parse_head(head: bytes) -> tuple[Message, int | None]:
+    """Read a start line and headers, without the empty line after them.
+
+    Returns:
+        The message with an empty body, and its Content-Length or None.
+
+    Raises:
+        MessageError: it cannot be accepted; with the request to answer, if there is one.
+    """
+    try:
+        if len(head) > MAX_HEAD_BYTES:
+            raise RemoteProtocolError(f"headers of {len(head)} bytes", status=513)
+        return _read_head(decode(head))
+    except RemoteProtocolError as error:
+        request = _salvage(decode(head[:MAX_HEAD_BYTES]))
+        raise MessageError(str(error), status=error.status, request=request) from None
+
+
+def build_request(  # noqa: PLR0913 - the mandatory headers of RFC 3261 §8.1.1, each by name
+    method: str,
+    uri: Uri,
+    *,
+    via: Via,
+    from_: Address,
+    to: Address,
+    call_id: str,
+    cseq: int,
+    max_forwards: int = 70,
+    headers: Iterable[tuple[str, str]] = (),
+    content_type: str = "application/sdp",
+    body: bytes = b"",
+) -> Request:
+    """Make a request (RFC 3261 §8.1.1). Content-Type is set when there is a body.
+
+    Raises:
+        ValueError: a value that may not be written (A15).
+    """
+    fields = [
+        ("Via", str(via)),
+        ("Max-Forwards", str(max_forwards)),
+        ("From", str(from_)),
+        ("To", str(to)),
+        ("Call-ID", call_id),
+        ("CSeq", str(CSeq(cseq, method))),
+        *headers,
+    ]
+    if body:
+        fields.append(("Content-Type", content_type))
+    return Request(method, str(uri), Headers(fields), body)
+
+
+def build_response(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    content_type: str = "application/sdp",
+    body: bytes = b"",
+) -> Response:
+    """Answer a request (RFC 3261 §8.2.6), also one that came with a MessageError.
+
+    Via, From, Call-ID, CSeq and Timestamp are copied as they came; To likewise, with `to_tag`
+    added if it has none; Record-Route where the response may form a dialog (§12.1.1).
+
+    Raises:
+        ValueError: a value that may not be written (A15).
+    """
+    copied = Headers()
+    copied.copy_from(request.headers, "Via")
+    copied.copy_from(request.headers, "From", "To", "Call-ID", "CSeq", "Timestamp")
+    if 100 < status < 300 and request.method in _FORMS_DIALOG:
+        copied.copy_from(request.headers, "Record-Route")
+    if to_tag is not None:
+        _add_to_tag(copied, to_tag)
+    for name, value in headers:
+        copied.add(name, value)
+    if body:
+        copied.add("Content-Type", content_type)
+    if reason is None:
+        reason = REASONS.get(status, "")
+    return Response(status, check_text(reason), copied, body)
+
+
+def mark_source(request: Request, host: str, port: int) -> None:
+    """Write into the topmost Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
+    text = request.headers.get_all("Via")[0]
+    top, position = scan_via(text, 0)
+    parameters = top.parameters
+    if parameters.has("rport"):
+        parameters = parameters.replace("rport", str(port))
+    elif top.host == host:
+        return
+    marked = replace(top, parameters=parameters.replace("received", host))
+    others = "" if position is None else ", " + text[position:]
+    request.headers.rewrite_first("Via", f"{marked}{others}")
+
+
+def _read_head(text: str) -> tuple[Message, int | None]:
+    start, _, rest = text.partition("\r\n")
+    if not text.count("\n") == text.count("\r") == text.count("\r\n"):
+        # A lone CR or LF ends a line for some readers and not for others: smuggling (A16).
+        raise RemoteProtocolError("CR or LF that ends no line")
+    message = _read_start_line(start)
+    fields = _read_fields(rest.split("\r\n") if rest else [])
+    length = _check_counts(fields)
+    message.headers = Headers.trusted([each for each in fields if each[0] != "content-length"])
+    _check_views(message)
+    return message, length
+
+
+def _read_start_line(line: str) -> Message:
+    if line[:4].upper() == "SIP/":
+        return _read_status_line(line)
+    words = line.split(" ")
+    if len(words) != 3 or not is_token(words[0]):
+        raise RemoteProtocolError(f"bad request line: {line[:60]!r}")
+    method, uri, version = words
+    if version.upper() != "SIP/2.0":
+        is_version = version[:4].upper() == "SIP/"
+        raise RemoteProtocolError(f"version {version[:20]!r}", status=505 if is_version else 400)
+    target = parse_uri(uri)
+    if target.headers:
+        raise RemoteProtocolError("headers in the Request-URI")  # RFC 3261 §19.1.1, table 1
+    return Request(method, uri)
+
+
+def _read_status_line(line: str) -> Response:
+    version, _, rest = line.partition(" ")
+    status, _, reason = rest.partition(" ")
+    if version.upper() != "SIP/2.0" or len(status) != 3 or "\0" in reason:
+        raise RemoteProtocolError(f"bad status line: {line[:60]!r}")
+    number = parse_number(status, 699)
+    if number < 100:
+        raise RemoteProtocolError(f"status {status}")
+    return Response(number, reason)
+
+
+def _read_fields(lines: list[str]) -> list[tuple[str, str, str]]:
+    if len(lines) > 4 * MAX_HEADERS:
+        raise RemoteProtocolError(f"{len(lines)} header lines", status=513)
+    if any(line[:1] in (" ", "\t") for line in lines):
+        lines = _unfold(lines)
+    if len(lines) > MAX_HEADERS:
+        raise RemoteProtocolError(f"{len(lines)} headers", status=513)
+    fields = []
+    for line in lines:
+        if len(line) > MAX_LINE_BYTES:
+            raise RemoteProtocolError(f"header of {len(line)} bytes", status=513)
+        name, colon, value = line.partition(":")
+        name = name.rstrip(" \t")  # RFC 3261 §7.3.1 allows it; anything else before ":" is no token
+        if not colon:
+            raise RemoteProtocolError(f"header without a colon: {line[:40]!r}")
+        try:
+            fields.append((header_key(name), name, value.strip(" \t")))
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from None
+    return fields
+
+
+def _unfold(lines: list[str]) -> list[str]:
+    """Join continuation lines to what they continue, with one space (RFC 3261 §7.3.1)."""
+    unfolded: list[list[str]] = []
+    for line in lines:
+        if line[:1] not in (" ", "\t"):
+            unfolded.append([line])
+        elif not unfolded:
+            raise RemoteProtocolError("white space before the first header")
+        elif part := line.strip(" \t"):
+            unfolded[-1].append(part)
+    return [" ".join((first.rstrip(" \t"), *parts)) for first, *parts in unfolded]
+
+
+def _check_counts(fields: list[tuple[str, str, str]]) -> int | None:
+    """Check which headers are there and how often; returns the Content-Length."""
+    length = None
+    seen = set()
+    for key, name, value in fields:
+        if key in _SINGLE and key in seen:
+            raise RemoteProtocolError(f"{name} given twice")
+        seen.add(key)
+        if key == "content-length":
+            length = parse_number(value)
+    for key in _MANDATORY:
+        if key not in seen:
+            raise RemoteProtocolError(f"no {key}")
+    return length
+
+
+def _check_views(message: Message) -> None:
+    """Read what every message is handled by, so that nobody later stumbles over it."""
+    vias = message.vias
+    if len(vias) > MAX_VIAS:
+        raise RemoteProtocolError(f"{len(vias)} Vias", status=513)
+    _ = message.from_, message.to, message.call_id
+    method = message.cseq.method
+    if isinstance(message, Request) and method != message.method:
+        raise RemoteProtocolError(f"CSeq of {method[:20]!r} in {message.method[:20]!r}")
+    for key, _name, _value in message.headers.fields():
+        if key == "contact":
+            _ = message.contacts
+        elif key == "route":
+            _ = message.routes
+        elif key == "record-route":
+            _ = message.record_routes
+        elif key == "max-forwards":
+            _ = message.max_forwards
+
+
+def _salvage(text: str) -> Request | None:
+    """Whatever of a broken request is needed to answer it; None when it cannot be answered."""
+    start, _, rest = text.partition("\r\n")
+    method, _, uri = start.partition(" ")
+    if not is_token(method) or not uri or method == "ACK":
+        return None
+    fields = []
+    seen = set()
+    for line in rest.split("\r\n")[: 4 * MAX_HEADERS]:
+        name, colon, value = line.partition(":")
+        name = name.rstrip(" \t")
+        if not colon or not is_token(name) or "\r" in value or "\n" in value:
+            continue
+        key = header_key(name)
+        if key in _ECHOED and (key in ("via", "record-route") or key not in seen):
+            fields.append((key, name, value.strip(" \t")))
+            seen.add(key)
+    if not all(key in seen for key in _MANDATORY):
+        return None
+    return Request(method, uri, Headers.trusted(fields))
+
+
+def _answerable(message: Message) -> Request | None:
+    return message if isinstance(message, Request) and message.method != "ACK" else None
+
+
+def _write(start: str, message: Message) -> bytes:
+    if "\r" in start or "\n" in start or "\0" in start:
+        raise ValueError("line break or NUL in the start line")
+    lines = [start]
+    lines += [f"{name}: {value}" for _, name, value in message.headers.fields()]
+    lines.append(f"Content-Length: {len(message.body)}\r\n\r\n")
+    return encode("\r\n".join(lines)) + message.body
+
+
+def _add_to_tag(headers: Headers, tag: str) -> None:
+    text = headers.get("to") or ""
+    try:
+        if parse_address(text).tag is not None:
+            return
+    except RemoteProtocolError:
+        pass  # broken, and still answered
+    if not is_token(tag):
+        raise ValueError(f"not a tag: {tag[:40]!r}")
+    headers.rewrite_first("To", f"{text};tag={tag}")
+
+
+def _read_vias(values: list[str]) -> tuple[Via, ...]:
+    return tuple(via for value in values for via in parse_vias(value))
+
+
+def _read_addresses(values: list[str]) -> tuple[Address, ...]:
+    return tuple(address for value in values for address in parse_addresses(value))
+
+
+def _read_contacts(values: list[str]) -> tuple[Address, ...]:
+    return () if values == ["*"] else _read_addresses(values)
+
+
+def _read_address(values: list[str]) -> Address:
+    if len(values) != 1:
+        raise RemoteProtocolError(f"{len(values)} fields where one belongs")
+    return parse_address(values[0])
+
+
+def _read_call_id(values: list[str]) -> str:
+    if len(values) != 1 or not values[0] or " " in values[0] or "\t" in values[0]:
+        raise RemoteProtocolError("no Call-ID of one word")
+    return values[0]
+
+
+def _read_cseq(values: list[str]) -> CSeq:
+    if len(values) != 1:
+        raise RemoteProtocolError(f"{len(values)} CSeqs")
+    return parse_cseq(values[0])
+
+
+def _read_max_forwards(values: list[str]) -> int | None:
+    return parse_number(values[0], MAX_MAX_FORWARDS) if values else None
+
+
+def _read_media_type(values: list[str]) -> MediaType | None:
+    return parse_media_type(values[0]) if values else None
+
+
+def _read_tokens(values: list[str]) -> tuple[str, ...]:
+    return tuple(token for value in values for token in parse_tokens(value))
+
+
+def _read_seconds(values: list[str]) -> int | None:
+    """Delta-seconds, a comment or parameters after them ignored, capped (RFC 4475 §3.1.2.5)."""
+    if not values:
+        return None
+    digits = values[0].partition(";")[0].partition("(")[0].strip(" \t")
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return MAX_NUMBER if len(digits.lstrip("0")) > 10 else min(MAX_NUMBER, int(digits))

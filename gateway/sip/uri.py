@@ -1,0 +1,272 @@
+"""SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.errors import RemoteProtocolError
+from gateway.sip.grammar import ALPHANUM, DIGIT, decode, encode, parse_number
+
+MAX_URI_BYTES = 4096
+"Longest URI that is read: 7 kB of Request-URI reach no trunk, and every copy of it costs."
+
+_UNRESERVED = ALPHANUM + b"-_.!~*'()"
+_USER = _UNRESERVED + b"&=+$,;?/"
+_PASSWORD = _UNRESERVED + b"&=+$,"
+_PARAMETER = _UNRESERVED + b"[]/:&+$"
+_HEADER = _UNRESERVED + b"[]/?:+$"
+_HOST = ALPHANUM + b"-._"  # "_" is in no RFC and in many host names (docker, Windows)
+_IPV6 = b"0123456789abcdefABCDEF:."
+_SCHEME = ALPHANUM + b"+-."
+_TELEPHONE = DIGIT + b"ABCDEFabcdef*#-.()"
+_OPAQUE = _USER + b":@[]%#"
+_HEX = "0123456789abcdefABCDEF"
+
+
+class Parameters(tuple[tuple[str, str | None], ...]):
+    """Ordered parameters of a URI or a header: (name in lower case, value; None for a flag)."""
+
+    __slots__ = ()
+
+    def get(self, name: str) -> str | None:
+        """The value of a parameter; None when it is absent or a flag."""
+        for key, value in self:
+            if key == name:
+                return value
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether a parameter is there, with or without a value."""
+        return any(key == name for key, _ in self)
+
+    def replace(self, name: str, value: str | None) -> Parameters:
+        """These parameters with one set: in its place if it is there, else at the end."""
+        if not self.has(name):
+            return Parameters((*self, (name, value)))
+        return Parameters((key, value if key == name else old) for key, old in self)
+
+    def without(self, name: str) -> Parameters:
+        """These parameters with one left out."""
+        return Parameters(pair for pair in self if pair[0] != name)
+
+
+NO_PARAMETERS = Parameters()
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A URI; `str(uri)` and `parse_uri` are inverses. Parts are held without their escapes.
+
+    Of schemes other than sip, sips and tel only the scheme is understood: what follows the colon
+    is kept as written in `user`.
+    """
+
+    scheme: str
+    "Lower case."
+    user: str | None
+    "The user, or the number of a tel URI with its `+` and visual separators."
+    password: str | None = None
+    host: str = ""
+    "Lower case, an IPv6 address without its brackets; empty unless the scheme is sip or sips."
+    port: int | None = None
+    parameters: Parameters = NO_PARAMETERS
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_sip(self) -> bool:
+        """Whether the scheme is sip or sips."""
+        return self.scheme in ("sip", "sips")
+
+    def __str__(self) -> str:
+        """Write the URI with whatever escapes it needs.
+
+        Raises:
+            ValueError: a host, scheme, number or opaque part that no escape can carry.
+        """
+        if self.is_sip:
+            return (
+                f"{self.scheme}:{self._userinfo()}{format_host_port(self.host, self.port)}"
+                f"{_format_parameters(self.parameters)}{_format_headers(self.headers)}"
+            )
+        user = self.user or ""
+        if self.scheme == "tel":
+            _check(user.removeprefix("+"), _TELEPHONE, "telephone number")
+            return f"tel:{user}{_format_parameters(self.parameters)}"
+        _check(self.scheme, _SCHEME, "scheme")
+        _check(user, _OPAQUE, "URI")
+        return f"{self.scheme}:{user}"
+
+    def _userinfo(self) -> str:
+        if self.user is None:
+            return ""
+        password = "" if self.password is None else f":{_escape(self.password, _PASSWORD)}"
+        return f"{_escape(self.user, _USER)}{password}@"
+
+
+def parse_uri(text: str) -> Uri:
+    """Read a URI of any scheme.
+
+    Raises:
+        RemoteProtocolError: it is no URI, or a sip, sips or tel URI against its grammar.
+    """
+    if len(text) > MAX_URI_BYTES:
+        raise RemoteProtocolError(f"URI of {len(text)} bytes")
+    scheme, colon, rest = text.partition(":")
+    scheme = scheme.lower()
+    if not colon or not rest or not text.isascii():
+        raise RemoteProtocolError(f"not a URI: {text[:40]!r}")
+    if scheme in ("sip", "sips"):
+        return _parse_sip(scheme, rest)
+    if scheme == "tel":
+        return _parse_tel(rest)
+    _expect(scheme, _SCHEME, "scheme")
+    _expect(rest, _OPAQUE, "URI")
+    return Uri(scheme, rest)
+
+
+def parse_host_port(text: str) -> tuple[str, int | None]:
+    """Read `host`, `host:port`, `[IPv6]` or `[IPv6]:port`; the host in lower case.
+
+    Raises:
+        RemoteProtocolError: anything else, or a port outside 1 to 65535.
+    """
+    if text.startswith("["):
+        host, closing, after = text[1:].partition("]")
+        if not closing or host.count(":") < 2 or (after and after[0] != ":"):
+            raise RemoteProtocolError(f"not a host: {text[:60]!r}")
+        _expect(host, _IPV6, "host")
+        colon, port = after[:1], after[1:]
+    else:
+        host, colon, port = text.partition(":")
+        _expect(host, _HOST, "host")
+    if not colon:
+        return host.lower(), None
+    number = parse_number(port, 65535)
+    if number == 0:
+        raise RemoteProtocolError("port 0")
+    return host.lower(), number
+
+
+def format_host_port(host: str, port: int | None) -> str:
+    """Write a host, in brackets if it is an IPv6 address, and its port if there is one.
+
+    Raises:
+        ValueError: not a host.
+    """
+    if ":" in host:
+        _check(host, _IPV6, "host")
+        host = f"[{host}]"
+    else:
+        _check(host, _HOST, "host")
+    return host if port is None else f"{host}:{port}"
+
+
+def _parse_sip(scheme: str, rest: str) -> Uri:
+    userinfo, at, place = rest.rpartition("@")
+    user = password = None
+    if at:
+        # One "@" at most: which of two ends the user is what injection plays with (A14).
+        raw_user, colon, raw_password = userinfo.partition(":")
+        # "#" must be escaped, and phones that dial #31# do not.
+        user = _unescape(raw_user, _USER + b"#", "user")
+        if colon:
+            password = _unescape(raw_password, _PASSWORD, "password", empty=True)
+    place, question, headers = place.partition("?")
+    host_port, semicolon, parameters = place.partition(";")
+    host, port = parse_host_port(host_port)
+    return Uri(
+        scheme,
+        user,
+        password,
+        host,
+        port,
+        _parse_parameters(parameters) if semicolon else NO_PARAMETERS,
+        _parse_headers(headers) if question else (),
+    )
+
+
+def _parse_tel(rest: str) -> Uri:
+    number, semicolon, parameters = rest.partition(";")
+    _expect(number.removeprefix("+"), _TELEPHONE, "telephone number")
+    return Uri(
+        "tel", number, parameters=_parse_parameters(parameters) if semicolon else NO_PARAMETERS
+    )
+
+
+def _parse_parameters(text: str) -> Parameters:
+    found: list[tuple[str, str | None]] = []
+    for part in text.split(";"):
+        name, equals, value = part.partition("=")
+        found.append(
+            (
+                _unescape(name, _PARAMETER, "URI parameter").lower(),
+                _unescape(value, _PARAMETER, "URI parameter", empty=True) if equals else None,
+            )
+        )
+    if len(found) > 1 and len({name for name, _ in found}) < len(found):
+        raise RemoteProtocolError("URI parameter given twice")
+    return Parameters(found)
+
+
+def _parse_headers(text: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for part in text.split("&"):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise RemoteProtocolError(f"URI header without a value: {part[:40]!r}")
+        found.append(
+            (
+                _unescape(name, _HEADER, "URI header"),
+                _unescape(value, _HEADER, "URI header", empty=True),
+            )
+        )
+    return tuple(found)
+
+
+def _format_parameters(parameters: Iterable[tuple[str, str | None]]) -> str:
+    return "".join(
+        f";{_escape(name, _PARAMETER)}"
+        + ("" if value is None else f"={_escape(value, _PARAMETER)}")
+        for name, value in parameters
+    )
+
+
+def _format_headers(headers: tuple[tuple[str, str], ...]) -> str:
+    pairs = (f"{_escape(name, _HEADER)}={_escape(value, _HEADER)}" for name, value in headers)
+    return "?" + "&".join(pairs) if headers else ""
+
+
+def _unescape(text: str, allowed: bytes, what: str, *, empty: bool = False) -> str:
+    """Check the characters of a part and undo its `%xx`."""
+    if "%" not in text:
+        if text or not empty:
+            _expect(text, allowed, what)
+        return text
+    first, *rest = text.split("%")
+    parts = [encode(first)]
+    for piece in rest:
+        if len(piece) < 2 or piece[0] not in _HEX or piece[1] not in _HEX:
+            raise RemoteProtocolError(f"bad escape in {what}: {text[:40]!r}")
+        parts.append(bytes((int(piece[:2], 16),)))
+        parts.append(encode(piece[2:]))
+    if b"".join((parts[0], *parts[2::2])).translate(None, allowed):
+        raise RemoteProtocolError(f"not a {what}: {text[:40]!r}")
+    return decode(b"".join(parts))
+
+
+def _escape(text: str, allowed: bytes) -> str:
+    data = encode(text)
+    if not data.translate(None, allowed):
+        return text
+    return "".join(chr(byte) if byte in allowed else f"%{byte:02X}" for byte in data)
+
+
+def _expect(text: str, allowed: bytes, what: str) -> None:
+    if not text or text.encode("utf-8", "surrogateescape").translate(None, allowed):
+        raise RemoteProtocolError(f"not a {what}: {text[:40]!r}")
+
+
+def _check(text: str, allowed: bytes, what: str) -> None:
+    if not text or encode(text).translate(None, allowed):
+        raise ValueError(f"not a {what}: {text[:40]!r}")
