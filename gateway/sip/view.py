@@ -1,0 +1,174 @@
+"""Typed views of header fields, which requests and responses share (RFC 3261 §20)."""
+
+from __future__ import annotations
+
+from gateway.errors import RemoteProtocolError
+from gateway.sip.field import Headers
+from gateway.sip.grammar import MAX_NUMBER, parse_number
+from gateway.sip.header import (
+    Address,
+    CSeq,
+    MediaType,
+    Via,
+    parse_address,
+    parse_addresses,
+    parse_cseq,
+    parse_media_type,
+    parse_tokens,
+    parse_vias,
+)
+
+MAX_MAX_FORWARDS = 255
+"RFC 3261 §20.22."
+
+
+class MessageViews:
+    """The typed views that requests and responses share; read on demand and kept.
+
+    On a message out of `parse_message`, `vias from_ to call_id cseq max_forwards contacts routes
+    record_routes` do not raise; the others raise RemoteProtocolError if the field is malformed.
+    """
+
+    __slots__ = ()
+    headers: Headers
+    body: bytes
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """All hops, topmost first."""
+        return self.headers.view("via", _read_vias)
+
+    @property
+    def via(self) -> Via:
+        """The topmost hop."""
+        vias = self.vias
+        if not vias:
+            raise RemoteProtocolError("no Via")
+        return vias[0]
+
+    @property
+    def from_(self) -> Address:
+        """The From."""
+        return self.headers.view("from", _read_address)
+
+    @property
+    def to(self) -> Address:
+        """The To."""
+        return self.headers.view("to", _read_address)
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID; compared byte by byte (RFC 3261 §20.8)."""
+        return self.headers.view("call-id", _read_call_id)
+
+    @property
+    def cseq(self) -> CSeq:
+        """The CSeq."""
+        return self.headers.view("cseq", _read_cseq)
+
+    @property
+    def contacts(self) -> tuple[Address, ...]:
+        """All contacts; none for `Contact: *`."""
+        return self.headers.view("contact", _read_contacts)
+
+    @property
+    def is_contact_star(self) -> bool:
+        """Whether the Contact is `*` (RFC 3261 §10.2.2)."""
+        return self.headers.get("contact") == "*"
+
+    @property
+    def routes(self) -> tuple[Address, ...]:
+        """The Route set that the request still has to visit."""
+        return self.headers.view("route", _read_addresses)
+
+    @property
+    def record_routes(self) -> tuple[Address, ...]:
+        """The Record-Route set, topmost first."""
+        return self.headers.view("record-route", _read_addresses)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Hops left; None when absent, as RFC 2543 elements leave it."""
+        return self.headers.view("max-forwards", _read_max_forwards)
+
+    @property
+    def content_type(self) -> MediaType | None:
+        """The type of the body; None when absent."""
+        return self.headers.view("content-type", _read_media_type)
+
+    @property
+    def require(self) -> tuple[str, ...]:
+        """Option tags that must be understood."""
+        return self.headers.view("require", _read_tokens)
+
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """Option tags the sender understands."""
+        return self.headers.view("supported", _read_tokens)
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Methods the sender takes; empty when it does not say."""
+        return self.headers.view("allow", _read_tokens)
+
+    @property
+    def expires_s(self) -> int | None:
+        """Expires in seconds, as large as 2**32 - 1; None when absent or malformed."""
+        return self.headers.view("expires", _read_seconds)
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """Retry-After in seconds, as large as 2**32 - 1; None when absent or malformed."""
+        return self.headers.view("retry-after", _read_seconds)
+
+
+def _read_vias(values: list[str]) -> tuple[Via, ...]:
+    return tuple(via for value in values for via in parse_vias(value))
+
+
+def _read_addresses(values: list[str]) -> tuple[Address, ...]:
+    return tuple(address for value in values for address in parse_addresses(value))
+
+
+def _read_contacts(values: list[str]) -> tuple[Address, ...]:
+    return () if values == ["*"] else _read_addresses(values)
+
+
+def _read_address(values: list[str]) -> Address:
+    if len(values) != 1:
+        raise RemoteProtocolError(f"{len(values)} fields where one belongs")
+    return parse_address(values[0])
+
+
+def _read_call_id(values: list[str]) -> str:
+    if len(values) != 1 or not values[0] or " " in values[0] or "\t" in values[0]:
+        raise RemoteProtocolError("no Call-ID of one word")
+    return values[0]
+
+
+def _read_cseq(values: list[str]) -> CSeq:
+    if len(values) != 1:
+        raise RemoteProtocolError(f"{len(values)} CSeqs")
+    return parse_cseq(values[0])
+
+
+def _read_max_forwards(values: list[str]) -> int | None:
+    return parse_number(values[0], MAX_MAX_FORWARDS) if values else None
+
+
+def _read_media_type(values: list[str]) -> MediaType | None:
+    return parse_media_type(values[0]) if values else None
+
+
+def _read_tokens(values: list[str]) -> tuple[str, ...]:
+    return tuple(token for value in values for token in parse_tokens(value))
+
+
+def _read_seconds(values: list[str]) -> int | None:
+    """Delta-seconds, a comment or parameters after them ignored, capped (RFC 4475 §3.1.2.5)."""
+    if not values:
+        return None
+    digits = values[0].partition(";")[0].partition("(")[0].strip(" \t")
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return MAX_NUMBER if len(digits.lstrip("0")) > 10 else min(MAX_NUMBER, int(digits))
