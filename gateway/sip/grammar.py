@@ -23,6 +23,7 @@ QUOTED_STRING = r'"((?:[^"\\]++|\\.)*+)"'
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _LINE_BREAKERS = (b"\r", b"\n", b"\0", b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\xc2\x85")
+_UNWRITABLE = dict.fromkeys(map(ord, "\r\n\0\u2028\u2029\x85"), "\ufffd")
 
 
 class Quoted(str):
@@ -56,8 +57,19 @@ def quote(text: str) -> str:
 
 
 def unescape(inner: str) -> str:
-    """The text meant by what stands between two quotes."""
-    return _ESCAPED.sub(r"\1", inner) if "\\" in inner else inner
+    """The text meant by what stands between two quotes, cleaned."""
+    return clean(_ESCAPED.sub(r"\1", inner) if "\\" in inner else inner)
+
+
+def clean(text: str) -> str:
+    """A peer's text as our own code may write it: what `check_text` refuses becomes U+FFFD.
+
+    A quoted-string may hold NUL (RFC 4475 §3.1.1.2), and it must not stop us from naming the
+    peer in a request of ours.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return decode(encode(text)).translate(_UNWRITABLE)
 
 
 def encode(text: str) -> bytes:

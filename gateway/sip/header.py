@@ -13,6 +13,7 @@ from gateway.sip.grammar import (
     QUOTED_STRING,
     TOKEN_CHAR,
     Quoted,
+    clean,
     is_token,
     parse_number,
     quote,
@@ -31,7 +32,7 @@ MAX_CSEQ = 2**31 - 1
 "RFC 3261 §8.1.1.5: the sequence number is less than 2**31."
 
 # Unquoted values are read more widely than the ABNF has it: tags with "/", "=" or "@" are about.
-_PLAIN_VALUE = r'[^\x00-\x20\x7f"<>,;\\]'
+_PLAIN_VALUE = r"[!#-+\-./0-9:=?@A-Z\[\]\^_`a-z{|}~]"
 _PARAMETER = re.compile(
     rf"[ \t]*+;[ \t]*+({TOKEN_CHAR}++)(?:[ \t]*+=[ \t]*+(?:({_PLAIN_VALUE}++)|{QUOTED_STRING}))?+",
     re.DOTALL,
@@ -49,7 +50,7 @@ _NAME_ADDRESS = re.compile(
 )
 # Without brackets a URI has no "?", ";" or ",": what follows them is the header's (§20.10).
 _BARE_ADDRESS = re.compile(r'[ \t]*+([^<>",;? \t]++)')
-_VALUE = re.compile(r"[ \t]*+([^,;\" \t]++)")
+_VALUE = re.compile(rf"[ \t]*+({_PLAIN_VALUE}++)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +302,7 @@ def _scan_address(text: str, position: int) -> tuple[Address, int | None]:
     match = _NAME_ADDRESS.match(text, position)
     if match is not None:
         quoted, plain, uri = match.groups()
-        name = unescape(quoted) if quoted is not None else plain.strip(" \t")
+        name = unescape(quoted) if quoted is not None else clean(plain.strip(" \t"))
     else:
         match = _BARE_ADDRESS.match(text, position)
         if match is None:

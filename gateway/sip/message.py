@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from gateway.errors import RemoteProtocolError
 from gateway.sip.field import Headers as Headers
 from gateway.sip.field import header_key
-from gateway.sip.grammar import check_text, decode, encode, is_token, parse_number
+from gateway.sip.grammar import check_text, clean, decode, encode, is_token, parse_number
 from gateway.sip.header import (
     Address,
     CSeq,
@@ -243,12 +243,12 @@ def _read_start_line(line: str) -> Message:
 def _read_status_line(line: str) -> Response:
     version, _, rest = line.partition(" ")
     status, _, reason = rest.partition(" ")
-    if version.upper() != "SIP/2.0" or len(status) != 3 or "\0" in reason:
+    if version.upper() != "SIP/2.0" or len(status) != 3:
         raise RemoteProtocolError(f"bad status line: {line[:60]!r}")
     number = parse_number(status, 699)
     if number < 100:
         raise RemoteProtocolError(f"status {status}")
-    return Response(number, reason)
+    return Response(number, clean(reason))
 
 
 def _read_fields(lines: list[str]) -> list[tuple[str, str, str]]:

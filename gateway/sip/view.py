@@ -141,9 +141,11 @@ def _read_address(values: list[str]) -> Address:
 
 
 def _read_call_id(values: list[str]) -> str:
-    if len(values) != 1 or not values[0] or " " in values[0] or "\t" in values[0]:
-        raise RemoteProtocolError("no Call-ID of one word")
-    return values[0]
+    if len(values) == 1:
+        value = values[0]
+        if value and value.isascii() and value.isprintable() and " " not in value:
+            return value
+    raise RemoteProtocolError("no Call-ID of one word")
 
 
 def _read_cseq(values: list[str]) -> CSeq:
