@@ -190,11 +190,13 @@ class Headers:
         self._views.clear()
 
     @classmethod
-    def trusted(cls, fields: list[tuple[str, str, str]]) -> Headers:
+    def trusted(
+        cls, fields: list[tuple[str, str, str]], views: dict[str, object] | None = None
+    ) -> Headers:
         """Headers of fields that need no check: (key, name, value), as a parser made them."""
         headers = cls.__new__(cls)
         headers._fields = fields
-        headers._views = {}
+        headers._views = {} if views is None else views
         return headers
 
 

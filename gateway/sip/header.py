@@ -24,7 +24,7 @@ from gateway.sip.uri import (
     Parameters,
     Uri,
     format_host_port,
-    parse_host_port,
+    make_host_port,
     parse_uri,
 )
 
@@ -42,7 +42,7 @@ _END_OF_ITEM = re.compile(r"[ \t]*+(?:(,)|\Z)")
 _VIA = re.compile(
     rf"[ \t]*+SIP[ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+({TOKEN_CHAR}++)[ \t]++"
     r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?:[ \t]*+:[ \t]*+([0-9]++))?+",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _NAME_ADDRESS = re.compile(
     rf"[ \t]*+(?:{QUOTED_STRING}[ \t]*+|([^\"<>,;:@\\\x00-\x08\x0a-\x1f\x7f]*+))<([^<>]*+)>",
@@ -182,11 +182,8 @@ def scan_via(text: str, position: int) -> tuple[Via, int | None]:
     match = _VIA.match(text, position)
     if match is None:
         raise RemoteProtocolError(f"bad Via: {text[position : position + 60]!r}")
-    transport, host, port = match.groups()
-    if port is not None or host[0] == "[":
-        host, number = parse_host_port(host if port is None else f"{host}:{port}")
-    else:
-        host, number = host.lower(), None
+    transport, raw_host, raw_port = match.groups()
+    host, number = make_host_port(raw_host, raw_port)
     parameters, end = _scan_parameters(text, match.end())
     return Via(transport.upper(), host, number, parameters), _end_of_item(text, end)
 

@@ -7,7 +7,7 @@ Names and values of headers, known or not, come out as they came in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import RemoteProtocolError
@@ -22,8 +22,8 @@ from gateway.sip.header import (
     scan_via,
 )
 from gateway.sip.reason import REASONS
-from gateway.sip.uri import Uri, parse_uri
-from gateway.sip.view import MessageViews
+from gateway.sip.uri import MAX_URI_BYTES, Uri, parse_uri
+from gateway.sip.view import HANDLED_BY, MessageViews
 
 MAX_MESSAGE_BYTES = 64 * 1024
 "Largest message: what a datagram can carry; a 2 KiB INVITE is large."
@@ -38,8 +38,8 @@ MAX_VIAS = 70
 MAX_BODY_BYTES = 32 * 1024
 "Largest body: an SDP with 16 m-lines and every codec stays far below."
 
-_SINGLE = frozenset(("from", "to", "cseq", "call-id", "content-length", "max-forwards"))
 _MANDATORY = ("via", "from", "to", "call-id", "cseq")
+_SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
 _ECHOED = frozenset((*_MANDATORY, "timestamp", "record-route"))
 _FORMS_DIALOG = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
 
@@ -217,10 +217,23 @@ def _read_head(text: str) -> tuple[Message, int | None]:
         # A lone CR or LF ends a line for some readers and not for others: smuggling (A16).
         raise RemoteProtocolError("CR or LF that ends no line")
     message = _read_start_line(start)
-    fields = _read_fields(rest.split("\r\n") if rest else [])
-    length = _check_counts(fields)
-    message.headers = Headers.trusted([each for each in fields if each[0] != "content-length"])
-    _check_views(message)
+    lines = rest.split("\r\n") if rest else []
+    fields = _read_fields(_unfold(lines) if _is_folded(text) else lines)
+    values: dict[str, list[str]] = {}
+    for key, _, value in fields:
+        values.setdefault(key, []).append(value)
+    _check_counts(values)
+    views = {key: read(values.get(key, [])) for key, read in HANDLED_BY.items()}
+    length = None
+    if "content-length" in values:
+        length = parse_number(values["content-length"][0])
+        fields = [each for each in fields if each[0] != "content-length"]
+    message.headers = Headers.trusted(fields, views)
+    if len(message.vias) > MAX_VIAS:
+        raise RemoteProtocolError(f"{len(message.vias)} Vias", status=513)
+    method = message.cseq.method
+    if isinstance(message, Request) and method != message.method:
+        raise RemoteProtocolError(f"CSeq of {method[:20]!r} in {message.method[:20]!r}")
     return message, length
 
 
@@ -234,6 +247,8 @@ def _read_start_line(line: str) -> Message:
     if version.upper() != "SIP/2.0":
         is_version = version[:4].upper() == "SIP/"
         raise RemoteProtocolError(f"version {version[:20]!r}", status=505 if is_version else 400)
+    if len(uri) > MAX_URI_BYTES:
+        raise RemoteProtocolError(f"Request-URI of {len(uri)} bytes", status=414)
     target = parse_uri(uri)
     if target.headers:
         raise RemoteProtocolError("headers in the Request-URI")  # RFC 3261 §19.1.1, table 1
@@ -252,10 +267,6 @@ def _read_status_line(line: str) -> Response:
 
 
 def _read_fields(lines: list[str]) -> list[tuple[str, str, str]]:
-    if len(lines) > 4 * MAX_HEADERS:
-        raise RemoteProtocolError(f"{len(lines)} header lines", status=513)
-    if any(line[:1] in (" ", "\t") for line in lines):
-        lines = _unfold(lines)
     if len(lines) > MAX_HEADERS:
         raise RemoteProtocolError(f"{len(lines)} headers", status=513)
     fields = []
@@ -273,6 +284,10 @@ def _read_fields(lines: list[str]) -> list[tuple[str, str, str]]:
     return fields
 
 
+def _is_folded(text: str) -> bool:
+    return "\r\n " in text or "\r\n\t" in text
+
+
 def _unfold(lines: list[str]) -> list[str]:
     """Join continuation lines to what they continue, with one space (RFC 3261 §7.3.1)."""
     unfolded: list[list[str]] = []
@@ -286,51 +301,24 @@ def _unfold(lines: list[str]) -> list[str]:
     return [" ".join((first.rstrip(" \t"), *parts)) for first, *parts in unfolded]
 
 
-def _check_counts(fields: list[tuple[str, str, str]]) -> int | None:
-    """Check which headers are there and how often; returns the Content-Length."""
-    length = None
-    seen = set()
-    for key, name, value in fields:
-        if key in _SINGLE and key in seen:
-            raise RemoteProtocolError(f"{name} given twice")
-        seen.add(key)
-        if key == "content-length":
-            length = parse_number(value)
+def _check_counts(values: Mapping[str, list[str]]) -> None:
     for key in _MANDATORY:
-        if key not in seen:
+        if key not in values:
             raise RemoteProtocolError(f"no {key}")
-    return length
-
-
-def _check_views(message: Message) -> None:
-    """Read what every message is handled by, so that nobody later stumbles over it."""
-    vias = message.vias
-    if len(vias) > MAX_VIAS:
-        raise RemoteProtocolError(f"{len(vias)} Vias", status=513)
-    _ = message.from_, message.to, message.call_id
-    method = message.cseq.method
-    if isinstance(message, Request) and method != message.method:
-        raise RemoteProtocolError(f"CSeq of {method[:20]!r} in {message.method[:20]!r}")
-    for key, _name, _value in message.headers.fields():
-        if key == "contact":
-            _ = message.contacts
-        elif key == "route":
-            _ = message.routes
-        elif key == "record-route":
-            _ = message.record_routes
-        elif key == "max-forwards":
-            _ = message.max_forwards
+    for key in _SINGLE:
+        if len(values.get(key, ())) > 1:
+            raise RemoteProtocolError(f"{key} given twice")
 
 
 def _salvage(text: str) -> Request | None:
     """Whatever of a broken request is needed to answer it; None when it cannot be answered."""
-    start, _, rest = text.partition("\r\n")
+    start, _, rest = text.replace("\r\n ", " ").replace("\r\n\t", " ").partition("\r\n")
     method, _, uri = start.partition(" ")
     if not is_token(method) or not uri or method == "ACK":
         return None
     fields = []
     seen = set()
-    for line in rest.split("\r\n")[: 4 * MAX_HEADERS]:
+    for line in rest.split("\r\n")[:MAX_HEADERS]:
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t")
         if not colon or not is_token(name) or "\r" in value or "\n" in value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,17 @@ _SCHEME = ALPHANUM + b"+-."
 _TELEPHONE = DIGIT + b"ABCDEFabcdef*#-.()"
 _OPAQUE = _USER + b":@[]%#"
 _HEX = "0123456789abcdefABCDEF"
+
+HOST_PORT = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?::([0-9]++))?+"
+"Two groups: the host as written, the port."
+_HOST_PORT = re.compile(HOST_PORT)
+# A userinfo has one "@" at most: which of two ends the user is what injection plays with (A14).
+# "#" must be escaped in a user, and phones that dial #31# do not.
+_SIP_URI = re.compile(
+    r"(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]++)(?::([A-Za-z0-9\-_.!~*'()&=+$,%]*+))?+@)?+"
+    + HOST_PORT
+    + r"(?:;([^?]*+))?+(?:\?(.*+))?+"
+)
 
 
 class Parameters(tuple[tuple[str, str | None], ...]):
@@ -131,16 +143,23 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
     Raises:
         RemoteProtocolError: anything else, or a port outside 1 to 65535.
     """
-    if text.startswith("["):
-        host, closing, after = text[1:].partition("]")
-        if not closing or host.count(":") < 2 or (after and after[0] != ":"):
-            raise RemoteProtocolError(f"not a host: {text[:60]!r}")
-        _expect(host, _IPV6, "host")
-        colon, port = after[:1], after[1:]
-    else:
-        host, colon, port = text.partition(":")
-        _expect(host, _HOST, "host")
-    if not colon:
+    match = _HOST_PORT.fullmatch(text)
+    if match is None:
+        raise RemoteProtocolError(f"not a host: {text[:60]!r}")
+    return make_host_port(match[1], match[2])
+
+
+def make_host_port(host: str, port: str | None) -> tuple[str, int | None]:
+    """The meaning of what `HOST_PORT` matched: the host in lower case without brackets, the port.
+
+    Raises:
+        RemoteProtocolError: a bracketed host that is no address, a port outside 1 to 65535.
+    """
+    if host[0] == "[":
+        host = host[1:-1]
+        if host.count(":") < 2:
+            raise RemoteProtocolError(f"not an address: {host[:60]!r}")
+    if port is None:
         return host.lower(), None
     number = parse_number(port, 65535)
     if number == 0:
@@ -163,26 +182,19 @@ def format_host_port(host: str, port: int | None) -> str:
 
 
 def _parse_sip(scheme: str, rest: str) -> Uri:
-    userinfo, at, place = rest.rpartition("@")
-    user = password = None
-    if at:
-        # One "@" at most: which of two ends the user is what injection plays with (A14).
-        raw_user, colon, raw_password = userinfo.partition(":")
-        # "#" must be escaped, and phones that dial #31# do not.
-        user = _unescape(raw_user, _USER + b"#", "user")
-        if colon:
-            password = _unescape(raw_password, _PASSWORD, "password", empty=True)
-    place, question, headers = place.partition("?")
-    host_port, semicolon, parameters = place.partition(";")
-    host, port = parse_host_port(host_port)
+    match = _SIP_URI.fullmatch(rest)
+    if match is None:
+        raise RemoteProtocolError(f"not a SIP URI: {rest[:60]!r}")
+    user, password, raw_host, raw_port, parameters, headers = match.groups()
+    host, port = make_host_port(raw_host, raw_port)
     return Uri(
         scheme,
-        user,
-        password,
+        None if user is None else _unescape(user),
+        None if password is None else _unescape(password),
         host,
         port,
-        _parse_parameters(parameters) if semicolon else NO_PARAMETERS,
-        _parse_headers(headers) if question else (),
+        NO_PARAMETERS if parameters is None else _parse_parameters(parameters),
+        () if headers is None else _parse_headers(headers),
     )
 
 
@@ -195,32 +207,26 @@ def _parse_tel(rest: str) -> Uri:
 
 
 def _parse_parameters(text: str) -> Parameters:
+    _expect(text, _PARAMETER + b";=%", "URI parameter")
     found: list[tuple[str, str | None]] = []
     for part in text.split(";"):
         name, equals, value = part.partition("=")
-        found.append(
-            (
-                _unescape(name, _PARAMETER, "URI parameter").lower(),
-                _unescape(value, _PARAMETER, "URI parameter", empty=True) if equals else None,
-            )
-        )
+        if not name or "=" in value:
+            raise RemoteProtocolError(f"bad URI parameter: {part[:40]!r}")
+        found.append((_unescape(name).lower(), _unescape(value) if equals else None))
     if len(found) > 1 and len({name for name, _ in found}) < len(found):
         raise RemoteProtocolError("URI parameter given twice")
     return Parameters(found)
 
 
 def _parse_headers(text: str) -> tuple[tuple[str, str], ...]:
+    _expect(text, _HEADER + b"&=%", "URI header")
     found = []
     for part in text.split("&"):
         name, equals, value = part.partition("=")
-        if not equals:
-            raise RemoteProtocolError(f"URI header without a value: {part[:40]!r}")
-        found.append(
-            (
-                _unescape(name, _HEADER, "URI header"),
-                _unescape(value, _HEADER, "URI header", empty=True),
-            )
-        )
+        if not name or not equals or "=" in value:
+            raise RemoteProtocolError(f"bad URI header: {part[:40]!r}")
+        found.append((_unescape(name), _unescape(value)))
     return tuple(found)
 
 
@@ -237,21 +243,17 @@ def _format_headers(headers: tuple[tuple[str, str], ...]) -> str:
     return "?" + "&".join(pairs) if headers else ""
 
 
-def _unescape(text: str, allowed: bytes, what: str, *, empty: bool = False) -> str:
-    """Check the characters of a part and undo its `%xx`."""
+def _unescape(text: str) -> str:
+    """Undo the `%xx` of ASCII text whose characters are checked."""
     if "%" not in text:
-        if text or not empty:
-            _expect(text, allowed, what)
         return text
     first, *rest = text.split("%")
-    parts = [encode(first)]
+    parts = [first.encode()]
     for piece in rest:
         if len(piece) < 2 or piece[0] not in _HEX or piece[1] not in _HEX:
-            raise RemoteProtocolError(f"bad escape in {what}: {text[:40]!r}")
+            raise RemoteProtocolError(f"bad escape: {text[:40]!r}")
         parts.append(bytes((int(piece[:2], 16),)))
-        parts.append(encode(piece[2:]))
-    if b"".join((parts[0], *parts[2::2])).translate(None, allowed):
-        raise RemoteProtocolError(f"not a {what}: {text[:40]!r}")
+        parts.append(piece[2:].encode())
     return decode(b"".join(parts))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from gateway.errors import RemoteProtocolError
 from gateway.sip.field import Headers
 from gateway.sip.grammar import MAX_NUMBER, parse_number
@@ -174,3 +176,17 @@ def _read_seconds(values: list[str]) -> int | None:
     if not (digits.isascii() and digits.isdigit()):
         return None
     return MAX_NUMBER if len(digits.lstrip("0")) > 10 else min(MAX_NUMBER, int(digits))
+
+
+HANDLED_BY: Mapping[str, Callable[[list[str]], object]] = {
+    "via": _read_vias,
+    "from": _read_address,
+    "to": _read_address,
+    "call-id": _read_call_id,
+    "cseq": _read_cseq,
+    "max-forwards": _read_max_forwards,
+    "contact": _read_contacts,
+    "route": _read_addresses,
+    "record-route": _read_addresses,
+}
+"What every message is handled by, read with the message so that nobody later stumbles over it."
