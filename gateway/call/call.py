@@ -296,7 +296,7 @@ class Call:
         )
         if party.state is PartyState.DIALLED:
             return
-        for other in self._heard_parties():
+        for other in self.heard_parties():
             if other is not party:
                 other.leg.digit(event.digit, event.phase, event.duration_ms)
 
@@ -356,13 +356,14 @@ class Call:
             if party is not self._caller and party.state is not PartyState.ENDED
         ]
 
-    def _heard_parties(self) -> list[Party]:
+    def heard_parties(self) -> list[Party]:
+        """The parties whose media takes part now."""
         open_states = (PartyState.UP, PartyState.EARLY)
         return [party for party in self.parties.values() if party.state in open_states]
 
     def _route(self) -> None:
         """Everybody who is up, or heard early, hears everybody else."""
-        ids = [party.leg.id for party in self._heard_parties()]
+        ids = [party.leg.id for party in self.heard_parties()]
         self.hub.route({a: {b: 1.0 for b in ids if b != a} for a in ids})
 
     def _leave(self, party: Party, event: Ended, now: float) -> None:

@@ -114,11 +114,16 @@ class Registry:
             options=self._options.call,
         )
         entry = _Entry(call)
-        caller.on_event = partial(self._post, entry, caller.id)
         self._calls[call.id] = entry
         self._emptied.clear()
         entry.stop_pacing = self._pacer.add(call.hub.tick)
-        self._run(entry, partial(call.start, self._loop.time(), dial_caller=dial_caller))
+
+        def begin() -> None:
+            # What the caller's leg told before it had a call comes out now, ahead of the rest.
+            caller.on_event = partial(self._post, entry, caller.id)
+            call.start(self._loop.time(), dial_caller=dial_caller)
+
+        self._run(entry, begin)
         return call
 
     def end(self, call_id: CallId, reason: EndReason, fault: Fault | None = None) -> bool:

@@ -1,0 +1,79 @@
+# make run    serve the embedded default (installs what is missing first)
+# make test   install what the tests need, check everything, run the tests
+PYTHON ?= python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+BIN := .venv/bin
+PACKAGES := chromium baresip-core sip-tester iproute2
+
+.PHONY: run test check lint types imports spelling web unit real soak bench certs prompts format clean
+
+run: .venv/run.stamp
+	@$(BIN)/python -m gateway serve
+
+test: .venv/test.stamp
+	@$(MAKE) --no-print-directory check unit real
+
+check: lint types imports spelling web
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/test.stamp
+	$(BIN)/mypy
+
+imports: .venv/test.stamp
+	$(BIN)/lint-imports
+
+spelling: .venv/test.stamp
+	$(BIN)/codespell
+
+web: .venv/test.stamp
+	web/node_modules/.bin/tsc -p web/jsconfig.json
+
+# Virtual time, side by side; then real sockets, browsers and peers, one at a time.
+unit: .venv/test.stamp
+	$(BIN)/python -m pytest -q -n 2 -m "not real and not soak"
+
+real: .venv/test.stamp
+	$(BIN)/python -m pytest -q -m "real and not soak"
+
+soak: .venv/test.stamp
+	$(BIN)/python -m pytest -q -m soak
+
+bench: .venv/test.stamp
+	$(BIN)/python -m bench bridge --load 70
+
+# A development CA and a leaf for HTTPS and SIP over TLS, in certs/.
+certs: .venv/run.stamp
+	@$(BIN)/python -m gateway certs
+
+# The recorded prompts are part of the project; this is how they were made (espeak-ng, sox).
+prompts: .venv/run.stamp
+	$(BIN)/python -m gateway.agents.make_prompts gateway/agents/receptionist gateway/lab/prompts
+
+format: .venv/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv web/node_modules .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/python:
+	@echo "Making a virtual environment in .venv …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make run PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv && $(PYTHON) -m venv --clear .venv; }
+
+.venv/run.stamp: pyproject.toml | .venv/bin/python
+	@echo "Installing the gateway into .venv, which takes a minute once …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml web/package.json .venv/run.stamp
+	@echo "Installing what the tests need …"
+	@missing=; for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@cd web && npm install --silent --no-audit --no-fund --no-package-lock
+	@touch $@

@@ -1,0 +1,242 @@
+"""The HTTP server: the page, the API, and who may use them."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from quart import Quart, Response, jsonify, make_response, request, websocket
+from werkzeug.exceptions import HTTPException
+
+from gateway.api.openapi import Operation, build_document
+from gateway.errors import GatewayError
+from gateway.private import Secret
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+"Larger JSON stalls the loop: 0.9 MB for 16 ms."
+
+BODY_TIMEOUT_S = 10
+"A body that trickles in slower than this is refused."
+
+BEARER_SUBPROTOCOL = "bearer."
+"A browser cannot set headers on a WebSocket: the token travels as a subprotocol, never in a URL."
+
+SUBPROTOCOL = "gateway.v1"
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:;"
+        " media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "microphone=(self), camera=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ApiError(GatewayError):
+    """A refusal with its HTTP status and a slug that programs can tell apart."""
+
+    def __init__(self, status: HTTPStatus, code: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use the server."""
+
+    token: Secret | None
+    "Asked for as a bearer token on everything under /v1; None on loopback only."
+    hosts: frozenset[str] = frozenset()
+    "Names, beside `localhost` and addresses, that the server is reached by."
+
+    def is_known_host(self, host: str) -> bool:
+        """Whether a Host header names us: a stranger's name there is DNS rebinding."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = name.strip("[]").lower()
+        if name == "localhost" or name in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def is_allowed(self, authorization: str | None, subprotocols: Sequence[str]) -> bool:
+        """Whether a request may use the API; compared in constant time."""
+        if self.token is None:
+            return True
+        given = [p[len(BEARER_SUBPROTOCOL) :] for p in subprotocols if _is_bearer(p)]
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer":
+            given.append(token.strip())
+        wanted = self.token.value.encode()
+        return any(hmac.compare_digest(token.encode(), wanted) for token in given)
+
+
+def create_server(
+    *,
+    access: Access,
+    web: Path,
+    version: str,
+    operations: Sequence[Operation],
+    sockets: dict[str, Callable[[], Awaitable[None]]],
+) -> Quart:
+    """The HTTP application.
+
+    Args:
+        web: the folder of the page.
+        operations: what the API can do; the OpenAPI document is made of them.
+        sockets: WebSocket paths and what serves them.
+    """
+    app = Quart("gateway", static_folder=str(web), static_url_path="/assets")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0
+    document = build_document(operations, version)
+
+    @app.before_request
+    async def admit() -> None:
+        _check_host(access, request.headers.get("Host", ""))
+        if request.path.startswith("/v1/") and request.path != "/v1/openapi.json":
+            _check_token(access, request.headers.get("Authorization"), ())
+
+    @app.before_websocket
+    async def admit_socket() -> None:
+        headers = websocket.headers
+        _check_host(access, headers.get("Host", ""))
+        _check_origin(headers.get("Origin"), headers.get("Host", ""))
+        _check_token(access, headers.get("Authorization"), websocket.requested_subprotocols)
+
+    @app.after_request
+    async def add_headers(response: Response) -> Response:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    @app.errorhandler(GatewayError)
+    async def on_refusal(error: GatewayError) -> tuple[Response, int]:
+        code = error.code if isinstance(error, ApiError) else _slug(error)
+        return jsonify(code=code, text=str(error)), int(error.status)
+
+    @app.errorhandler(HTTPException)
+    async def on_http_error(error: HTTPException) -> tuple[Response, int]:
+        name = (error.name or "error").lower().replace(" ", "-")
+        return jsonify(code=name, text=error.description or error.name), error.code or 500
+
+    @app.errorhandler(Exception)
+    async def on_bug(error: Exception) -> tuple[Response, int]:
+        log.error("a request broke", exc_info=error)
+        return jsonify(code="gateway-error", text="The gateway broke on this request"), 500
+
+    @app.get("/")
+    async def page() -> Response:
+        return await app.send_static_file("index.html")
+
+    @app.get("/v1/openapi.json")
+    async def openapi() -> Response:
+        return jsonify(document)
+
+    for operation in operations:
+        path = operation.path.replace("{", "<").replace("}", ">")
+        app.add_url_rule(
+            path, operation.name, _answering(operation), methods=[operation.method]
+        )
+    for path, serve in sockets.items():
+        app.add_websocket(path, path, _accepting(serve))
+    return app
+
+
+async def check_json(model: type[Model]) -> Model:
+    """The request's body as a checked value.
+
+    Raises:
+        ApiError: 415 for another content type, 400 for JSON that is not what is wanted.
+    """
+    if request.mimetype != "application/json":
+        raise ApiError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "not-json",
+            "Send JSON with Content-Type: application/json",
+        )
+    try:
+        return model.model_validate_json(await request.get_data(cache=False))
+    except ValidationError as error:
+        raise ApiError(HTTPStatus.BAD_REQUEST, "bad-request", explain(error)) from error
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with a JSON value, in a line."""
+    wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in wrong["loc"])
+    return f"{place}: {wrong['msg']}" if place else str(wrong["msg"])
+
+
+def _answering(operation: Operation) -> Callable[..., Awaitable[Any]]:
+    async def answer(**parameters: Any) -> Any:
+        given = await operation.handler(**parameters)
+        if isinstance(given, BaseModel):
+            response = await make_response(given.model_dump_json(by_alias=True))
+            response.mimetype = "application/json"
+        else:
+            response = await make_response("")
+        response.status_code = operation.status
+        return response
+
+    return answer
+
+
+def _accepting(serve: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def accept() -> None:
+        offered = websocket.requested_subprotocols
+        await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await serve()
+
+    return accept
+
+
+def _check_host(access: Access, host: str) -> None:
+    if not access.is_known_host(host):
+        raise ApiError(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "unknown-host",
+            "This name is not ours; set [http] public_url to the name people use",
+        )
+
+
+def _check_origin(origin: str | None, host: str) -> None:
+    """A page of another site may not open our sockets (cross-site WebSocket hijacking)."""
+    if origin is not None and origin.partition("://")[2] != host:
+        raise ApiError(
+            HTTPStatus.FORBIDDEN, "wrong-origin", "A page of another site may not connect"
+        )
+
+
+def _check_token(access: Access, authorization: str | None, subprotocols: Sequence[str]) -> None:
+    if not access.is_allowed(authorization, subprotocols):
+        raise ApiError(
+            HTTPStatus.UNAUTHORIZED, "no-token", "Send the token as Authorization: Bearer TOKEN"
+        )
+
+
+def _is_bearer(subprotocol: str) -> bool:
+    return subprotocol.startswith(BEARER_SUBPROTOCOL)
+
+
+def _slug(error: GatewayError) -> str:
+    name = type(error).__name__.removesuffix("Error")
+    return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")

@@ -1,0 +1,300 @@
+"""AgentLeg: an in-process agent as a party of a call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.agents.agent import Agent
+from gateway.errors import Fault
+from gateway.leg.leg import (
+    Answered,
+    DigitPressed,
+    Ended,
+    EndReason,
+    Gone,
+    LegEvent,
+    LegId,
+    LegKind,
+    MediaQuality,
+    Phase,
+    Progressed,
+)
+from gateway.media.frame import AudioFrame
+from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
+
+log = logging.getLogger(__name__)
+
+MAX_HEARD_BEHIND = 100
+"Frames kept for an agent that hears slowly: 2 s at 20 ms; then the oldest go."
+
+MAX_DIGITS_WAITING = 64
+"Keys kept for an agent that does not ask for them."
+
+MAX_SAID_AHEAD_MS = 30_000
+"`say` waits while more than this is queued."
+
+DIGIT_MS = 100
+DIGIT_GAP_S = 0.2
+DIGIT_PAUSE_S = 0.5
+"What `w` waits in a string of digits."
+
+
+class AgentLeg:
+    """One agent in one call: runs `on_call`, queues what it says, hands it what it may hear."""
+
+    kind = LegKind.AGENT
+
+    def __init__(
+        self,
+        leg_id: LegId,
+        agent: Agent,
+        *,
+        call_id: str,
+        caller: str,
+        called: str,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.id = leg_id
+        self.listener = self
+        self.playout = Playout()
+        self.playout.on_event = self._on_playout_event
+        self.on_event: Callable[[LegEvent], None] = _nobody
+        self.on_frame: Callable[[AudioFrame], None] = _silent
+        self._agent = agent
+        self._loop = loop
+        self._call = _AgentCall(self, call_id, caller, called)
+        self._task: asyncio.Task[None] | None = None
+        self._has_ended = False
+        self._played: dict[str, asyncio.Future[None]] = {}
+        self._marks = 0
+        self._ears: deque[AudioFrame] | None = None
+        self._heard = asyncio.Event()
+        self._digits: deque[str] = deque(maxlen=MAX_DIGITS_WAITING)
+        self._digit_came = asyncio.Event()
+        self._is_answered = False
+        self._is_early = False
+
+    # ---- commands
+
+    def dial(self) -> None:
+        """Offer the call to the agent."""
+        self._task = self._loop.create_task(self._attend())
+
+    def progress(self, *, ringing: bool, early_media: bool) -> None:
+        """An agent that calls is told nothing before the answer."""
+
+    def answer(self) -> None:
+        """An agent that calls was answered: it hears it."""
+
+    def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
+        """The other side pressed a key."""
+        if phase is Phase.END:
+            self._digits.append(digit)
+            self._digit_came.set()
+
+    def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
+        """Cancel the agent's attendance."""
+        self._has_ended = True
+        if self._task is None:
+            self._loop.call_soon(self._tell, Gone())
+        else:
+            self._task.cancel()
+
+    def quality(self) -> MediaQuality:
+        """An agent in this process has no network between."""
+        return MediaQuality()
+
+    # ---- Listener
+
+    @property
+    def is_connected(self) -> bool:
+        """An agent is no person: queued speakers do not wait for its ears."""
+        return False
+
+    def hear(self, frame: AudioFrame) -> None:
+        ears = self._ears
+        if ears is not None:
+            ears.append(frame)
+            self._heard.set()
+
+    # ---- what the agent does, see AgentCall
+
+    async def ring(self) -> None:
+        self._tell(Progressed(180, "Ringing"))
+
+    async def open_early_media(self) -> None:
+        self._is_early = True
+        self._tell(Progressed(183, "Session Progress", early_media=True))
+
+    async def accept(self) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self._tell(Answered())
+
+    async def speak_up(self) -> None:
+        """To hear or to say something takes the call, unless early media is open."""
+        if not self._is_early:
+            await self.accept()
+
+    async def hear_frames(self) -> AsyncIterator[AudioFrame]:
+        await self.speak_up()
+        ears: deque[AudioFrame] = deque(maxlen=MAX_HEARD_BEHIND)
+        self._ears = ears
+        try:
+            while True:
+                while ears:
+                    yield ears.popleft()
+                self._heard.clear()
+                await self._heard.wait()
+        finally:
+            if self._ears is ears:
+                self._ears = None
+
+    async def room_to_say(self) -> None:
+        await self.speak_up()
+        while (ahead := self.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:
+            await asyncio.sleep(ahead / 1000)
+
+    async def played(self) -> None:
+        self._marks += 1
+        name = f"played-{self._marks}"
+        reached = self._played[name] = self._loop.create_future()
+        if not self.playout.mark(name):
+            self._played.pop(name).cancel()
+            return
+        try:
+            await reached
+        finally:
+            self._played.pop(name, None)
+
+    def clear(self) -> Cleared:
+        cleared = self.playout.clear()
+        self._reached(cleared.marks)
+        return cleared
+
+    async def next_digit(self) -> str:
+        await self.digit_waiting()
+        digit = self._digits.popleft()
+        if not self._digits:
+            self._digit_came.clear()
+        return digit
+
+    async def digit_waiting(self) -> None:
+        await self._digit_came.wait()
+
+    async def press(self, digits: str) -> None:
+        await self.speak_up()
+        for digit in digits:
+            if digit == "w":
+                await asyncio.sleep(DIGIT_PAUSE_S)
+                continue
+            self._tell(DigitPressed(digit, Phase.START))
+            await asyncio.sleep(DIGIT_MS / 1000)
+            self._tell(DigitPressed(digit, Phase.END, DIGIT_MS))
+            await asyncio.sleep(DIGIT_GAP_S)
+
+    async def leave(self) -> None:
+        """Hang up once everything said was played."""
+        await self.played()
+        if not self._has_ended:
+            self._has_ended = True
+            self.on_event(Ended(EndReason.HANGUP))
+        if self._task is not None:
+            self._task.cancel()
+
+    # ---- the guard around the agent's task
+
+    async def _attend(self) -> None:
+        ended = Ended(EndReason.HANGUP)
+        try:
+            await self._agent.on_call(self._call)
+            await self.leave()
+        except asyncio.CancelledError:
+            # By `end`, by `leave`, or by the loop's own end: nobody waits for this task.
+            pass
+        except Exception:
+            log.exception("leg=%s its agent broke", self.id)
+            ended = Ended(EndReason.AGENT_FAILED, 500, fault=Fault.AGENT)
+        finally:
+            if not self._has_ended:
+                self._has_ended = True
+                self.on_event(ended)
+            self.on_event(Gone())
+
+    def _tell(self, event: LegEvent) -> None:
+        if not self._has_ended or isinstance(event, Gone):
+            self.on_event(event)
+
+    def _on_playout_event(self, event: PlayoutEvent) -> None:
+        if isinstance(event, MarkReached):
+            self._reached((event.name,))
+        elif isinstance(event, Cleared):
+            self._reached(event.marks)
+
+    def _reached(self, marks: tuple[str, ...]) -> None:
+        for mark in marks:
+            reached = self._played.pop(mark, None)
+            if reached is not None and not reached.done():
+                reached.set_result(None)
+
+
+class _AgentCall:
+    """The call as the agent sees it: see `gateway.agents.agent.AgentCall`."""
+
+    def __init__(self, leg: AgentLeg, call_id: str, caller: str, called: str) -> None:
+        self._leg = leg
+        self.id = call_id
+        self.caller = caller
+        self.called = called
+
+    async def ring(self) -> None:
+        await self._leg.ring()
+
+    async def progress(self) -> None:
+        await self._leg.open_early_media()
+
+    async def answer(self) -> None:
+        await self._leg.accept()
+
+    def hear(self) -> AsyncIterator[AudioFrame]:
+        return self._leg.hear_frames()
+
+    async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
+        await self._leg.room_to_say()
+        self._leg.playout.say_pcm(pcm, rate)
+
+    async def say_frame(self, frame: AudioFrame) -> None:
+        await self._leg.room_to_say()
+        self._leg.playout.say(frame)
+
+    async def played(self) -> None:
+        await self._leg.played()
+
+    def clear(self) -> Cleared:
+        return self._leg.clear()
+
+    async def digit(self) -> str:
+        return await self._leg.next_digit()
+
+    async def digit_waiting(self) -> None:
+        await self._leg.digit_waiting()
+
+    async def send_digits(self, digits: str) -> None:
+        await self._leg.press(digits)
+
+    async def hang_up(self) -> None:
+        await self._leg.leave()
+
+
+def _nobody(event: LegEvent) -> None:
+    """The leg has no call yet."""
+
+
+def _silent(frame: AudioFrame) -> None:
+    """An agent speaks through its playout, never live."""

@@ -1,0 +1,232 @@
+"""AudioStream: the RTP half of a leg, over whichever transport.
+
+    transport ─▸ RtpSession.receive ─▸ Voice (lazy decode) ─▸ on_frame
+    hear ─▸ [relay the payload, or encode] ─▸ RtpSession.send ─▸ transport
+
+A packet in is a frame out in the same callback, and a frame heard is a packet sent in the same
+call. The pacer's beat carries what must go on without packets: RTCP, digits, concealment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.codec import TICK_RATE, Codec
+from gateway.leg.leg import DigitPressed, MediaQuality, Phase
+from gateway.media.coding import Encoder, EncoderOptions, make_encoder
+from gateway.media.frame import AudioFrame, Voice
+from gateway.net.media import MediaTransport
+from gateway.net.pacer import Pacer
+from gateway.rtp.dtmf import DigitEvent
+from gateway.rtp.packet import is_rtcp
+from gateway.rtp.session import Hole, Packet, RtpSession
+from gateway.sdp.negotiation import Agreement
+
+TICKS_PER_MS = TICK_RATE // 1000
+BEAT_TICKS = 20 * TICKS_PER_MS
+
+SILENT_AFTER_S = 0.06
+"Without a packet for this long the party counts as silent, and is filled in for."
+
+MAX_FILL_TICKS = 60 * TICKS_PER_MS
+"A hole longer than this is not concealed when packets return: the timeline just goes on."
+
+
+class AudioStream:
+    """Audio of one party, both ways. A `Listener` of the hub, and a live speaker in it."""
+
+    def __init__(
+        self,
+        transport: MediaTransport,
+        session: RtpSession,
+        *,
+        pacer: Pacer,
+        clock: Callable[[], float],
+    ) -> None:
+        self.transport = transport
+        self.session = session
+        self.on_frame: Callable[[AudioFrame], None] = _nobody
+        self.on_digit: Callable[[DigitPressed], None] = _no_keys
+        self.last_packet_at: float | None = None
+        "When the party was last heard; None before its first packet."
+        self._clock = clock
+        self._voice = Voice()
+        self._ahead = 0
+        self._next_timestamp: int | None = None
+        self._receive_scale = 1
+        self._send_codec: Codec | None = None
+        self._send_scale = 1
+        self._frame_ticks = BEAT_TICKS
+        self._encoder: Encoder | None = None
+        self._pending: NDArray[np.int16] | None = None
+        transport.on_packet = self._on_packet
+        self._stop_pacing = pacer.add(self._on_beat)
+
+    def configure(self, agreement: Agreement) -> None:
+        """Take what an offer and its answer settled, at first or again; numbering goes on."""
+        self.session.configure(
+            receive=agreement.receive, send=agreement.send, send_digits=agreement.send_digits
+        )
+        if self._send_codec != agreement.send:
+            self._encoder = None
+            self._pending = None
+        self._send_codec = agreement.send
+        self._send_scale = TICK_RATE // agreement.send.clock_rate
+        self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
+
+    @property
+    def codec(self) -> Codec | None:
+        """What the party is sent; None before it is negotiated."""
+        return self._send_codec
+
+    def close(self) -> None:
+        """End it; nothing is sent or said any more."""
+        self._stop_pacing()
+        self.on_frame = _nobody
+        self.transport.on_packet = _nothing
+        self.transport.close()
+
+    def digit(self, digit: str, phase: Phase) -> None:
+        """Send one edge of a key press to the party (RFC 4733)."""
+        now = self._clock()
+        if phase is Phase.START:
+            self.session.start_digit(digit, now)
+        else:
+            self.session.end_digit(digit, now)
+        self._send_output()
+
+    def quality(self) -> MediaQuality:
+        """How the media of the party fares."""
+        stats = self.session.stats
+        return MediaQuality(
+            codec=None if self._send_codec is None else self._send_codec.name,
+            round_trip_ms=stats.rtt_ms,
+            jitter_ms=stats.received.jitter_ms,
+            loss_percent=stats.received.loss_percent,
+        )
+
+    # ---- what the party hears
+
+    def hear(self, frame: AudioFrame) -> None:
+        """Send one frame now: its payload if the party takes that codec, else encoded."""
+        codec = self._send_codec
+        if codec is None:
+            return
+        payload = frame.payload
+        if payload is not None and frame.codec is not None and frame.codec.name == codec.name:
+            packet = self.session.send(
+                payload, frame.duration // self._send_scale, frame.heard_at
+            )
+            if packet:
+                self.transport.send(packet)
+            return
+        encoder = self._encoder
+        if encoder is None or encoder.sample_rate < frame.rate:
+            encoder = self._open_encoder(codec, frame.rate)
+        pcm = frame.pcm(encoder.sample_rate)
+        if frame.duration == self._frame_ticks and self._pending is None:
+            self._send_pcm(encoder, pcm, frame.heard_at)
+        else:
+            self._send_reframed(encoder, pcm, frame.heard_at)
+
+    def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
+        """One at the rate of what is to be heard; it is never lowered within a call."""
+        encoder = make_encoder(codec, EncoderOptions(sample_rate=rate))
+        if self._pending is not None and self._encoder is not None:
+            self._pending = None
+        self._encoder = encoder
+        return encoder
+
+    def _send_pcm(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
+        packet = self.session.send(
+            encoder.encode(pcm), self._frame_ticks // self._send_scale, now
+        )
+        if packet:
+            self.transport.send(packet)
+
+    def _send_reframed(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
+        """Cut a timeline of other frame lengths into the packets that the party wants."""
+        size = self._frame_ticks * encoder.sample_rate // TICK_RATE
+        if self._pending is not None:
+            pcm = np.concatenate((self._pending, pcm))
+        while len(pcm) >= size:
+            self._send_pcm(encoder, pcm[:size], now)
+            pcm = pcm[size:]
+        self._pending = pcm if len(pcm) else None
+
+    # ---- what the party says
+
+    def _on_packet(self, data: bytes, now: float) -> None:
+        if is_rtcp(data):
+            self.session.receive_rtcp(data, now)
+            return
+        for item in self.session.receive(data, now):
+            self._take(item, now)
+
+    def _take(self, item: Packet | Hole | DigitEvent, now: float) -> None:
+        kind = type(item)
+        if kind is Packet:
+            self._take_packet(item, now)  # type: ignore[arg-type]
+        elif kind is Hole:
+            self._fill(item.duration * self._receive_scale, now, item.following)  # type: ignore[union-attr]
+        else:
+            self.on_digit(
+                DigitPressed(item.digit, Phase(item.phase), item.duration_ms)  # type: ignore[union-attr]
+            )
+
+    def _take_packet(self, packet: Packet, now: float) -> None:
+        codec = packet.codec
+        scale = TICK_RATE // codec.clock_rate
+        duration = packet.duration * scale
+        self.last_packet_at = now
+        expected = self._next_timestamp
+        self._next_timestamp = packet.timestamp + packet.duration
+        self._receive_scale = scale
+        if expected is not None and packet.timestamp > expected:
+            self._fill((packet.timestamp - expected) * scale, now, None)
+        if self._ahead >= duration:
+            # Late: its place was filled while it was missing. Playing it too would add its
+            # length to the delay of the call, for good.
+            self._ahead -= duration
+            return
+        self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+
+    def _fill(self, ticks: int, now: float, following: bytes | None) -> None:
+        """Conceal a hole, less what the beat has filled already."""
+        filled = min(self._ahead, ticks)
+        self._ahead -= filled
+        ticks -= filled
+        if 0 < ticks <= MAX_FILL_TICKS:
+            self.on_frame(self._voice.conceal(ticks, now, following))
+
+    def _on_beat(self, now: float) -> None:
+        session = self.session
+        timer = session.next_timer()
+        if timer is not None and timer <= now:
+            session.handle_timer(now)
+            for item in session.take_events():
+                self._take(item, now)
+            self._send_output()
+        heard_at = self.last_packet_at
+        if heard_at is not None and now - heard_at > SILENT_AFTER_S:
+            self._ahead += BEAT_TICKS
+            self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
+
+    def _send_output(self) -> None:
+        for packet in self.session.take_output():
+            self.transport.send(packet)
+
+
+def _nobody(frame: AudioFrame) -> None:
+    """No hub listens yet, or any more."""
+
+
+def _no_keys(press: DigitPressed) -> None:
+    """No leg listens yet."""
+
+
+def _nothing(data: bytes, now: float) -> None:
+    """The stream has ended."""

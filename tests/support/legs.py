@@ -1,0 +1,120 @@
+"""A leg that does nothing by itself, and a call of such legs in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.call.call import Call, CallOptions
+from gateway.call.events import CallEvent
+from gateway.leg.leg import (
+    EndReason,
+    Gone,
+    LegEvent,
+    LegKind,
+    MediaQuality,
+    Phase,
+)
+from gateway.media.frame import AudioFrame
+from gateway.media.hub import Hub, Listener
+from gateway.media.playout import Playout
+from gateway.private import Private
+from gateway.trunk.route import Plan, Target, parse_target
+
+
+class FakeLeg:
+    """Notes its commands; a test tells its events."""
+
+    def __init__(
+        self,
+        leg_id: str,
+        kind: LegKind = LegKind.SIP,
+        *,
+        listener: Listener | None = None,
+        playout: Playout | None = None,
+    ) -> None:
+        self.id = leg_id
+        self.kind = kind
+        self.listener = listener
+        self.playout = playout
+        self.did: list[str] = []
+        self.on_event: Callable[[LegEvent], None] = _nobody
+        self.on_frame: Callable[[AudioFrame], None] = _unheard
+
+    def dial(self) -> None:
+        self.did.append("dial")
+
+    def progress(self, *, ringing: bool, early_media: bool) -> None:
+        self.did.append("ringing" if ringing else "early media" if early_media else "progress")
+
+    def answer(self) -> None:
+        self.did.append("answer")
+
+    def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
+        self.did.append(f"digit {digit} {phase.value}")
+
+    def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
+        self.did.append(f"end {reason.value}")
+
+    def quality(self) -> MediaQuality:
+        return MediaQuality()
+
+
+class CallBench:
+    """One call of fake legs, its time turned by hand."""
+
+    def __init__(self, *groups: list[str], options: CallOptions | None = None) -> None:
+        self.now = 0.0
+        self.caller = FakeLeg("caller", LegKind.BROWSER)
+        self.legs: dict[str, FakeLeg] = {}
+        self.events: list[CallEvent] = []
+        self.hub = Hub()
+        self.call = Call(
+            "gw-1",
+            caller=self.caller,
+            caller_target="browser",
+            numbers=(Private("+15550001"), Private("+15550100")),
+            plan=Plan(tuple(tuple(parse_target(text) for text in group) for group in groups)),
+            dial=self._dial,
+            hub=self.hub,
+            options=options,
+        )
+
+    def start(self, *, dial_caller: bool = False) -> None:
+        self.call.start(self.now, dial_caller=dial_caller)
+        self._collect()
+
+    def tell(self, leg: FakeLeg, event: LegEvent) -> None:
+        """The leg tells the call something."""
+        self.call.on_leg_event(leg.id, event, self.now)
+        self._collect()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, timers included."""
+        until = self.now + seconds
+        while (timer := self.call.next_timer()) is not None and timer <= until:
+            self.now = timer
+            self.call.handle_timer(timer)
+        self.now = until
+        self._collect()
+
+    def all_gone(self) -> None:
+        for leg in (self.caller, *self.legs.values()):
+            self.tell(leg, Gone())
+
+    def happened(self, kind: type) -> list[CallEvent]:
+        return [event for event in self.events if type(event) is kind]
+
+    def _dial(self, target: Target) -> FakeLeg:
+        leg = self.legs[str(target)] = FakeLeg(str(target))
+        return leg
+
+    def _collect(self) -> None:
+        self.events.extend(self.call.take_events())
+
+
+def _nobody(event: LegEvent) -> None:
+    pass
+
+
+def _unheard(frame: AudioFrame) -> None:
+    pass
