@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.errors import RemoteProtocolError
 from gateway.private import Secret
-from gateway.sip.grammar import QUOTED_STRING, TOKEN_CHAR, encode, quote, unescape
+from gateway.sip.grammar import QUOTED_STRING, TOKEN_CHAR, check_text, encode, quote, unescape
 
 MAX_CHALLENGES = 16
 "Most challenges read from one response: a proxy chain sends two or three."
@@ -69,7 +69,7 @@ def choose_challenge(challenges: Iterable[Challenge], realm: str | None = None) 
         None if there is none: an unknown algorithm or qop, or another realm.
     """
     able = [each for each in challenges if _is_answerable(each) and realm in (None, each.realm)]
-    return max(able, key=_is_strong, default=None)
+    return max(able, key=_strength, default=None)
 
 
 def answer_challenge(  # noqa: PLR0913 - the inputs of RFC 7616 §3.4.1, each by name
@@ -120,64 +120,6 @@ def answer_challenge(  # noqa: PLR0913 - the inputs of RFC 7616 §3.4.1, each by
     return "Digest " + ", ".join(f"{name}={value}" for name, value in pairs if value is not None)
 
 
-class DigestClient:
-    """Answers one trunk's challenges within a session or registration, and counts nonce uses.
-
-    The realm is the one given, else the first that asks: an answer for another realm would hand
-    the password's digest to whoever stands behind the trunk (A9). Once SHA-256 was offered, MD5
-    is not answered again.
-    """
-
-    __slots__ = ("_challenge", "_nc", "_password", "_realm", "_username")
-
-    def __init__(self, username: str, password: Secret, realm: str | None = None) -> None:
-        self._username = username
-        self._password = password
-        self._realm = realm
-        self._challenge: Challenge | None = None
-        self._nc = 0
-
-    def accept(self, challenges: Iterable[Challenge], *, attempt: int) -> bool:
-        """Take the challenges of a 401 or 407.
-
-        Args:
-            challenges: All of the response.
-            attempt: How many challenges to this same request were accepted before.
-
-        Returns:
-            Whether to send the request again, with `authorize`. False makes the response final:
-            no challenge that may be answered, or the credentials were refused.
-        """
-        challenge = choose_challenge(challenges, self._realm)
-        last = self._challenge
-        if challenge is None:
-            return False
-        if last is not None and (
-            challenge.nonce == last.nonce or (_is_strong(last) and not _is_strong(challenge))
-        ):
-            return False
-        if attempt > (1 if challenge.stale else 0):
-            return False
-        self._realm, self._challenge, self._nc = challenge.realm, challenge, 0
-        return True
-
-    def authorize(self, method: str, uri: str, *, cnonce: str, body: bytes = b"") -> str | None:
-        """The header value for the next request; None while nothing has been asked."""
-        if self._challenge is None:
-            return None
-        self._nc += 1
-        return answer_challenge(
-            self._challenge,
-            self._username,
-            self._password,
-            method=method,
-            uri=uri,
-            cnonce=cnonce,
-            nc=self._nc,
-            body=body,
-        )
-
-
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()  # what RFC 3261 servers ask for
 
@@ -201,8 +143,8 @@ def _is_answerable(challenge: Challenge) -> bool:
     )
 
 
-def _is_strong(challenge: Challenge) -> bool:
-    return challenge.algorithm.lower().startswith("sha-256")
+def _strength(challenge: Challenge) -> tuple[bool, bool]:
+    return challenge.algorithm.lower().startswith("sha-256"), bool(challenge.qop)
 
 
 def _scan_parameters(text: str, position: int) -> tuple[dict[str, str], int]:
@@ -213,9 +155,17 @@ def _scan_parameters(text: str, position: int) -> tuple[dict[str, str], int]:
         name = name.lower()
         if name in parameters:
             raise RemoteProtocolError(f"challenge with two {name[:20]}")
-        parameters[name] = plain if quoted is None else unescape(quoted)
+        parameters[name] = _echoable(plain if quoted is None else unescape(quoted))
         position = match.end()
     return parameters, position
+
+
+def _echoable(value: str) -> str:
+    """A value that our answer will repeat: hashed as it is, it must not be cleaned but refused."""
+    try:
+        return check_text(value)
+    except ValueError as error:
+        raise RemoteProtocolError(f"challenge with {error}") from None
 
 
 def _make_challenge(parameters: Mapping[str, str]) -> Challenge:
