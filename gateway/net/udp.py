@@ -8,6 +8,8 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
+from ipaddress import ip_address
 
 from gateway.net.interface import listening_addresses
 from gateway.sip.flow import Flow
@@ -103,8 +105,8 @@ class UdpSocket:
         loop.add_reader(udp_socket.fileno(), self._read)
 
     def send(self, data: bytes, remote: Address) -> bool:
-        """Send one datagram; whether the system took it. Never raises."""
-        if self._closed:
+        """Send one datagram; whether the system took it. Never raises, never resolves a name."""
+        if self._closed or not is_ip_address(remote[0]):
             return False
         try:
             self._socket.sendto(data, remote)
@@ -221,6 +223,16 @@ def open_udp_sockets(host: str, port: int) -> list[socket.socket]:
         else:
             break
     return opened
+
+
+@lru_cache(maxsize=4096)
+def is_ip_address(host: str) -> bool:
+    """Whether it is a literal address: `sendto` would look a name up and block the loop."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def source_address(remote: Address) -> str | None:

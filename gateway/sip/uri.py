@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from gateway.errors import RemoteProtocolError
 from gateway.sip.grammar import ALPHANUM, DIGIT, decode, encode, parse_number
@@ -156,9 +157,12 @@ def make_host_port(host: str, port: str | None) -> tuple[str, int | None]:
         RemoteProtocolError: a bracketed host that is no address, a port outside 1 to 65535.
     """
     if host[0] == "[":
-        host = host[1:-1]
-        if host.count(":") < 2:
-            raise RemoteProtocolError(f"not an address: {host[:60]!r}")
+        # RFC 5118 §4.10: the ABNF of RFC 3261 allows a colon too many before an IPv4 tail.
+        host = host[1:-1].replace(":::", "::")
+        try:
+            IPv6Address(host)
+        except ValueError:
+            raise RemoteProtocolError(f"not an IPv6 address: {host[:60]!r}") from None
     if port is None:
         return host.lower(), None
     number = parse_number(port, 65535)
