@@ -38,6 +38,8 @@ class Dialog:
     remote_cseq: int | None
     "Number of the peer's last request; None before its first."
     is_confirmed: bool = False
+    is_closing: bool = False
+    "Our BYE is under way: the peer's BYE is still answered, all else gets 481."
 
     @classmethod
     def of_server(cls, request: Request, local_tag: str) -> Dialog:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.sip.dialog import DialogId
+    from gateway.sip.invite import Session
     from gateway.sip.invite_client import InviteClient
     from gateway.sip.invite_server import InviteServer
     from gateway.sip.message import Headers, Request, Response
@@ -84,7 +85,7 @@ class Acked:
 class Informed:
     """An INFO within the session, answered 200 already (RFC 2976 usage: DTMF)."""
 
-    session: InviteClient | InviteServer
+    session: Session
     content_type: str
     "Lower case, without parameters: application/dtmf-relay or application/dtmf."
     body: bytes
@@ -94,7 +95,7 @@ class Informed:
 class Ended:
     """The session is over for its user; no command of it does anything any more."""
 
-    session: InviteClient | InviteServer
+    session: Session
     cause: EndCause
     status: int | None
     "The final status of the INVITE, sent or received; None when a 2xx had been."
@@ -110,14 +111,14 @@ class Ended:
 class Gone:
     """Nothing more of the session will be sent, and nothing of it is kept."""
 
-    session: InviteClient | InviteServer
+    session: Session
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
     """A message of the session went out or came in. Retransmissions are left out."""
 
-    session: InviteClient | InviteServer
+    session: Session
     sent: bool
     at: float
     "Loop seconds."

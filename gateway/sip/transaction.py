@@ -322,6 +322,9 @@ class Owner(Protocol):
     def release(self, now: float) -> None:
         """The transaction has terminated."""
 
+    def receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
+        """A CANCEL came that means the transaction."""
+
 
 class Outlet(Protocol):
     """Where transactions are kept and what sends for them."""

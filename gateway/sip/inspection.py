@@ -1,0 +1,102 @@
+"""What a user agent server looks at before it acts on a request (RFC 3261 §8.2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.errors import RemoteProtocolError
+from gateway.sip.header import parse_tokens, parse_values
+from gateway.sip.message import Message, Request
+
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO")
+EXTENSIONS: tuple[str, ...] = ()
+"Option tags that may stand in a Require (RFC 3261 §19.2)."
+ALLOW = ("Allow", ", ".join(METHODS))
+SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
+ACCEPT = ("Accept", "application/sdp")
+
+_SCHEMES = ("sip", "sips", "tel")
+_RECOGNIZED = ("REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "UPDATE", "PRACK")
+_ACCEPTING = ("application/sdp", "application/*", "*/*")
+
+
+class Refusal(NamedTuple):
+    """The final response that a request gets instead of being acted on."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def inspect_request(request: Request, *, is_initial: bool) -> Refusal | None:
+    """Judge a request other than ACK and CANCEL, by the order of RFC 3261 §8.2.
+
+    Args:
+        is_initial: outside of a dialog. Within one, a request that has come this far has made
+            its way, and what its URI says no longer matters.
+    """
+    try:
+        return (
+            _inspect_method(request)
+            or (_inspect_target(request) if is_initial else None)
+            or _inspect_extensions(request)
+            or (_inspect_content(request) if request.method == "INVITE" else None)
+        )
+    except RemoteProtocolError:
+        return Refusal(400)
+
+
+def sdp_of(message: Message) -> bytes | None:
+    """The SDP a message carries; None if it has no body, or one of another type."""
+    if not message.body:
+        return None
+    try:
+        kind = message.content_type
+    except RemoteProtocolError:
+        return None
+    return message.body if kind is None or kind.name == "application/sdp" else None
+
+
+def _inspect_method(request: Request) -> Refusal | None:
+    if request.method in METHODS:
+        return None
+    return Refusal(405 if request.method in _RECOGNIZED else 501, (ALLOW,))
+
+
+def _inspect_target(request: Request) -> Refusal | None:
+    scheme = request.uri.partition(":")[0].lower()
+    if scheme not in _SCHEMES:
+        return Refusal(416)
+    # We would forward it: RFC 7332 has a B2BUA count hops as a proxy does.
+    return Refusal(483) if request.max_forwards == 0 else None
+
+
+def _inspect_extensions(request: Request) -> Refusal | None:
+    proxied = (
+        tag for value in request.headers.get_all("Proxy-Require") for tag in parse_tokens(value)
+    )
+    unknown = [tag for tag in (*request.require, *proxied) if tag not in EXTENSIONS]
+    return Refusal(420, (("Unsupported", ", ".join(unknown)),)) if unknown else None
+
+
+def _inspect_content(request: Request) -> Refusal | None:
+    accepted = request.headers.get_all("Accept")
+    if accepted and not any(_accepts_sdp(value) for value in accepted):
+        return Refusal(406, (ACCEPT,))
+    if not request.body or _is_optional(request):
+        return None
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is not None and encoding.lower() != "identity":
+        return Refusal(415, (ACCEPT, ("Accept-Encoding", "identity")))
+    kind = request.content_type
+    return Refusal(415, (ACCEPT,)) if kind is None or kind.name != "application/sdp" else None
+
+
+def _is_optional(request: Request) -> bool:
+    """Whether the body may be ignored (§20.11)."""
+    text = request.headers.get("Content-Disposition")
+    return text is not None and parse_values(text)[0].parameters.get("handling") == "optional"
+
+
+def _accepts_sdp(value: str) -> bool:
+    ranges = (item.partition(";")[0].strip().lower() for item in value.split(","))
+    return any(item in _ACCEPTING for item in ranges)
