@@ -53,6 +53,9 @@ class StunEnd(Protocol):
 class StunServer(Protocol):
     """Owner of a ufrag: one ICE generation."""
 
+    is_over: bool
+    "Whether it has been given up."
+
     def receive_request(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> None:
         """Take a request that names our ufrag; it is not authenticated yet."""
 
@@ -70,15 +73,17 @@ class Stream(Protocol):
 class Route:
     """A peer's address on one of our sockets, known to be that of a stream."""
 
-    __slots__ = ("address", "generation", "media_at", "socket", "stream", "validated_at")
+    __slots__ = ("address", "media_at", "server", "socket", "stream", "validated_at")
 
-    def __init__(self, socket: MuxSocket, address: Address, stream: Stream, now: float) -> None:
+    def __init__(
+        self, socket: MuxSocket, address: Address, stream: Stream, server: StunServer
+    ) -> None:
         self.socket = socket
         self.address = address
         self.stream = stream
-        self.generation: object = None
-        "The ICE generation in which it was last validated."
-        self.validated_at = now
+        self.server = server
+        "The newest generation in which it was validated."
+        self.validated_at = float("-inf")
         self.media_at = float("-inf")
         "When the last authentic SRTP packet came from there."
 
@@ -136,8 +141,7 @@ class MuxSocket:
         try:
             self._socket.sendto(data, address)
         except OSError as error:
-            self.mux.counters.send_errors += 1
-            self.mux.complain("udp send failed", error)
+            self.mux.refuse(error)
 
     def close(self) -> None:
         """Stop reading, then close: a reader left behind would deafen the next with that fd."""
@@ -204,6 +208,10 @@ class Mux:
         self.transactions: dict[bytes, StunEnd] = {}
         self.counters = Counters()
 
+    def now(self) -> float:
+        """Loop seconds."""
+        return self._loop.time()
+
     def attach(self, sockets: Sequence[UdpSocket]) -> None:
         """Start reading these."""
         self.sockets = tuple(MuxSocket(self, socket, self._loop) for socket in sockets)
@@ -243,6 +251,11 @@ class Mux:
         else:
             self.counters.errors_withheld += 1
         return allowed
+
+    def refuse(self, error: OSError) -> None:
+        """Count a datagram that the kernel would not send: on a dead path, fifty a second."""
+        self.counters.send_errors += 1
+        self.complain("udp send failed", error)
 
     def contain(self, what: str, error: Exception) -> None:
         """Count an exception that must not spread, and say where it came from."""

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import ConfigError
+from gateway.net.udp import DSCP_VOICE, open_udp_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,23 +56,14 @@ class UdpSocket(Protocol):
         """Free the address."""
 
 
-def open_udp_socket(host: str, port: int) -> socket.socket:
-    """A non-blocking UDP socket bound to one address.
+def open_media_socket(host: str, port: int) -> socket.socket:
+    """A non-blocking UDP socket bound to one address, marked as voice, with a large buffer.
 
     Raises:
         OSError: it cannot be bound.
     """
-    # Never connect() it: under uvloop one ICMP unreachable deafens a connected socket for good.
-    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        opened.setblocking(False)
-        if opened.family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _ask_for_buffer(opened)
-        opened.bind((host, port))
-    except BaseException:
-        opened.close()
-        raise
+    opened = open_udp_socket(host, port, dscp=DSCP_VOICE)
+    _ask_for_buffer(opened)
     return opened
 
 

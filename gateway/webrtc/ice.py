@@ -1,0 +1,315 @@
+"""ICE of one stream: its generations, its validated addresses, and where to send (RFC 8838)."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import string
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from aioice.candidate import Candidate, candidate_priority
+
+from gateway.webrtc.candidate import ufrag_extension
+from gateway.webrtc.generation import (
+    COMPONENT,
+    FOR_EVER,
+    MAX_REMOTE_CANDIDATES,
+    Generation,
+    StunEnd,
+)
+from gateway.webrtc.liveness import Liveness
+from gateway.webrtc.mux import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from aioice.ice import CandidatePair
+
+    from gateway.webrtc.candidate import AddressPolicy
+    from gateway.webrtc.mux import Mux, MuxSocket, Stream
+    from gateway.webrtc.udp import Address
+
+UFRAG_CHARS = 8
+"Twice what RFC 8445 §5.3 asks: it is also the key by which the port finds its owner."
+
+MAX_GENERATIONS = 4
+"At once, when restarts come faster than they complete."
+
+MAX_ROUTES = 16
+"Validated addresses of one stream: a phone has two links, and NATs rebind."
+
+RETIRE_S = 3.0
+"How long a replaced generation still takes what is under way to it."
+
+LINGER_S = 1.0
+"An address that carried media within this time is kept, whatever became of its generation."
+
+ICE_CHARS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCandidates:
+    """Our candidates: the same for every stream on the port."""
+
+    told: tuple[str, ...]
+    "What SDP lists, best first."
+    default: Address
+    "The one named by m= and c=."
+    by_socket: Mapping[MuxSocket, Candidate]
+    "What each socket is known as to the checks."
+
+
+@dataclass(frozen=True, slots=True)
+class IceSettings:
+    """What is the same for every stream on the port."""
+
+    local: LocalCandidates
+    policy: AddressPolicy
+    "Where checks may go."
+    controlling: bool
+    "Our ICE role."
+    timeout_s: float
+    "How long a generation may take to have a pair nominated."
+
+
+def local_candidates(
+    advertised: Sequence[tuple[str, MuxSocket]], sockets: Sequence[MuxSocket]
+) -> LocalCandidates:
+    """Host candidates for the addresses to be told and the sockets behind them, best first.
+
+    A socket that is not told of still answers, under its own address.
+    """
+    told: list[str] = []
+    by_socket: dict[MuxSocket, Candidate] = {}
+    known = {socket for _, socket in advertised}
+    hidden = [(socket.host, socket) for socket in sockets if socket not in known]
+    for index, (host, socket) in enumerate([*advertised, *hidden]):
+        candidate = Candidate(
+            foundation=str(index + 1),
+            component=COMPONENT,
+            transport="udp",
+            priority=candidate_priority(COMPONENT, "host", 65535 - index),
+            host=host,
+            port=socket.port,
+            type="host",
+        )
+        by_socket.setdefault(socket, candidate)
+        if index < len(advertised):
+            told.append(f"candidate:{candidate.to_sdp()}")
+    default = advertised[0][0], advertised[0][1].port
+    return LocalCandidates(tuple(told), default, MappingProxyType(by_socket))
+
+
+class IceEndpoint:
+    """All ICE of one stream: its generations, its validated routes, and where to send."""
+
+    def __init__(
+        self,
+        mux: Mux,
+        stream: Stream,
+        settings: IceSettings,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+        on_target: Callable[[], None],
+    ) -> None:
+        """Begin with one generation, so that it can be described at once.
+
+        Args:
+            mux: the shared port.
+            stream: what media and DTLS go to.
+            settings: the port's.
+            spawn: starts a guarded task.
+            on_target: is called whenever `target` has changed.
+        """
+        self.mux = mux
+        self.policy = settings.policy
+        self.liveness = Liveness()
+        self.target: Route | None = None
+        "Where to send: the nominated pair of the newest generation that has one."
+        self.has_failed = False
+        "No pair was nominated in time, and none can be any more."
+        self._stream = stream
+        self._settings = settings
+        self._spawn = spawn
+        self._on_target = on_target
+        self._routes: dict[tuple[MuxSocket, Address], Route] = {}
+        self._generations: list[Generation] = []
+        self._active: Generation | None = None
+        "The one whose nominated pair is the target."
+        self._current = self.renew()
+        "The one to be described: the last that was begun."
+
+    @property
+    def ufrag(self) -> str:
+        """Ours, to be told to the peer."""
+        return self._current.local_username
+
+    @property
+    def pwd(self) -> str:
+        """Ours, to be told to the peer."""
+        return self._current.local_password
+
+    def renew(self) -> Generation:
+        """Begin a restart: one more generation. The old one carries media until this one can."""
+        ufrag = _new_ufrag()
+        while ufrag.encode() in self.mux.by_ufrag:
+            ufrag = _new_ufrag()
+        self._current = Generation(
+            self,
+            ufrag,
+            controlling=self._settings.controlling,
+            candidates=self._settings.local.by_socket,
+        )
+        self._generations.append(self._current)
+        if len(self._generations) > MAX_GENERATIONS:
+            self._drop(next(each for each in self._generations if each is not self._active))
+        return self._current
+
+    def accept(self, ufrag: str, pwd: str, candidates: Sequence[str]) -> None:
+        """Take the peer's credentials and candidates; new credentials begin a restart."""
+        for generation in self._generations:
+            # Only both changed together are a restart (RFC 8839 §4.4.1.1.1).
+            if generation.remote_username == ufrag or generation.remote_password == pwd:
+                self._settle_on(generation)
+                self._add_candidates(generation, candidates)
+                return
+        if self._current.remote_username is not None:
+            self.renew()
+        current = self._current
+        current.remote_username, current.remote_password = ufrag, pwd
+        current.ends_at = self.mux.now() + self._settings.timeout_s
+        self._add_candidates(current, candidates)
+        self._spawn(_connect(current), "ice connect")
+
+    def add_candidate(self, text: str, ufrag: str | None) -> None:
+        """Take one trickled candidate for the generation of the peer's that it names."""
+        ufrag = ufrag or ufrag_extension(text)
+        for generation in reversed(self._generations):
+            if ufrag in (None, generation.remote_username):
+                generation.add_candidate(text)
+                return
+
+    def hear(self, end: StunEnd, address: Address) -> None:
+        """An authentic request came: that address belongs to this stream."""
+        now = self.mux.now()
+        self.liveness.stun_at = now
+        self._validate(end, address, now)
+
+    def consent(self, now: float) -> None:
+        """The peer answered a consent check."""
+        self.liveness.consent(now)
+
+    def nominate(self, generation: Generation, pair: CandidatePair) -> None:
+        """A pair is to carry media from now on, unless a newer generation has one already."""
+        if self._active is not None and self._is_older(generation, self._active):
+            return
+        assert isinstance(pair.protocol, StunEnd)
+        now = self.mux.now()
+        self.liveness.consent(now)
+        route = self._validate(pair.protocol, pair.remote_addr, now)
+        if route is None:
+            return
+        self.liveness.checked(now, random.random())  # noqa: S311 - spreads load, hides nothing
+        self.target, self._active = route, generation
+        generation.ends_at = FOR_EVER
+        for older in self._generations[: self._generations.index(generation)]:
+            older.ends_at = min(older.ends_at, now + RETIRE_S)
+        self._on_target()
+
+    def sweep(self, now: float) -> None:
+        """Ask for consent where it is due, and let go of what is past."""
+        for generation in [each for each in self._generations if each.ends_at <= now]:
+            self._drop(generation)
+            self.has_failed = not self._generations
+        for key, route in list(self._routes.items()):
+            if (
+                route.server.is_over
+                and route is not self.target
+                and now - route.media_at > LINGER_S
+            ):
+                self._forget(key)
+        if self.target is not None and self.liveness.is_check_due(now):
+            assert self._active is not None
+            self.liveness.checked(now, random.random())  # noqa: S311 - spreads load
+            self._active.ask_consent(self.target)
+
+    def detach(self) -> None:
+        """Be found by nobody any more."""
+        for generation in self._generations:
+            generation.end()
+        for key in list(self._routes):
+            self._forget(key)
+
+    async def close(self) -> None:
+        """Stop what runs, and break the cycles."""
+        self.detach()
+        for generation in self._generations:
+            await generation.close()
+        self._generations.clear()
+        self.target = self._active = None
+
+    def _validate(self, end: StunEnd, address: Address, now: float) -> Route | None:
+        """The route to an address that has proven itself; None if it is another stream's."""
+        key = end.socket, address
+        route = self._routes.get(key)
+        holder = end.socket.routes.get(address)
+        # A NAT may give a port to another browser, but not while media flows through it: then
+        # somebody forges a source address.
+        if holder is not None and holder is not route and now - holder.media_at < LINGER_S:
+            return None
+        if route is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._forget(self._stalest())
+            route = self._routes[key] = Route(end.socket, address, self._stream, end.generation)
+        end.socket.routes[address] = route
+        route.validated_at = now
+        if route.server.is_over or not self._is_older(end.generation, route.server):
+            route.server = end.generation
+        return route
+
+    def _stalest(self) -> tuple[MuxSocket, Address]:
+        unused = (key for key, route in self._routes.items() if route is not self.target)
+        return min(unused, key=lambda key: self._routes[key].validated_at)
+
+    def _forget(self, key: tuple[MuxSocket, Address]) -> None:
+        route = self._routes.pop(key)
+        if route.socket.routes.get(route.address) is route:
+            del route.socket.routes[route.address]
+
+    def _is_older(self, generation: Generation, other: object) -> bool:
+        for each in self._generations:
+            if each is other:
+                return False
+            if each is generation:
+                return True
+        return True
+
+    def _settle_on(self, generation: Generation) -> None:
+        """The peer stays with this one: a restart that we offered meanwhile is off."""
+        offered = self._current
+        self._current = generation
+        if offered.remote_username is None:
+            self._drop(offered)
+
+    def _drop(self, generation: Generation) -> None:
+        generation.end()
+        self._generations.remove(generation)
+        if generation is self._current and self._active is not None:
+            self._current = self._active
+        self._spawn(generation.close(), "ice close")
+
+    def _add_candidates(self, generation: Generation, candidates: Sequence[str]) -> None:
+        for text in candidates[:MAX_REMOTE_CANDIDATES]:
+            generation.add_candidate(text)
+
+
+async def _connect(generation: Generation) -> None:
+    with contextlib.suppress(ConnectionError):  # closed before any pair was nominated
+        await generation.connect()
+
+
+def _new_ufrag() -> str:
+    return "".join(secrets.choice(ICE_CHARS) for _ in range(UFRAG_CHARS))
