@@ -231,6 +231,11 @@ class SessionDescription:
     attributes: tuple[Attribute, ...] = ()
     "Session attributes that nothing else here holds, in order."
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether any audio is there that is not rejected or put to rest."""
+        return any(m.kind == "audio" and not m.is_rejected for m in self.media)
+
     def __str__(self) -> str:
         origin = self.origin
         lines = [

@@ -1,14 +1,29 @@
-"""Offer and answer as pure functions (RFC 3264, RFC 8829 §5, RFC 6337)."""
+"""Offer and answer as pure functions (RFC 3264, RFC 8829 §5, RFC 6337).
+
+A session of ours has one audio stream. Whatever else a peer offers (video, data, a second audio)
+is rejected in its place, and goes on being so in later offers of either side.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 
 from gateway.codec import Codec
+from gateway.errors import NegotiationError
+from gateway.sdp.choice import (
+    DEFAULT_PTIME_MS,
+    Preference,
+    choose,
+    format_names,
+    keep_payload_types,
+    offerable,
+    ptime_ms,
+    receivable,
+)
 from gateway.sdp.description import (
     Direction,
+    Group,
     Keying,
     MediaDescription,
     Origin,
@@ -24,12 +39,23 @@ OPUS_NARROWBAND_FMTP = (
 )
 "The same where the far end is narrowband: both browsers obey, and decoding costs a third."
 
+_PROTOCOLS = {
+    Keying.NONE: {"RTP/AVP", "RTP/AVPF"},
+    Keying.SDES: {"RTP/SAVP", "RTP/SAVPF"},
+    # RFC 8829 §5.1.2: what an offer may call DTLS-SRTP.
+    Keying.DTLS: {
+        "UDP/TLS/RTP/SAVPF",
+        "UDP/TLS/RTP/SAVP",
+        "TCP/DTLS/RTP/SAVPF",
+        "TCP/DTLS/RTP/SAVP",
+        "RTP/SAVPF",
+        "RTP/SAVP",
+    },
+}
 
-class Preference(Enum):
-    """Whose order of codecs decides."""
 
-    OURS = "ours"
-    THEIRS = "theirs"
+_DTLS_ROLES = ("active", "passive")
+"What an answer says in a=setup (RFC 8842 §5.3)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +71,9 @@ class Agreement:
     send_digits: Codec | None
     "The telephone-event format for sending; None where the peer takes none."
     direction: Direction
-    "Ours: SENDONLY means that the peer does not send."
+    "Ours: where it does not send, the peer holds us."
     ptime_ms: int
-    "Packet duration that the peer wants to receive, 10 to 60."
+    "Packet duration that the peer wants to receive, 10 to 60, and that the codec can make."
 
 
 def build_offer(
@@ -60,14 +86,40 @@ def build_offer(
     """Offer one audio stream.
 
     Args:
-        media: the transport part, as `MediaTransport.describe` fills it in; its direction and
-            ptime are offered as they are.
+        media: the transport part, as `MediaTransport.describe` fills it in; its direction is
+            offered as it is, its ptime too (20 where it has none and is no browser's).
         codecs: ours in preference order, telephone-event of each clock among them.
         origin: used when nothing was sent before.
         previous: what we sent last in this session, offer or answer. The new offer keeps its
             sections and payload types; its version is one higher iff anything changed.
     """
-    raise NotImplementedError
+    index = _audio_index(previous)
+    before = None if previous is None or index == len(previous.media) else previous.media[index]
+    is_dtls = media.keying is Keying.DTLS
+    offered = keep_payload_types(offerable(codecs), () if before is None else before.codecs)
+    section = replace(
+        media,
+        kind="audio",
+        formats=_formats(offered),
+        codecs=offered,
+        mid=before.mid if before is not None else ("0" if is_dtls else None),
+        ptime_ms=_wished_ptime(media),
+        rtcp_port=None if media.rtcp_port == media.port + 1 else media.rtcp_port,
+        rtcp_mux=media.rtcp_mux or is_dtls,
+        # RFC 8842 §5.2, §5.5: the offerer leaves the choice to the answerer, always.
+        setup="actpass" if is_dtls else None,
+    )
+    sections = [] if previous is None else [_reject(m, media.address) for m in previous.media]
+    sections[index : index + 1] = [section]
+    return _publish(
+        SessionDescription(
+            origin,
+            sections,
+            address=None if is_dtls else media.address,
+            groups=_bundle(section) if is_dtls else (),
+        ),
+        previous,
+    )
 
 
 def find_audio(offer: SessionDescription, *, codecs: Sequence[Codec], keying: Keying) -> int:
@@ -78,7 +130,16 @@ def find_audio(offer: SessionDescription, *, codecs: Sequence[Codec], keying: Ke
     Raises:
         NegotiationError: none, naming what was offered and what is allowed.
     """
-    raise NotImplementedError
+    objections = []
+    for index, section in enumerate(offer.media):
+        if section.kind == "audio":
+            objection = _objection(section, keying)
+            if objection is None and choose(section.codecs, codecs) is None:
+                objection = _codec_objection(section, codecs)
+            if objection is None:
+                return index
+            objections.append(objection)
+    raise NegotiationError("; ".join(objections) or "offer has no audio")
 
 
 def answer_offer(
@@ -104,7 +165,39 @@ def answer_offer(
     Raises:
         NegotiationError: no section is acceptable.
     """
-    raise NotImplementedError
+    index = find_audio(offer, codecs=codecs, keying=media.keying)
+    theirs = offer.media[index]
+    choice = choose(theirs.codecs, codecs, prefer)
+    assert choice is not None, "find_audio accepts no section without a common codec"
+    section = _answer_section(theirs, media, choice.receive)
+    address = None if media.keying is Keying.DTLS else section.address
+    answer = SessionDescription(
+        origin,
+        [section if n == index else _reject(m, address) for n, m in enumerate(offer.media)],
+        address=address,
+        groups=_bundle(section) if _is_bundled(offer, theirs) else (),
+        timing=offer.timing,
+    )
+    agreement = Agreement(
+        index=index,
+        send=choice.send,
+        receive=choice.receive,
+        send_digits=choice.send_digits,
+        direction=_unmuted(section.direction, theirs),
+        ptime_ms=ptime_ms(theirs, choice.send),
+    )
+    return _publish(answer, previous), agreement
+
+
+def answer_without_media(
+    offer: SessionDescription, *, origin: Origin, previous: SessionDescription | None = None
+) -> SessionDescription:
+    """Answer an offer whose audio is all at port 0, which is how some devices say hold.
+
+    The stream rests (RFC 3264 §8.2) until somebody offers it again; the call goes on.
+    """
+    sections = [_reject(section, None) for section in offer.media]
+    return _publish(SessionDescription(origin, sections, timing=offer.timing), previous)
 
 
 def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agreement:
@@ -113,16 +206,152 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agre
     Raises:
         NegotiationError: our stream is rejected, or the answer does not fit the offer.
     """
-    raise NotImplementedError
+    if len(answer.media) != len(offer.media):
+        raise NegotiationError(
+            f"answer has {len(answer.media)} m= lines, the offer {len(offer.media)}"
+        )
+    for ours, theirs in zip(offer.media, answer.media, strict=True):
+        if theirs.kind != ours.kind or (theirs.port and not ours.port):
+            raise NegotiationError(f"answer has m={theirs.kind} {theirs.port} for m={ours.kind}")
+    index = _audio_index(offer)
+    ours, theirs = offer.media[index], answer.media[index]
+    if theirs.port == 0:
+        raise NegotiationError("answer rejects the audio")
+    if theirs.protocol != ours.protocol:
+        raise NegotiationError(f"answer has {theirs.protocol}, offered was {ours.protocol}")
+    objection = _objection(theirs, ours.keying)
+    choice = choose(theirs.codecs, ours.codecs)
+    if objection is None and ours.keying is Keying.DTLS and theirs.setup not in _DTLS_ROLES:
+        objection = f"audio has a=setup:{theirs.setup}"
+    if objection is not None or choice is None:
+        raise NegotiationError(f"answer: {objection or _codec_objection(theirs, ours.codecs)}")
+    return Agreement(
+        index=index,
+        send=choice.send,
+        receive=receivable(theirs.codecs, ours.codecs),
+        send_digits=choice.send_digits,
+        direction=_unmuted(theirs.direction.reversed & ours.direction, theirs),
+        ptime_ms=ptime_ms(theirs, choice.send),
+    )
 
 
-def check_media_target(address: str | None, port: int, *, allow_local: bool = False) -> None:
-    """Whether media may be sent where a peer's SDP says (no ICE there to prove consent).
+# ---- sections
 
-    Args:
-        allow_local: also to loopback and link-local addresses, metadata services excepted.
 
-    Raises:
-        NegotiationError: the target is not for us to hit.
-    """
-    raise NotImplementedError
+def _objection(section: MediaDescription, keying: Keying) -> str | None:
+    """Why a section cannot be carried by a transport, whatever its codecs; None: it can."""
+    if section.port == 0:
+        # With bundle-only too: it would live in a section that we reject (RFC 8843 §7.3.1).
+        return "audio is not offered, its port is 0"
+    if section.protocol not in _PROTOCOLS[keying] or section.keying is not keying:
+        return (
+            f"audio is {section.protocol} keyed by {section.keying.value},"
+            f" this leg is keyed by {keying.value}"
+        )
+    if keying is Keying.DTLS:
+        return _dtls_objection(section)
+    if keying is Keying.SDES and not section.crypto:
+        return "audio has no a=crypto"
+    return None
+
+
+def _dtls_objection(section: MediaDescription) -> str | None:
+    if not section.fingerprints or section.setup == "holdconn":
+        return "audio has no usable DTLS fingerprint and role"
+    if section.ice_ufrag is None or section.ice_pwd is None:
+        return "audio has no ICE credentials"
+    return None if section.rtcp_mux else "audio has no rtcp-mux"
+
+
+def _codec_objection(section: MediaDescription, codecs: Sequence[Codec]) -> str:
+    offered = format_names(section.codecs) or ", ".join(section.formats)
+    return f"no common codec: audio has {offered}, allowed are {format_names(codecs)}"
+
+
+def _answer_section(
+    theirs: MediaDescription, media: MediaDescription, receive: tuple[Codec, ...]
+) -> MediaDescription:
+    rtcp_mux = theirs.rtcp_mux and (media.rtcp_mux or media.keying is Keying.DTLS)
+    return replace(
+        media,
+        kind=theirs.kind,
+        protocol=theirs.protocol,
+        formats=_formats(receive),
+        codecs=receive,
+        mid=theirs.mid,
+        direction=theirs.direction.reversed & media.direction,
+        ptime_ms=_wished_ptime(media),
+        rtcp_port=None if rtcp_mux or media.rtcp_port == media.port + 1 else media.rtcp_port,
+        rtcp_mux=rtcp_mux,
+        rtcp_rsize=theirs.rtcp_rsize and media.rtcp_rsize,
+        bundle_only=False,
+        ice_options=tuple(o for o in media.ice_options if o in theirs.ice_options),
+        setup=_answer_setup(theirs, media),
+    )
+
+
+def _answer_setup(theirs: MediaDescription, media: MediaDescription) -> str | None:
+    """Our DTLS role (RFC 8842 §5.3): what the offer leaves to us is as our transport has it."""
+    if media.keying is not Keying.DTLS:
+        return None
+    if theirs.setup in _DTLS_ROLES:
+        return "passive" if theirs.setup == "active" else "active"
+    return media.setup if media.setup in _DTLS_ROLES else "active"
+
+
+def _reject(section: MediaDescription, address: str | None) -> MediaDescription:
+    """The section turned down (RFC 3264 §6): its place, kind and name, and port 0."""
+    return MediaDescription(
+        section.kind,
+        0,
+        section.protocol,
+        section.formats[:1],
+        address=address or "0.0.0.0",  # noqa: S104 - RFC 8829 §5.2.1: no address
+        direction=Direction.INACTIVE,
+        mid=section.mid,
+    )
+
+
+def _audio_index(description: SessionDescription | None) -> int:
+    """Where our stream is: the live audio, else the first audio, else after all others."""
+    if description is None:
+        return 0
+    audio = [n for n, section in enumerate(description.media) if section.kind == "audio"]
+    live = [n for n in audio if description.media[n].port]
+    return (live or audio or [len(description.media)])[0]
+
+
+def _is_bundled(offer: SessionDescription, section: MediaDescription) -> bool:
+    return any(g.semantics == "BUNDLE" and section.mid in g.mids for g in offer.groups)
+
+
+def _bundle(section: MediaDescription) -> tuple[Group, ...]:
+    """The group of what we accept, which is one section (RFC 8843 §7.3)."""
+    return () if section.mid is None else (Group("BUNDLE", (section.mid,)),)
+
+
+def _unmuted(direction: Direction, theirs: MediaDescription) -> Direction:
+    """RFC 6337 §5.4: c=0.0.0.0 changes no direction in SDP, but nothing is sent to it."""
+    return direction & Direction.RECVONLY if theirs.is_muted else direction
+
+
+def _publish(
+    description: SessionDescription, previous: SessionDescription | None
+) -> SessionDescription:
+    """Give the o= line its version: one more than before iff anything changed (RFC 3264 §8)."""
+    if previous is not None:
+        description.origin = previous.origin
+        if str(description) != str(previous):
+            description.origin = replace(previous.origin, version=previous.origin.version + 1)
+    return description
+
+
+def _wished_ptime(media: MediaDescription) -> int | None:
+    """What we ask for: browsers need no asking, and SIP devices expect the line."""
+    if media.ptime_ms is None and media.keying is not Keying.DTLS:
+        return DEFAULT_PTIME_MS
+    return media.ptime_ms
+
+
+def _formats(codecs: Sequence[Codec]) -> tuple[str, ...]:
+    return tuple(str(codec.payload_type) for codec in codecs)
