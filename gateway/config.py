@@ -26,7 +26,7 @@ from gateway.private import Secret
 from gateway.sip.uri import Uri, parse_uri
 from gateway.trunk.route import Route, Target, TargetKind, parse_target
 from gateway.trunk.trunk import Trunk
-from gateway.webrtc.transport import WebRtcOptions
+from gateway.webrtc.options import WebRtcOptions
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 
@@ -212,9 +212,7 @@ class Config:
 
     def describe(self) -> str:
         """What it configures, in a line."""
-        return (
-            f"{len(self.trunks)} trunks, {len(self.agents)} agents, {len(self.routes)} routes"
-        )
+        return f"{len(self.trunks)} trunks, {len(self.agents)} agents, {len(self.routes)} routes"
 
 
 def default_config(environment: Mapping[str, str] = os.environ) -> Config:
@@ -231,9 +229,11 @@ def load_config(file: Path, environment: Mapping[str, str] = os.environ) -> Conf
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); name an existing file")
+        raise ConfigError(
+            f"{file}: cannot be read ({error.strerror}); name an existing file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: is not TOML: {error}; mend that line")
+        raise ConfigError(f"{file}: is not TOML: {error}; mend that line") from None
     for name in PLAIN_SECTIONS:
         _override(document, name, environment)
     return parse_config(document, file, environment)
@@ -452,9 +452,7 @@ class _Reader:
         except ValueError:
             raise self._wrong(*_split(key), text, "write an IP address of this machine") from None
 
-    def _network(
-        self, key: str, text: str
-    ) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    def _network(self, key: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         try:
             return ipaddress.ip_network(text)
         except ValueError as error:

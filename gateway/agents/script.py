@@ -88,9 +88,11 @@ def load_script(path: Path) -> Script:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name an existing file")
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); name an existing file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}")
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
     return parse_script(document, path)
 
 

@@ -103,13 +103,13 @@ def call_operations(control: CallControl) -> list[Operation]:
     async def list_calls() -> Any:
         return CallList(calls=[describe_call(summary) for summary in control.calls()])
 
-    async def look(id: str) -> Any:  # noqa: A002 - the name of the path's parameter
+    async def look(id: str) -> Any:
         summary = control.summary(id)
         if summary is None:
             raise _unknown(id)
         return describe_call(summary)
 
-    async def hang_up(id: str) -> Any:  # noqa: A002
+    async def hang_up(id: str) -> Any:
         if not control.hang_up(id):
             raise _unknown(id)
 
@@ -172,14 +172,17 @@ def describe_call(summary: CallSummary) -> CallInfo:
             )
             for leg in summary.legs
         ],
-        outcome=outcome
-        and Outcome(
-            reason=outcome.reason.value,
-            fault=outcome.fault.value,
-            status=outcome.status,
-            text=outcome.text,
-            answered=outcome.answered,
-        ),
+        outcome=None if outcome is None else _describe_outcome(outcome),
+    )
+
+
+def _describe_outcome(outcome: CallEnded) -> Outcome:
+    return Outcome(
+        reason=outcome.reason.value,
+        fault=outcome.fault.value,
+        status=outcome.status,
+        text=outcome.text,
+        answered=outcome.answered,
     )
 
 

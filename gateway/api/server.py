@@ -153,9 +153,7 @@ def create_server(
 
     for operation in operations:
         path = operation.path.replace("{", "<").replace("}", ">")
-        app.add_url_rule(
-            path, operation.name, _answering(operation), methods=[operation.method]
-        )
+        app.add_url_rule(path, operation.name, _answering(operation), methods=[operation.method])
     for path, serve in sockets.items():
         app.add_websocket(path, path, _accepting(serve))
     return app

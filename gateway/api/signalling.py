@@ -165,11 +165,11 @@ class _Page:
                 for entry in list(self._calls.values()):
                     self._node.end(entry.call.id, EndReason.LEFT)
             case _:
-                entry = self._calls.get(message.call)
-                if entry is None or entry.is_ended:
+                known = self._calls.get(message.call)
+                if known is None or known.is_ended:
                     self._refuse("unknown-call", "There is no such call", message.call)
                 else:
-                    self._on_call_message(entry, message)
+                    self._on_call_message(known, message)
 
     def _on_call_message(
         self, entry: _PageCall, message: Accept | Decline | Candidate | Digit | Bye

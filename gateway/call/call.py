@@ -1,7 +1,7 @@
 """A call: legs around one hub and the rules between them. A pure state machine, the B2BUA itself.
 
-    DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
-        └──all groups failed, caller gone, time out──▸ ENDED
+DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
+    └──all groups failed, caller gone, time out──▸ ENDED
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ class Call:
         else:
             self._dial_next_group(now)
 
-    def end(self, now: float, reason: EndReason, fault: Fault | None = None, text: str = "") -> None:
+    def end(
+        self, now: float, reason: EndReason, fault: Fault | None = None, text: str = ""
+    ) -> None:
         """End the call for everybody."""
         self._finish(Ended(reason, 0, text, fault=fault), now)
 
@@ -184,9 +186,7 @@ class Call:
             return
         if isinstance(event, Signalled):
             self._events.append(
-                LegSignalled(
-                    self.id, now, leg, party.leg.kind, party.role, event.sent, event.text
-                )
+                LegSignalled(self.id, now, leg, party.leg.kind, party.role, event.sent, event.text)
             )
         elif party.state is not PartyState.ENDED:
             self._advance(party, event, now)
@@ -345,9 +345,7 @@ class Call:
         self.parties[leg.id] = party
         self.hub.join(leg.id, listener=leg.listener, playout=leg.playout)
         leg.on_frame = partial(self.hub.push, leg.id)
-        self._events.append(
-            LegStarted(self.id, now, leg.id, leg.kind, party.role, party.target)
-        )
+        self._events.append(LegStarted(self.id, now, leg.id, leg.kind, party.role, party.target))
 
     def _callees(self) -> list[Party]:
         return [

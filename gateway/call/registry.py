@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.call.call import Call, CallOptions, CallSummary
@@ -30,7 +30,7 @@ class RegistryOptions:
 
     max_calls: int = 1000
     "More are refused with 503."
-    call: CallOptions = CallOptions()
+    call: CallOptions = field(default_factory=CallOptions)
 
 
 class Registry:

@@ -158,8 +158,9 @@ class AgentLeg:
 
     async def room_to_say(self) -> None:
         await self.speak_up()
-        while (ahead := self.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:
-            await asyncio.sleep(ahead / 1000)
+        ahead_ms = self.playout.queued_ms - MAX_SAID_AHEAD_MS
+        if ahead_ms > 0:
+            await asyncio.sleep(ahead_ms / 1000)
 
     async def played(self) -> None:
         self._marks += 1

@@ -32,8 +32,9 @@ from gateway.leg.leg import (
 from gateway.leg.stream import AudioStream
 from gateway.media.frame import AudioFrame
 from gateway.net.media import TransportState
+from gateway.sdp.choice import Preference
 from gateway.sdp.description import Keying, MediaDescription, Origin, parse_sdp
-from gateway.sdp.negotiation import Agreement, Preference, answer_offer, find_audio
+from gateway.sdp.negotiation import Agreement, answer_offer, find_audio
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -215,6 +216,7 @@ class BrowserLeg:
         self._tell(Signalled(sent=True, text=_rung(kind, told)))
 
     def _on_state(self, state: TransportState) -> None:
+        self._stream.on_state(state)
         match state:
             case TransportState.CONNECTED:
                 self._tell(Restored() if self._was_connected else Established())

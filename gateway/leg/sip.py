@@ -33,16 +33,12 @@ from gateway.sdp.description import (
     SessionDescription,
     parse_sdp,
 )
-from gateway.sdp.negotiation import (
-    accept_answer,
-    answer_offer,
-    build_offer,
-    check_media_target,
-    find_audio,
-)
+from gateway.sdp.negotiation import accept_answer, answer_offer, build_offer, find_audio
+from gateway.sdp.target import check_media_target
 from gateway.sip import event as sip
 from gateway.sip.endpoint import Endpoint
-from gateway.sip.invite import InviteRequest
+from gateway.sip.flow import Send
+from gateway.sip.invite import InviteRequest, Session
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.message import Request
@@ -63,15 +59,15 @@ class SipLegs:
     def __init__(self, endpoint: Endpoint, *, loop: asyncio.AbstractEventLoop) -> None:
         self.endpoint = endpoint
         self.loop = loop
-        self.driver: Driver
+        self.driver: Driver[Send, sip.Event]
         "Set by who makes the driver, which needs `on_event` first."
         self.on_incoming: Callable[[sip.Incoming], None] = _refuse
-        self._legs: dict[InviteClient | InviteServer, SipLeg] = {}
+        self._legs: dict[Session, SipLeg] = {}
 
     def __len__(self) -> int:
         return len(self._legs)
 
-    def add(self, session: InviteClient | InviteServer, leg: SipLeg) -> None:
+    def add(self, session: Session, leg: SipLeg) -> None:
         """Events of the session go to the leg from now on."""
         self._legs[session] = leg
 
@@ -126,8 +122,11 @@ class SipLeg:
         self._local: SessionDescription | None = None
         self._agreed: bytes | None = None
         self._session_id = session_id
+        self._has_answered = False
         self._has_ended = False
         stream.on_digit = self._tell
+        # Plain RTP knows no path: it goes out as soon as there is an address to send to.
+        stream.transport.on_state = stream.on_state
         if session is not None:
             legs.add(session, self)
 
@@ -195,6 +194,7 @@ class SipLeg:
             return
         if self._local is None:
             self._make_offer()
+        self._has_answered = True
         self._session.answer(str(self._local).encode(), self._now())
         self._legs.driver.flush()
 
@@ -213,7 +213,7 @@ class SipLeg:
         if session is None:
             self._legs.loop.call_soon(self.on_event, Gone())
             return
-        if isinstance(session, InviteServer) and not session.is_answered:
+        if isinstance(session, InviteServer) and not self._has_answered:
             wanted = status if status >= 300 else reason.status
             session.reject(wanted, self._now())
         else:
@@ -343,5 +343,3 @@ def _nobody(event: LegEvent) -> None:
 
 def _refuse(event: sip.Incoming) -> None:
     """Nobody takes calls yet."""
-
-

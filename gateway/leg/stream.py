@@ -18,11 +18,12 @@ from gateway.codec import TICK_RATE, Codec
 from gateway.leg.leg import DigitPressed, MediaQuality, Phase
 from gateway.media.coding import Encoder, EncoderOptions, make_encoder
 from gateway.media.frame import AudioFrame, Voice
-from gateway.net.media import MediaTransport
+from gateway.net.media import MediaTransport, TransportState
 from gateway.net.pacer import Pacer
 from gateway.rtp.dtmf import DigitEvent
 from gateway.rtp.packet import is_rtcp
-from gateway.rtp.session import Hole, Packet, RtpSession
+from gateway.rtp.receiver import Hole, Packet
+from gateway.rtp.session import RtpSession
 from gateway.sdp.negotiation import Agreement
 
 TICKS_PER_MS = TICK_RATE // 1000
@@ -53,10 +54,10 @@ class AudioStream:
         self.last_packet_at: float | None = None
         "When the party was last heard; None before its first packet."
         self._clock = clock
+        self._is_connected = False
         self._voice = Voice()
         self._ahead = 0
         self._next_timestamp: int | None = None
-        self._receive_scale = 1
         self._send_codec: Codec | None = None
         self._send_scale = 1
         self._frame_ticks = BEAT_TICKS
@@ -82,6 +83,15 @@ class AudioStream:
         """What the party is sent; None before it is negotiated."""
         return self._send_codec
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether what the party is told goes out now."""
+        return self._is_connected
+
+    def on_state(self, state: TransportState) -> None:
+        """The path changed; told by the leg, which hears the transport."""
+        self._is_connected = state is TransportState.CONNECTED
+
     def close(self) -> None:
         """End it; nothing is sent or said any more."""
         self._stop_pacing()
@@ -105,7 +115,7 @@ class AudioStream:
             codec=None if self._send_codec is None else self._send_codec.name,
             round_trip_ms=stats.rtt_ms,
             jitter_ms=stats.received.jitter_ms,
-            loss_percent=stats.received.loss_percent,
+            loss_percent=100 * stats.received.fraction_lost,
         )
 
     # ---- what the party hears
@@ -117,9 +127,7 @@ class AudioStream:
             return
         payload = frame.payload
         if payload is not None and frame.codec is not None and frame.codec.name == codec.name:
-            packet = self.session.send(
-                payload, frame.duration // self._send_scale, frame.heard_at
-            )
+            packet = self.session.send(payload, frame.duration // self._send_scale, frame.heard_at)
             if packet:
                 self.transport.send(packet)
             return
@@ -141,9 +149,7 @@ class AudioStream:
         return encoder
 
     def _send_pcm(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
-        packet = self.session.send(
-            encoder.encode(pcm), self._frame_ticks // self._send_scale, now
-        )
+        packet = self.session.send(encoder.encode(pcm), self._frame_ticks // self._send_scale, now)
         if packet:
             self.transport.send(packet)
 
@@ -167,15 +173,14 @@ class AudioStream:
             self._take(item, now)
 
     def _take(self, item: Packet | Hole | DigitEvent, now: float) -> None:
-        kind = type(item)
-        if kind is Packet:
-            self._take_packet(item, now)  # type: ignore[arg-type]
-        elif kind is Hole:
-            self._fill(item.duration * self._receive_scale, now, item.following)  # type: ignore[union-attr]
+        if isinstance(item, Packet):
+            self._take_packet(item, now)
+        elif isinstance(item, Hole):
+            scale = TICK_RATE // item.codec.clock_rate
+            self._next_timestamp = item.timestamp + item.duration
+            self._fill(item.duration * scale, now, item.following)
         else:
-            self.on_digit(
-                DigitPressed(item.digit, Phase(item.phase), item.duration_ms)  # type: ignore[union-attr]
-            )
+            self.on_digit(DigitPressed(item.digit, Phase(item.phase), item.duration_ms))
 
     def _take_packet(self, packet: Packet, now: float) -> None:
         codec = packet.codec
@@ -184,7 +189,6 @@ class AudioStream:
         self.last_packet_at = now
         expected = self._next_timestamp
         self._next_timestamp = packet.timestamp + packet.duration
-        self._receive_scale = scale
         if expected is not None and packet.timestamp > expected:
             self._fill((packet.timestamp - expected) * scale, now, None)
         if self._ahead >= duration:

@@ -51,9 +51,7 @@ def test_early_media_is_announced_and_a_second_183_does_not_start_it_again() -> 
     assert bench.call.state is CallState.DIALLING
 
 
-@pytest.mark.parametrize(
-    ("who", "fault"), [("caller", Fault.CALLER), ("trunk:lab", Fault.CALLEE)]
-)
+@pytest.mark.parametrize(("who", "fault"), [("caller", Fault.CALLER), ("trunk:lab", Fault.CALLEE)])
 def test_hang_up_of_either_side_ends_the_other(who: str, fault: Fault) -> None:
     bench = CallBench(["trunk:lab"])
     bench.start()

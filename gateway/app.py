@@ -1,0 +1,230 @@
+"""The process: one event loop, the node and its lab, the HTTP server, and the signals."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import signal
+import ssl
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import hypercorn.asyncio
+import hypercorn.config
+import uvloop
+from pydantic import BaseModel
+
+from gateway.api.calls import call_operations, serve_events
+from gateway.api.openapi import Operation
+from gateway.api.server import Access, create_server
+from gateway.api.signalling import serve_page
+from gateway.config import Config, HttpOptions, parse_config
+from gateway.errors import ConfigError
+from gateway.lab.lab import DESTINATIONS, LAB_FILE, lab_document
+from gateway.net.pacer import Pacer
+from gateway.node import Node
+from gateway.webrtc.certificate import load_certificate
+
+log = logging.getLogger(__name__)
+
+try:
+    VERSION = version("voice-gateway")
+except PackageNotFoundError:
+    VERSION = "0"
+
+WEB = Path(__file__).parent.parent / "web"
+CERTS = Path("certs")
+MAX_SOCKET_BYTES = 64 * 1024
+"Largest WebSocket message; a page's offer is 10 KiB at most."
+
+
+def run(config: Config) -> int:
+    """Serve until told to stop; the exit status.
+
+    Raises:
+        ConfigError: something cannot be opened; nothing was started.
+    """
+    return uvloop.run(serve(config))
+
+
+async def serve(config: Config) -> int:
+    """Open everything, say where it is, run until a signal, drain, close."""
+    loop = asyncio.get_running_loop()
+    stop = _Stop(loop)
+    async with AsyncExitStack() as stack:
+        pacer = Pacer(loop)
+        stack.callback(pacer.close)
+        if config.lab is not None:
+            lab_config = parse_config(
+                lab_document(f"udp:{config.lab.host}:{config.lab.port}"), LAB_FILE
+            )
+            lab = Node(lab_config, version=VERSION, loop=loop, pacer=pacer, certificate=None)
+            stack.push_async_callback(lab.close)
+        certificate = None
+        if config.webrtc is not None:
+            now = datetime.datetime.now(datetime.UTC)
+            certificate = load_certificate(CERTS, now=now)
+        node = Node(config, version=VERSION, loop=loop, pacer=pacer, certificate=certificate)
+        stack.push_async_callback(node.close)
+        shut_http = asyncio.Event()
+        http = None
+        if config.http is not None:
+            http = asyncio.ensure_future(_serve_http(config.http, node, shut_http))
+        _announce(config, node)
+        await _first_of(stop.asked, http)
+        log.info("stopping: no new calls; %d go on", len(node.registry.calls()))
+        draining = asyncio.ensure_future(node.drain(config.drain_s))
+        await _first_of(stop.asked_again, draining)
+        draining.cancel()
+        await node.close()
+        shut_http.set()
+        if http is not None:
+            await asyncio.wait([http], timeout=3)
+    return 0
+
+
+class _Stop:
+    """The signals: the first SIGTERM drains, SIGINT or a second one hangs up at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.asked = loop.create_future()
+        self.asked_again = loop.create_future()
+        loop.add_signal_handler(signal.SIGTERM, self._on_signal, False)
+        loop.add_signal_handler(signal.SIGINT, self._on_signal, True)
+
+    def _on_signal(self, at_once: bool) -> None:
+        again = self.asked.done() or at_once
+        if not self.asked.done():
+            self.asked.set_result(None)
+        if again and not self.asked_again.done():
+            self.asked_again.set_result(None)
+
+
+async def _first_of(*waits: asyncio.Future[Any] | None) -> None:
+    done, _ = await asyncio.wait(
+        [wait for wait in waits if wait is not None], return_when=asyncio.FIRST_COMPLETED
+    )
+    for wait in done:
+        wait.result()
+
+
+async def _serve_http(options: HttpOptions, node: Node, shut: asyncio.Event) -> None:
+    settings = hypercorn.config.Config()
+    settings.bind = [f"{options.host}:{options.port}"]
+    settings.accesslog = None
+    settings.errorlog = None
+    settings.websocket_max_message_size = MAX_SOCKET_BYTES
+    settings.graceful_timeout = 1
+    if options.certificate is not None and options.key is not None:
+        _check_certificate(options.certificate, options.key)
+        settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
+    hosts = frozenset() if options.public_host is None else frozenset({options.public_host})
+    app = create_server(
+        access=Access(options.token, hosts),
+        web=WEB,
+        version=VERSION,
+        operations=[*_page_operations(node, options), *call_operations(node)],
+        sockets={
+            "/v1/signal": lambda: serve_page(node),
+            "/v1/events": lambda: serve_events(node),
+        },
+    )
+    await hypercorn.asyncio.serve(app, settings, shutdown_trigger=shut.wait)
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"[http] certificate = {certificate}, key = {key}: cannot be used ({error});"
+            " `make certs` makes a pair for development"
+        ) from None
+
+
+class Health(BaseModel):
+    """That the gateway lives."""
+
+    status: str
+    version: str
+    calls: int
+
+
+class Destination(BaseModel):
+    """Something to call."""
+
+    to: str
+    name: str
+    kind: str
+    description: str
+
+
+class Destinations(BaseModel):
+    """What the page suggests."""
+
+    destinations: list[Destination]
+    notice: str | None
+
+
+def _page_operations(node: Node, options: HttpOptions) -> list[Operation]:
+    async def health() -> Health:
+        return Health(status="ok", version=VERSION, calls=len(node.registry.calls()))
+
+    async def destinations() -> Destinations:
+        agents = [
+            Destination(to=agent.name, name=agent.name, kind="agent", description=agent.about)
+            for agent in node.config.agents
+        ]
+        numbers = [
+            Destination(to=number, name=name, kind="number", description=about)
+            for number, name, about in (DESTINATIONS if node.config.lab is not None else ())
+        ]
+        return Destinations(destinations=[*agents, *numbers], notice=_notice(options))
+
+    return [
+        Operation("GET", "/healthz", "health", "Is it alive?", health, gives=Health),
+        Operation(
+            "GET",
+            "/v1/destinations",
+            "listDestinations",
+            "What a page may suggest to call",
+            destinations,
+            gives=Destinations,
+        ),
+    ]
+
+
+def _notice(options: HttpOptions) -> str | None:
+    """What the person has to know: beyond localhost a page without HTTPS has no microphone."""
+    if options.certificate is not None or options.is_loopback:
+        return None
+    return (
+        "This page is served without HTTPS. Browsers give a microphone to it on localhost only:"
+        " set certificate and key under [http], or put a TLS proxy before the gateway."
+    )
+
+
+def _announce(config: Config, node: Node) -> None:
+    """Say where everything is, where the person will read it."""
+    lines = [f"Voice gateway {VERSION}"]
+    if config.http is not None:
+        scheme = "https" if config.http.certificate is not None else "http"
+        host = "localhost" if config.http.is_loopback else config.http.host
+        lines.append(f"  page    {scheme}://{host}:{config.http.port}/")
+        notice = _notice(config.http)
+        if notice is not None:
+            lines.append(f"          {notice}")
+    for host, port in node.sip_addresses:
+        lines.append(f"  SIP     sip:{host}:{port} (udp)")
+    if node.webrtc_port is not None:
+        lines.append(f"  WebRTC  udp port {node.webrtc_port}")
+    if config.lab is not None:
+        lines.append(
+            f"  lab     sip:{config.lab.host}:{config.lab.port}: call +15550100 for an echo"
+        )
+    if config.agents:
+        lines.append(f"  agents  {', '.join(agent.name for agent in config.agents)}")
+    print("\n".join(lines), flush=True)  # noqa: T201 - the person at the terminal reads this

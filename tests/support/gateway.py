@@ -1,0 +1,187 @@
+"""The gateway as people run it: a process of its own, on free ports, with the lab in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 20.0
+
+CONFIG = """
+[node]
+name = "test"
+
+[http]
+listen = "127.0.0.1:{http}"
+
+[webrtc]
+listen = "0.0.0.0:{webrtc}"
+include_loopback = true
+
+[sip]
+listen = ["udp:127.0.0.1:{sip}"]
+allow = ["127.0.0.0/8"]
+
+[rtp]
+ports = "{rtp_first}-{rtp_last}"
+
+[lab]
+listen = "udp:127.0.0.1:{lab}"
+
+[[trunk]]
+name = "lab"
+uri = "sip:127.0.0.1:{lab}"
+
+[[agent]]
+name = "echo"
+protocol = "echo"
+
+[[agent]]
+name = "receptionist"
+protocol = "script"
+script = "{receptionist}"
+
+{more}
+
+[[route]]
+from = ["browser", "sip", "api"]
+match = "+*"
+to = ["trunk:lab"]
+
+[[route]]
+from = ["browser", "sip", "api"]
+match = "echo"
+to = ["agent:echo"]
+
+[[route]]
+from = ["browser", "sip", "api"]
+match = "receptionist"
+to = ["agent:receptionist"]
+"""
+
+
+def free_port(kind: int = socket.SOCK_DGRAM) -> int:
+    """A port of loopback that nobody has now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Gateway:
+    """A running gateway."""
+
+    def __init__(self, process: asyncio.subprocess.Process, ports: dict[str, int]) -> None:
+        self.process = process
+        self.ports = ports
+        self.log: list[str] = []
+        self.url = f"http://localhost:{ports['http']}"
+
+    @property
+    def sip_port(self) -> int:
+        return self.ports["sip"]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def get(self, path: str) -> Any:
+        """The JSON at a path."""
+        return json.loads(await asyncio.to_thread(self._fetch, "GET", path, None))
+
+    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON (None where there is none) of any request."""
+        try:
+            text = await asyncio.to_thread(self._fetch, method, path, body)
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+        return 200, json.loads(text) if text else None
+
+    async def wait_for_calls(self, count: int, timeout_s: float = 10.0) -> None:
+        """Until the gateway has so many calls."""
+        async with asyncio.timeout(timeout_s):
+            while len((await self.get("/v1/calls"))["calls"]) != count:
+                await asyncio.sleep(0.05)
+
+    def _fetch(self, method: str, path: str, body: Any) -> str:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return str(response.read().decode())
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(directory: Path, more: str = "") -> AsyncIterator[Gateway]:
+    """Start a gateway, and end it by SIGTERM; its log must hold no traceback."""
+    root = Path(__file__).parents[2]
+    rtp_first = free_port() // 2 * 2 % 20_000 + 30_000
+    ports = {name: free_port() for name in ("webrtc", "sip", "lab")}
+    ports["http"] = free_port(socket.SOCK_STREAM)
+    config = directory / "gateway.toml"
+    config.write_text(
+        CONFIG.format(
+            **ports,
+            rtp_first=rtp_first,
+            rtp_last=rtp_first + 399,
+            receptionist=root / "gateway/agents/receptionist/receptionist.toml",
+            more=more,
+        )
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        "--config",
+        str(config),
+        cwd=directory,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    gateway = Gateway(process, ports)
+    reader = asyncio.ensure_future(_read_log(gateway))
+    try:
+        await _wait_until_alive(gateway)
+        yield gateway
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), 15)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await reader
+    text = "\n".join(gateway.log)
+    assert "Traceback" not in text, text
+    assert process.returncode == 0, text
+
+
+async def _read_log(gateway: Gateway) -> None:
+    assert gateway.process.stdout is not None
+    async for line in gateway.process.stdout:
+        gateway.log.append(line.decode(errors="replace").rstrip())
+
+
+async def _wait_until_alive(gateway: Gateway) -> None:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            if gateway.process.returncode is not None:
+                raise AssertionError("the gateway did not start:\n" + "\n".join(gateway.log))
+            try:
+                await gateway.get("/healthz")
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return
