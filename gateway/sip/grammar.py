@@ -57,8 +57,8 @@ def quote(text: str) -> str:
 
 
 def unescape(inner: str) -> str:
-    """The text meant by what stands between two quotes, cleaned."""
-    return clean(_ESCAPED.sub(r"\1", inner) if "\\" in inner else inner)
+    """The text meant by what stands between two quotes."""
+    return _ESCAPED.sub(r"\1", inner) if "\\" in inner else inner
 
 
 def clean(text: str) -> str:

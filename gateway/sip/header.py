@@ -299,7 +299,7 @@ def _scan_address(text: str, position: int) -> tuple[Address, int | None]:
     match = _NAME_ADDRESS.match(text, position)
     if match is not None:
         quoted, plain, uri = match.groups()
-        name = unescape(quoted) if quoted is not None else clean(plain.strip(" \t"))
+        name = clean(plain.strip(" \t") if quoted is None else unescape(quoted))
     else:
         match = _BARE_ADDRESS.match(text, position)
         if match is None:
@@ -314,7 +314,7 @@ def _scan_parameters(text: str, position: int) -> tuple[Parameters, int]:
     found: list[tuple[str, str | None]] = []
     while match := _PARAMETER.match(text, position):
         name, plain, quoted = match.groups()
-        found.append((name.lower(), plain if quoted is None else Quoted(unescape(quoted))))
+        found.append((name.lower(), plain if quoted is None else Quoted(clean(unescape(quoted)))))
         position = match.end()
     if not found:
         return NO_PARAMETERS, position

@@ -130,7 +130,7 @@ def parse_head(head: bytes) -> tuple[Message, int | None]:
         raise MessageError(str(error), status=error.status, request=request) from None
 
 
-def build_request(  # noqa: PLR0913 - the mandatory headers of RFC 3261 §8.1.1, each by name
+def build_request(
     method: str,
     uri: Uri,
     *,
@@ -207,7 +207,7 @@ def mark_source(request: Request, host: str, port: int) -> None:
     elif top.host == host:
         return
     marked = replace(top, parameters=parameters.replace("received", host))
-    others = "" if position is None else ", " + text[position:]
+    others = "" if position is None else "," + text[position:]
     request.headers.rewrite_first("Via", f"{marked}{others}")
 
 
