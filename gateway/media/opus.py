@@ -346,7 +346,7 @@ def _declare(library: ctypes.PyDLL) -> None:
     for name in ("opus_decoder_destroy", "opus_encoder_destroy"):
         getattr(library, name).restype = None
         getattr(library, name).argtypes = [pointer]
-    # Variadic: the fixed ones must be declared, or Apple Silicon passes the rest in the wrong place.
+    # Variadic: unless the fixed ones are declared, Apple Silicon passes the rest elsewhere.
     library.opus_encoder_ctl.argtypes = [pointer, int_]
     _ = library.opus_decode, library.opus_encode
 

@@ -1,14 +1,22 @@
-"""The mouth of a queued speaker (agent, prompt, music): what is to be said, and what was heard."""
+"""The mouth of a queued speaker (agent, prompt, music): what is to be said, and what was heard.
+
+say ▸ items ▸ one Reader per listener, pulled as that listener's clock asks
+              └ the played-out clock: the slowest of those that count and are connected
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.media.frame import AudioFrame, Pcm
+from gateway.codec import TICK_RATE, Codec
+from gateway.media.frame import AudioFrame, BornFrame, Pcm
+from gateway.media.opus import RATES
+from gateway.media.reader import Connected, Item, Reader
 
 MAX_QUEUED_S = 60.0
-"Longest queue: as Vonage allows; an agent that sends faster than speech must wait or be refused."
+"Longest queue, as Vonage has it: an agent that is so much faster than speech has to wait."
 
 MAX_MARKS = 1000
 "Marks that may be pending: one per 60 ms of the longest queue."
@@ -16,13 +24,16 @@ MAX_MARKS = 1000
 MAX_UNHEARD_WAIT_S = 2.0
 "How long a queue waits for somebody to listen before it drains unheard."
 
+_MAX_QUEUED = int(MAX_QUEUED_S * TICK_RATE)
+_TICKS_PER_MS = TICK_RATE / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
     """What became of a queue that was cleared."""
 
     played_ms: float
-    "Position of the playout's clock: all that was ever played, in ms, to the slowest listener."
+    "Where the playout's clock stands: all it ever played, to the slowest who listens."
     dropped_ms: float
     "What was said and will not be played."
     marks: tuple[str, ...]
@@ -31,18 +42,18 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class MarkReached:
-    """Everything said before the mark has been handed to who listens."""
+    """Everything said before the mark has been handed to those who listen."""
 
     name: str
     played_ms: float
-    "Position of the mark on the playout's clock."
+    "Where the mark stood on the playout's clock."
     heard: bool
-    "False when it drained with nobody there."
+    "False when it was reached with nobody there."
 
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
-    """Nobody listened for 2 s: from here on the queue drains unheard, until somebody does."""
+    """Nobody was there for 2 s: from here on the queue drains unheard, until somebody is."""
 
     played_ms: float
 
@@ -51,49 +62,229 @@ PlayoutEvent = MarkReached | Cleared | Unheard
 
 
 class Playout:
-    """A queued speaker's mouth, bounded. One per party; the hub attaches the readers."""
+    """A queued speaker's mouth, bounded. One per party; the hub attaches and pulls the readers.
 
-    on_event: Callable[[PlayoutEvent], None] | None
-    "Told of marks reached, of a clear by a route change, and of draining unheard; may be set late."
+    Its clock counts what was played, in ms since its birth: a clear takes back what was dropped,
+    so that what is said next begins at `said_ms` == `played_ms`.
+    """
+
+    __slots__ = (
+        "_alone_since",
+        "_is_draining",
+        "_is_paused",
+        "_items",
+        "_items_gone",
+        "_marks",
+        "_pending",
+        "_played",
+        "_readers",
+        "_said",
+        "_seen_at",
+        "on_event",
+    )
+
+    def __init__(self) -> None:
+        self.on_event: Callable[[PlayoutEvent], None] | None = None
+        """Told of marks reached, of a clear by a change of routes, and of draining unheard; never
+        from inside a command, always after the audio was handed on."""
+        self._items: deque[Item] = deque()
+        self._items_gone = 0
+        self._marks: deque[tuple[int, str]] = deque()
+        self._pending: deque[PlayoutEvent] = deque()
+        self._readers: tuple[Reader, ...] = ()
+        self._said = 0
+        self._played = 0
+        self._is_paused = False
+        self._is_draining = False
+        self._alone_since: float | None = None
+        self._seen_at: float | None = None
+
+    # ---- commands of the speaker
 
     def say(self, frame: AudioFrame) -> bool:
-        """Queue a frame as it was heard. False, and nothing queued, when the queue would overflow."""
-        raise NotImplementedError
+        """Queue a frame as it was heard; its payload can still be relayed.
+
+        Returns:
+            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+        """
+        if frame.payload is not None and frame.codec is not None:
+            return self._add(frame.duration, frame.codec, frame.payload, None, 0)
+        if isinstance(frame, BornFrame):
+            return self.say_pcm(frame.born, frame.rate)
+        rate = frame.natural_rate
+        return self.say_pcm(frame.pcm(rate), rate)
 
     def say_pcm(self, pcm: Pcm, rate: int) -> bool:
-        """Queue mono PCM at 8, 12, 16, 24 or 48 kHz, of any length. False as for `say`."""
-        raise NotImplementedError
+        """Queue mono PCM of any length; it is not copied: do not write to it any more.
+
+        Returns:
+            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+
+        Raises:
+            ValueError: `rate` is not 8, 12, 16, 24 or 48 kHz (use a Resampler).
+        """
+        if rate not in RATES:
+            raise ValueError(f"a playout speaks at {RATES} Hz, not {rate}")
+        return self._add(len(pcm) * (TICK_RATE // rate), None, None, pcm, rate)
 
     def mark(self, name: str) -> bool:
-        """Report when everything said so far has been played: at once if nothing is queued.
+        """Report when all that was said so far has been played; soon, if nothing is queued.
 
-        False when `MAX_MARKS` are pending.
+        Returns:
+            False, and nothing is marked, when `MAX_MARKS` are pending.
         """
-        raise NotImplementedError
+        if len(self._marks) >= MAX_MARKS:
+            return False
+        self._marks.append((self._said, name))
+        return True
 
     def clear(self) -> Cleared:
-        """Drop what has not been played, with its marks. Not reported to `on_event`: it is returned."""
-        raise NotImplementedError
+        """Drop what has not been played, and its marks. Listeners hear it fade within 5 ms."""
+        played = self._played = self._clock()
+        cleared = Cleared(
+            played / _TICKS_PER_MS,
+            (self._said - played) / _TICKS_PER_MS,
+            tuple(name for position, name in self._marks if position > played),
+        )
+        for reader in self._readers:
+            reader.fade()
+        self._items_gone += len(self._items)
+        self._items.clear()
+        self._said = played
+        while self._marks and self._marks[-1][0] > played:
+            self._marks.pop()
+        for reader in self._readers:
+            reader.seek(played)
+        return cleared
 
     def pause(self) -> None:
         """Say nothing until `resume`; what is queued stays."""
-        raise NotImplementedError
+        self._is_paused = True
 
     def resume(self) -> None:
         """Go on where `pause` stopped."""
-        raise NotImplementedError
+        self._is_paused = False
 
     @property
     def played_ms(self) -> float:
         """The played-out clock: what the slowest connected listener has been sent."""
-        raise NotImplementedError
+        return self._clock() / _TICKS_PER_MS
 
     @property
     def said_ms(self) -> float:
-        """Where the next thing said will begin on that clock."""
-        raise NotImplementedError
+        """Where on that clock the next thing said begins."""
+        return self._said / _TICKS_PER_MS
 
     @property
     def queued_ms(self) -> float:
         """What is still to be played."""
-        raise NotImplementedError
+        return (self._said - self._clock()) / _TICKS_PER_MS
+
+    # ---- for the hub
+
+    def attach(self, listener: Connected, *, counts: bool = True) -> Reader:
+        """A new reader, from where the clock stands."""
+        reader = Reader(self, listener, counts=counts, position=self._clock())
+        self._readers = (*self._readers, reader)
+        return reader
+
+    def detach(self, reader: Reader) -> None:
+        """The clock waits for this reader no more."""
+        self._readers = tuple(other for other in self._readers if other is not reader)
+        reader.close()
+
+    def revoke(self) -> None:
+        """What is queued was said to others than would hear it: clear it, and tell the speaker."""
+        if self._said > self._clock():
+            self._pending.append(self.clear())
+
+    def settle(self) -> None:
+        """Report what has been reached, and let go of what everybody has passed."""
+        played = self._played = self._clock()
+        marks, pending = self._marks, self._pending
+        while marks and marks[0][0] <= played:
+            position, name = marks.popleft()
+            at_ms = position / _TICKS_PER_MS
+            pending.append(MarkReached(name, at_ms, heard=not self._is_draining))
+        self._trim(played)
+        while pending:
+            event = pending.popleft()
+            if self.on_event is not None:
+                self.on_event(event)
+
+    def advance(self, now: float) -> None:
+        """20 ms have passed: notice who is there; drain if nobody is."""
+        elapsed_s = 0.0 if self._seen_at is None else now - self._seen_at
+        self._seen_at = now
+        if any(reader.is_present for reader in self._readers):
+            self._alone_since = None
+            self._is_draining = False
+        elif self._is_draining and not self._is_paused:
+            self._played = min(self._said, self._played + round(elapsed_s * TICK_RATE))
+        elif self._said == self._played or self._is_paused:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now - self._alone_since >= MAX_UNHEARD_WAIT_S:
+            self._is_draining = True
+            self._pending.append(Unheard(self._played / _TICKS_PER_MS))
+        self.settle()
+
+    # ----
+
+    def _add(
+        self, duration: int, codec: Codec | None, payload: bytes | None, pcm: Pcm | None, rate: int
+    ) -> bool:
+        said = self._said
+        if said + duration - self._played > _MAX_QUEUED:
+            return False
+        if duration:
+            self._items.append(Item(said, said + duration, codec, payload, pcm, rate))
+            self._said = said + duration
+        return True
+
+    def _clock(self) -> int:
+        """Ticks; it never goes back, whoever comes late."""
+        positions = [reader.position for reader in self._readers if reader.is_present]
+        return max(self._played, min(positions)) if positions else self._played
+
+    def _trim(self, played: int) -> None:
+        items = self._items
+        if items and items[0].end <= played:
+            low = min([played, *(r.position for r in self._readers if r.listener.is_connected)])
+            while items and items[0].end <= low:
+                items.popleft()
+                self._items_gone += 1
+
+    # ---- for readers
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether a reader may go on: not while the queue waits for somebody to come."""
+        return not self._is_paused and (
+            self._is_draining or any(reader.is_present for reader in self._readers)
+        )
+
+    def item(self, number: int) -> Item | None:
+        """An item by its number since birth; None where there is none yet."""
+        index = number - self._items_gone
+        return self._items[index] if index < len(self._items) else None
+
+    def number_at(self, position: int) -> int:
+        """The number of the item that is played at `position`."""
+        number = self._items_gone
+        for item in self._items:
+            if item.end > position:
+                break
+            number += 1
+        return number
+
+    @property
+    def said(self) -> int:
+        """Ticks."""
+        return self._said
+
+    @property
+    def settled(self) -> int:
+        """Ticks: what had been played when the hub last settled."""
+        return self._played
