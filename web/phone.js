@@ -1,0 +1,387 @@
+// @ts-check
+// The phone: wires the page's parts to the gateway and holds the one call that runs.
+//
+// For tests and developers `window.phone` tells how the last call goes: `state` ("ready" or a
+// CallState), `call` (the Call), `pc` (its RTCPeerConnection), `remoteStream`, `gatewayId` (the
+// gateway's id of it) and `quality()` (a promise of what the browser measures).
+// URL: ?to=+15550100 fills in the destination, ?processing=off switches audio processing off.
+
+import { Call } from "./call.js";
+import { DestinationField } from "./destination.js";
+import { findElement } from "./element.js";
+import { PROBLEMS, explainBadNumber, explainRefusal } from "./errors.js";
+import { IncomingBanner } from "./incoming.js";
+import { wireKeypad } from "./keypad.js";
+import { Ladder } from "./ladder.js";
+import { recall, remember } from "./memory.js";
+import { Meter } from "./meter.js";
+import { mayUseMicrophone } from "./microphone.js";
+import { QualityTable, measure } from "./quality.js";
+import { Screen, showExplanation } from "./screen.js";
+import { Signal } from "./signal.js";
+import { wireTheme } from "./theme.js";
+import { RINGBACK, Tone } from "./tone.js";
+
+/**
+ * @typedef {import("./errors.js").Explanation} Explanation
+ * @typedef {import("./signal.js").FromGateway} FromGateway
+ * @typedef {import("./signal.js").SignalState} SignalState
+ * @typedef {import("./signal.js").Incoming} Incoming
+ */
+
+const REFRESH_EVERY_MS = 1000;
+const LINK_WORDS = { connecting: "connecting", open: "connected", waiting: "lost, reconnecting" };
+
+class Phone {
+  /** @type {Call | null} the call that runs, or ran last */
+  call = null;
+
+  /** @type {Explanation | null} why the last wish was not fulfilled */
+  #refusal = null;
+  /** Which call the ladder and the figures show. */
+  #shown = "";
+  /** @type {AudioContext | null} */
+  #audio = null;
+  /** @type {number | undefined} */
+  #refresh;
+  #digits = { sent: "", received: "" };
+
+  #screen = new Screen();
+  #ringback = new Tone();
+  #player = findElement("player", HTMLAudioElement);
+  #meterYou = new Meter(findElement("meter-you", HTMLElement));
+  #meterFar = new Meter(findElement("meter-far", HTMLElement));
+  #quality = new QualityTable(findElement("quality", HTMLTableElement));
+  #ladder = new Ladder(
+    findElement("ladder-scroller", HTMLElement),
+    findElement("ladder", HTMLOListElement),
+    findElement("ladder-empty", HTMLElement),
+  );
+  #placeButton = findElement("place", HTMLButtonElement);
+  #hangUpButton = findElement("hang-up", HTMLButtonElement);
+  #muteButton = findElement("mute", HTMLButtonElement);
+  #processing = findElement("processing", HTMLInputElement);
+  #destination = new DestinationField({
+    input: findElement("destination", HTMLInputElement),
+    toggle: findElement("destination-toggle", HTMLButtonElement),
+    list: findElement("destination-list", HTMLElement),
+    onInput: () => this.#refuse(null),
+  });
+  #incoming = new IncomingBanner({
+    onAccept: ({ call, from }) => this.#accept(call, from),
+    onDecline: ({ call }) => this.#signal.send({ type: "decline", call }),
+  });
+  #signal = new Signal(signalUrl(), {
+    onMessage: (message) => this.#received(message),
+    onState: (state) => this.#linkChanged(state),
+  });
+
+  start() {
+    this.#applyUrl(new URLSearchParams(location.search));
+    this.#wire();
+    showExplanation(findElement("origin-notice", HTMLElement), mayUseMicrophone() ? null : PROBLEMS.insecureOrigin);
+    this.#linkChanged(this.#signal.state);
+    this.#render();
+    this.#signal.open();
+  }
+
+  /** @param {URLSearchParams} query */
+  #applyUrl(query) {
+    this.#destination.entry = query.get("to") ?? recall("destination") ?? "";
+    this.#processing.checked = (query.get("processing") ?? recall("processing")) !== "off";
+  }
+
+  #wire() {
+    wireTheme(findElement("theme", HTMLButtonElement));
+    findElement("dial", HTMLFormElement).addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#place();
+    });
+    this.#hangUpButton.addEventListener("click", () => this.call?.hangUp());
+    this.#muteButton.addEventListener("click", () => this.call?.mute(!this.call.muted));
+    this.#processing.addEventListener("change", () => {
+      remember("processing", this.#processing.checked ? null : "off");
+      this.#render();
+    });
+    wireKeypad(findElement("keypad", HTMLElement), (digit) => this.#press(digit), () => this.#isLive);
+    addEventListener("pagehide", () => this.#signal.send({ type: "leaving" }));
+  }
+
+  get #isLive() {
+    return this.call !== null && this.call.state !== "ended";
+  }
+
+  // ---- what the person wants
+
+  #place() {
+    const { entry, to } = this.#destination;
+    if (this.#isLive) return this.#refuse(PROBLEMS.alreadyInCall);
+    if (entry.trim() === "") return this.#refuse(PROBLEMS.noDestination);
+    if (to === null) return this.#refuse(explainBadNumber(entry.trim()));
+    remember("destination", entry.trim());
+    this.#begin(new Call({ ...this.#callParts(newCallId()), party: to, direction: "out" }));
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} from
+   */
+  #accept(id, from) {
+    if (!mayUseMicrophone()) {
+      this.#signal.send({ type: "decline", call: id });
+      return this.#refuse(PROBLEMS.insecureOrigin);
+    }
+    if (this.#isLive) this.call?.hangUp();
+    this.#begin(new Call({ ...this.#callParts(id), party: from, direction: "in" }));
+  }
+
+  /** @param {string} id */
+  #callParts(id) {
+    return { id, signal: this.#signal, onChange: (/** @type {Call} */ call) => this.#callChanged(call) };
+  }
+
+  /** @param {Call} call */
+  #begin(call) {
+    if (!mayUseMicrophone()) return this.#refuse(PROBLEMS.insecureOrigin);
+    if (this.#signal.state !== "open") return this.#refuse(PROBLEMS.gatewayLost);
+    this.call = call;
+    this.#refusal = null;
+    this.#digits = { sent: "", received: "" };
+    this.#showCallOf(call.id);
+    // Made now, while the click still counts as the person's consent to sound.
+    this.#audio = new AudioContext();
+    this.#refresh = setInterval(() => void this.#refreshFigures(call), REFRESH_EVERY_MS);
+    void call.start({ processing: this.#processing.checked });
+    this.#hangUpButton.focus();
+  }
+
+  /** @param {string} digit */
+  #press(digit) {
+    if (this.call !== null && this.#isLive) {
+      this.call.press(digit);
+      this.#digits.sent += digit;
+      this.#render();
+    } else {
+      this.#destination.entry += digit;
+    }
+  }
+
+  /** @param {Explanation | null} why */
+  #refuse(why) {
+    this.#refusal = why;
+    this.#render();
+  }
+
+  // ---- what the gateway says
+
+  /** @param {FromGateway} message */
+  #received(message) {
+    switch (message.type) {
+      case "hello":
+        findElement("version", HTMLElement).textContent = `Gateway ${this.#signal.version}`;
+        break;
+      case "incoming":
+        this.#offered(message);
+        break;
+      case "ladder":
+        if (message.call === this.#shown) this.#ladder.add(message);
+        break;
+      case "quality":
+        this.#gatewayMeasured(message);
+        break;
+      case "digit":
+        this.#digitReceived(message);
+        break;
+      case "error":
+        if (message.call === null) this.#refuse(explainRefusal(message.text));
+        else this.#callOf(message.call)?.handle(message);
+        break;
+      case "ended":
+        if (message.call === this.#incoming.offered?.call) this.#incoming.hide();
+        this.#callOf(message.call)?.handle(message);
+        break;
+      case "answer":
+      case "progress":
+      case "answered":
+        this.#callOf(message.call)?.handle(message);
+        break;
+    }
+  }
+
+  /** @param {string} id */
+  #callOf(id) {
+    return this.call?.id === id ? this.call : null;
+  }
+
+  /** @param {Incoming} message */
+  #offered(message) {
+    if (this.#incoming.offered !== null) {
+      this.#signal.send({ type: "decline", call: message.call });
+      return;
+    }
+    if (!this.#isLive) this.#showCallOf(message.call);
+    this.#incoming.show(message, { busy: this.#isLive });
+  }
+
+  /** @param {import("./signal.js").Quality} message */
+  #gatewayMeasured({ call, legs }) {
+    if (call !== this.#shown || !this.#isLive) return;
+    this.#quality.show("browser", legs?.browser ?? {});
+    this.#quality.show("peer", legs?.peer ?? {});
+  }
+
+  /** @param {import("./signal.js").Digit} message */
+  #digitReceived({ call, digit, phase }) {
+    if (phase !== "start" || this.#callOf(call) === null) return;
+    this.#digits.received += String(digit);
+    this.#render();
+  }
+
+  /** @param {SignalState} state */
+  #linkChanged(state) {
+    const link = findElement("link", HTMLElement);
+    link.dataset["state"] = state;
+    findElement("link-words", HTMLElement).textContent = LINK_WORDS[state];
+    const lost = this.#isLive ? PROBLEMS.gatewayLostInCall : PROBLEMS.gatewayLost;
+    showExplanation(findElement("link-notice", HTMLElement), state === "waiting" ? lost : null);
+    if (state === "waiting") this.#incoming.hide();
+    if (state === "open") {
+      if (this.#refusal === PROBLEMS.gatewayLost) this.#refuse(null);
+      void this.#loadDestinations();
+    }
+  }
+
+  async #loadDestinations() {
+    try {
+      const response = await fetch("/v1/destinations", { signal: AbortSignal.timeout(5000) });
+      if (!response.ok) return;
+      const { destinations, notice } = await response.json();
+      this.#destination.offer(Array.isArray(destinations) ? destinations : []);
+      showExplanation(
+        findElement("gateway-notice", HTMLElement),
+        notice ? { title: "The gateway says", remedy: String(notice) } : null,
+      );
+    } catch {
+      // Without suggestions a number can still be typed; a lost gateway is told by its own notice.
+    }
+  }
+
+  // ---- how the call goes
+
+  /** @param {Call} call */
+  #callChanged(call) {
+    if (call !== this.call) return;
+    if (call.state === "ended") this.#callEnded();
+    else this.#connectSound(call);
+    this.#refusal = null;
+    this.#render();
+  }
+
+  /** @param {Call} call */
+  #connectSound(call) {
+    if (this.#audio !== null && call.microphone !== null && this.#meterYou.stream !== call.microphone) {
+      this.#meterYou.attach(this.#audio, call.microphone);
+    }
+    if (this.#audio !== null && call.remoteStream !== null && this.#meterFar.stream !== call.remoteStream) {
+      this.#meterFar.attach(this.#audio, call.remoteStream);
+      this.#player.srcObject = call.remoteStream;
+      this.#player.play().catch(() => this.#playbackFailed(call));
+    }
+    if (call.state === "ringing") this.#ringback.start(RINGBACK);
+    else this.#ringback.stop();
+  }
+
+  /** @param {Call} call */
+  #playbackFailed(call) {
+    if (call === this.call && this.#isLive) this.#refuse(PROBLEMS.playbackBlocked);
+  }
+
+  #callEnded() {
+    clearInterval(this.#refresh);
+    this.#ringback.stop();
+    this.#meterYou.detach();
+    this.#meterFar.detach();
+    this.#player.srcObject = null;
+    void this.#audio?.close();
+    this.#audio = null;
+  }
+
+  /** @param {Call} call */
+  async #refreshFigures(call) {
+    this.#showDuration();
+    if (call.pc === null) return;
+    const measured = await measure(call.pc);
+    if (call !== this.call || !this.#isLive) return;
+    this.#quality.show("you", measured);
+    this.#quality.showCodecs({ ...(measured.codec && { browser: measured.codec }), ...call.codec });
+  }
+
+  /** @param {string} id */
+  #showCallOf(id) {
+    this.#shown = id;
+    this.#ladder.clear();
+    this.#quality.clear();
+    this.#screen.showDuration(null);
+  }
+
+  #showDuration() {
+    const since = this.call?.answeredAt ?? null;
+    this.#screen.showDuration(since === null ? null : (performance.now() - since) / 1000);
+  }
+
+  #render() {
+    const { call } = this;
+    const live = this.#isLive;
+    const focused = document.activeElement;
+    this.#screen.show(call, call === null ? "" : this.#destination.nameOf(call.party));
+    this.#screen.showProblem(this.#refusal ?? call?.problem ?? null);
+    this.#destination.lock(live);
+    this.#placeButton.hidden = live;
+    // Not `disabled`: pressed all the same, it says what is missing.
+    this.#placeButton.setAttribute("aria-disabled", String(this.#destination.entry.trim() === ""));
+    this.#hangUpButton.hidden = !live;
+    this.#muteButton.disabled = !live;
+    this.#muteButton.setAttribute("aria-pressed", String(live && (call?.muted ?? false)));
+    findElement("processing-hint", HTMLElement).hidden = !live;
+    findElement("call-id", HTMLElement).textContent = call?.gatewayId ?? "";
+    if (live && call?.state === "in-call") {
+      this.#showDuration();
+      this.#quality.showCodecs(call.codec);
+    }
+    this.#showDigits();
+    // A hidden button drops the focus to the top of the page; the next call should be one Enter away.
+    if (!live && focused === this.#hangUpButton) this.#placeButton.focus();
+  }
+
+  #showDigits() {
+    const { sent, received } = this.#digits;
+    findElement("digits-sent", HTMLElement).textContent = sent;
+    findElement("digits-received", HTMLElement).textContent = received;
+  }
+}
+
+function signalUrl() {
+  const url = new URL("/v1/signal", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
+/** 64 random bits: unique among the calls of one page, and no guess for another. */
+function newCallId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(8));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const phone = new Phone();
+phone.start();
+
+Object.defineProperty(window, "phone", {
+  value: Object.freeze({
+    get call() { return phone.call; },
+    get state() { return phone.call?.state ?? "ready"; },
+    get pc() { return phone.call?.pc ?? null; },
+    get remoteStream() { return phone.call?.remoteStream ?? null; },
+    get gatewayId() { return phone.call?.gatewayId ?? ""; },
+    quality: async () => (phone.call?.pc ? measure(phone.call.pc) : null),
+  }),
+});
