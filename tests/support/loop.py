@@ -142,6 +142,10 @@ class Network:
         """What was sent toward one host."""
         return [datagram for datagram in self.sent if datagram.destination[0] == host]
 
+    def is_readable(self, fileno: int) -> bool:
+        """Whether the socket of that number has something to read."""
+        return any(each.fileno() == fileno and each.readable for each in self._sockets.values())
+
     def forget(self, address: Address) -> None:
         """A socket was closed."""
         self._sockets.pop(address, None)
@@ -164,8 +168,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual_now = START
         self.unhandled: list[dict[str, Any]] = []
         "What would have been logged as an unhandled exception."
-        super().__init__(_VirtualSelector(self._pass))
         self.network = Network(self)
+        super().__init__(_VirtualSelector(self._pass, self.network.is_readable))
         self.set_exception_handler(lambda _loop, context: self.unhandled.append(context))
 
     def time(self) -> float:
@@ -193,8 +197,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class _VirtualSelector(selectors.BaseSelector):
     """Knows virtual sockets; waiting is done by moving the clock."""
 
-    def __init__(self, wait: Callable[[float], None]) -> None:
+    def __init__(self, wait: Callable[[float], None], is_readable: Callable[[int], bool]) -> None:
         self._wait = wait
+        self._is_readable = is_readable
         self._keys: dict[int, selectors.SelectorKey] = {}
 
     def register(
@@ -230,7 +235,7 @@ class _VirtualSelector(selectors.BaseSelector):
         return [
             (key, selectors.EVENT_READ)
             for key in list(self._keys.values())
-            if isinstance(key.fileobj, VirtualSocket) and key.fileobj.readable
+            if self._is_readable(key.fd)
         ]
 
 

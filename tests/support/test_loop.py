@@ -25,14 +25,14 @@ async def test_a_datagram_wakes_its_reader(loop: VirtualLoop) -> None:
     near = loop.network.open_socket("192.0.2.1", 0)
     far = loop.network.open_socket("192.0.2.2", 5000)
     heard: list[tuple[bytes, tuple[str, int]]] = []
-    loop.add_reader(far, lambda: heard.append(far.recvfrom(2048)))
+    loop.add_reader(far.fileno(), lambda: heard.append(far.recvfrom(2048)))
 
     near.sendto(b"hello", ("192.0.2.2", 5000))
     await elapse(0)
     await elapse(0)
 
     assert heard == [(b"hello", near.getsockname())]
-    loop.remove_reader(far)
+    loop.remove_reader(far.fileno())
 
 
 @in_virtual_time
