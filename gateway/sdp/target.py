@@ -40,7 +40,7 @@ def check_media_target(address: str | None, port: int, *, allow_local: bool = Fa
         NegotiationError: no address but a name, or none that is ours to send to.
     """
     try:
-        ip = ipaddress.ip_address(address or "")
+        ip = ipaddress.ip_address((address or "").replace("%", "/"))  # no interface of ours
     except ValueError:
         raise NegotiationError(f"media address {address!r} is no IP address") from None
     if not FIRST_PORT <= port <= 65535:
