@@ -58,9 +58,7 @@ async def serve(config: Config) -> int:
         pacer = Pacer(loop)
         stack.callback(pacer.close)
         if config.lab is not None:
-            lab_config = parse_config(
-                lab_document(f"udp:{config.lab.host}:{config.lab.port}"), LAB_FILE
-            )
+            lab_config = parse_config(lab_document(str(config.lab)), LAB_FILE)
             lab = Node(lab_config, version=VERSION, loop=loop, pacer=pacer, certificate=None)
             stack.push_async_callback(lab.close)
         certificate = None
@@ -222,9 +220,7 @@ def _announce(config: Config, node: Node) -> None:
     if node.webrtc_port is not None:
         lines.append(f"  WebRTC  udp port {node.webrtc_port}")
     if config.lab is not None:
-        lines.append(
-            f"  lab     sip:{config.lab.host}:{config.lab.port}: call +15550100 for an echo"
-        )
+        lines.append(f"  lab     {config.lab}: call +15550100 for an echo")
     if config.agents:
         lines.append(f"  agents  {', '.join(agent.name for agent in config.agents)}")
     print("\n".join(lines), flush=True)  # noqa: T201 - the person at the terminal reads this

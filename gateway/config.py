@@ -154,6 +154,10 @@ class Listen:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:

@@ -157,7 +157,7 @@ class Call:
     # ---- commands
 
     def start(self, now: float, *, dial_caller: bool = False) -> None:
-        """Dial the first group; with `dial_caller`, ring the caller first and go on at its answer."""
+        """Dial the first group; with `dial_caller`, ring the caller and go on at its answer."""
         self.started_at = now
         self._events.append(CallStarted(self.id, now, *self.numbers))
         self._join(self._caller, now)
@@ -168,11 +168,9 @@ class Call:
         else:
             self._dial_next_group(now)
 
-    def end(
-        self, now: float, reason: EndReason, fault: Fault | None = None, text: str = ""
-    ) -> None:
+    def end(self, now: float, reason: EndReason, fault: Fault | None = None) -> None:
         """End the call for everybody."""
-        self._finish(Ended(reason, 0, text, fault=fault), now)
+        self._finish(Ended(reason, fault=fault), now)
 
     # ---- what happens
 
