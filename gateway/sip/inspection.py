@@ -71,11 +71,16 @@ def _inspect_target(request: Request) -> Refusal | None:
 
 
 def _inspect_extensions(request: Request) -> Refusal | None:
-    proxied = (
-        tag for value in request.headers.get_all("Proxy-Require") for tag in parse_tokens(value)
-    )
-    unknown = [tag for tag in (*request.require, *proxied) if tag not in EXTENSIONS]
+    """Name what must be understood and is not: of the callee, else of us in the middle (§16.3)."""
+    unknown = _unknown(request.require)
+    if not unknown:
+        for value in request.headers.get_all("Proxy-Require"):
+            unknown += _unknown(parse_tokens(value))
     return Refusal(420, (("Unsupported", ", ".join(unknown)),)) if unknown else None
+
+
+def _unknown(tags: tuple[str, ...]) -> list[str]:
+    return [tag for tag in tags if tag not in EXTENSIONS]
 
 
 def _inspect_content(request: Request) -> Refusal | None:

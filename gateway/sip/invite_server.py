@@ -120,7 +120,7 @@ class InviteServer(Session):
             self._send_bye(self._dialog, now, reason)
 
     def drop(self, now: float) -> None:
-        """Forget it without a word, not even a 100; retransmissions are absorbed for 32 s."""
+        """Forget it without a word, not even a 100; retransmissions are absorbed."""
         if self._is_final:
             return
         self._is_dropped = True

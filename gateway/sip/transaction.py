@@ -270,7 +270,8 @@ INVITE_SERVER: Table = {
         Input.SEND_FAILURE: to(
             State.COMPLETED, stop_all, send, repeat(Timer.G, T1), start(Timer.H, 64 * T1)
         ),
-        Input.DROP: to(State.ACCEPTED, stop_all, start(Timer.L, 64 * T1)),
+        # An INVITE that gets no answer is sent for 64*T1, and a while under way.
+        Input.DROP: to(State.ACCEPTED, stop_all, start(Timer.L, 64 * T1 + T4)),
     },
     State.COMPLETED: {
         Input.REQUEST: to(State.COMPLETED, resend),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import TypeVar
@@ -18,7 +19,14 @@ from gateway.sip.header import parse_address
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
-from gateway.sip.message import Message, Request, Response, build_response, parse_message
+from gateway.sip.message import (
+    Message,
+    MessageError,
+    Request,
+    Response,
+    build_response,
+    parse_message,
+)
 from gateway.sip.uri import parse_uri
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=offer\r\n"
@@ -246,10 +254,14 @@ class Peer:
         self.wire = wire
         self.address = address
         self.inbox: list[Message] = []
+        self.datagrams: list[bytes] = []
+        "Everything that came; answers to malformed requests echo what no parser takes."
         wire.attach(self)
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
-        self.inbox.append(parse_message(data))
+        self.datagrams.append(data)
+        with suppress(MessageError):
+            self.inbox.append(parse_message(data))
 
     def handle_timer(self, now: float) -> None:
         """A script has no timers."""
