@@ -1,0 +1,81 @@
+"""`python -m bench`: measure the gateway on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import uvloop
+
+from bench.bridge import BridgeOptions, NotEnoughCoresError, bridge
+from bench.system import SYSTEMS
+
+
+def main() -> int:
+    """Read the command line and run what it names; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_bridge(commands.add_parser("bridge", help="bridged calls, WebRTC Opus to SIP PCMU"))
+    arguments = parser.parse_args()
+    options = BridgeOptions(
+        systems=tuple(arguments.systems),
+        load=arguments.load,
+        calls=arguments.calls,
+        seconds=arguments.seconds,
+        rounds=arguments.rounds,
+        as_json=arguments.json,
+    )
+    try:
+        return uvloop.run(bridge(options))
+    except NotEnoughCoresError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _add_bridge(parser: argparse.ArgumentParser) -> None:
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        "--load", type=_percent, default=70.0, help="percent of one core (default 70)"
+    )
+    target.add_argument(
+        "--calls", type=_positive, help="this many calls for every system, instead of a load"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="length of a window (default 20, at least 3)"
+    )
+    parser.add_argument("--rounds", type=_positive, default=5, help="windows that count, each")
+    parser.add_argument(
+        "--systems",
+        type=_systems,
+        default=["gateway", "aiortc"],
+        help=f"of {', '.join(SYSTEMS)}, with commas; `none` measures the generator alone",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each system")
+
+
+def _systems(text: str) -> list[str]:
+    names = ["reflector" if name == "none" else name for name in text.split(",")]
+    unknown = [name for name in names if name not in SYSTEMS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+    return names
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 1.0 <= value <= 95.0:
+        raise argparse.ArgumentTypeError("between 1 and 95")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
