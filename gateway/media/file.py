@@ -36,13 +36,15 @@ def read_wav(path: Path) -> tuple[NDArray[np.int16], int]:
             raise ConfigError(f"{path}: has {size} bytes, {MAX_FILE_BYTES} are allowed; shorten it")
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name an existing file")
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); name an existing file"
+        ) from error
     try:
         return parse_wav(content)
     except ValueError as error:
         raise ConfigError(
             f"{path}: {error}; convert it, as with: sox {path.name} -b 16 -c 1 -r 16k new.wav"
-        )
+        ) from error
 
 
 def parse_wav(content: bytes) -> tuple[NDArray[np.int16], int]:
@@ -56,7 +58,7 @@ def parse_wav(content: bytes) -> tuple[NDArray[np.int16], int]:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"is no PCM WAV file ({error or 'it ends too early'})")
+        raise ValueError(f"is no PCM WAV file ({error or 'it ends too early'})") from error
     if channels not in (1, 2):
         raise ValueError(f"has {channels} channels, not 1 or 2")
     if width not in (1, 2):
@@ -75,7 +77,10 @@ def _to_mono(data: bytes, channels: int, width: int) -> NDArray[np.int16]:
         samples = np.frombuffer(data, "<i2", whole).astype(np.int16)
     if channels == 1:
         return samples
-    return (samples.reshape(-1, 2).astype(np.int32).sum(axis=1) // 2).astype(np.int16)
+    mono: NDArray[np.int16] = (samples.reshape(-1, 2).sum(axis=1, dtype=np.int32) // 2).astype(
+        np.int16
+    )
+    return mono
 
 
 def _to_native(pcm: NDArray[np.int16], rate: int) -> tuple[NDArray[np.int16], int]:

@@ -92,7 +92,8 @@ def _loudest(pcm: NDArray[np.int16], rate: int, frequencies: tuple[int, ...]) ->
 
 def _wave(frequency: float, seconds: float, rate: int) -> NDArray[np.float64]:
     at = np.arange(round(seconds * rate))
-    return np.sin(2 * np.pi * frequency / rate * at)
+    wave: NDArray[np.float64] = np.sin(2 * np.pi * frequency / rate * at)
+    return wave
 
 
 def _edged(wave: NDArray[np.float64], rate: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ class EnergyDetector:
         # Powers instead of decibels: no logarithm per frame.
         self._quietest = (32768.0**2 / 2) * 10 ** (self._options.quietest_dbfs / 10)
         self._ratio = 10 ** (self._options.above_floor_db / 10)
-        self._floor = self._quietest / self._ratio
+        self._floor: float | None = None
         self._clock_ms = 0.0
         self._loud_ms = 0.0
         self._started_ms = 0.0
@@ -76,8 +77,12 @@ class EnergyDetector:
         self._clock_ms = end = begin + duration_ms
         samples = pcm.astype(np.float32)
         power = float(samples.dot(samples)) / (len(samples) or 1)
-        is_loud = power > self._quietest and power > self._floor * self._ratio
-        self._follow(power, duration_ms)
+        floor = self._floor
+        if floor is None:
+            # Whoever speaks from the first frame on is louder than this; steady noise is not.
+            floor = min(power, 4 * self._quietest)
+        is_loud = power > self._quietest and power > floor * self._ratio
+        self._floor = self._follow(floor, power, duration_ms)
         if is_loud:
             return self._on_loud(begin, end)
         if self.is_speech and end - self._last_loud_ms >= self._options.hangover_ms:
@@ -100,12 +105,11 @@ class EnergyDetector:
         self.is_speech = True
         return SpeechStarted(self._started_ms)
 
-    def _follow(self, power: float, duration_ms: float) -> None:
-        if power < self._floor:
-            self._floor += 0.3 * (power - self._floor)
-            return
+    def _follow(self, floor: float, power: float, duration_ms: float) -> float:
+        if power < floor:
+            return floor + 0.3 * (power - floor)
         rise_db = self._options.floor_rise_db_per_s * duration_ms / 1000
         # While somebody speaks the floor rises at a tenth of the pace: speech is not noise, but
         # noise that came with it must not be taken for speech for ever.
-        exponent = rise_db / (100 if self.is_speech else 10)
-        self._floor = min(power, max(self._floor, 1.0) * 10**exponent)
+        rise_db *= 0.1 if self.is_speech else 1.0
+        return min(power, max(floor, 1.0) * math.pow(10, rise_db / 10))
