@@ -250,6 +250,7 @@ class IceEndpoint:
             await generation.close()
         self._generations.clear()
         self.target = self._active = None
+        del self._current, self._stream, self._spawn, self._on_target
 
     def _validate(self, end: StunEnd, address: Address, now: float) -> Route | None:
         """The route to an address that has proven itself; None if it is another stream's."""

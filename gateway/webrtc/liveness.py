@@ -25,7 +25,7 @@ CHECK_INTERVAL_S = 5.0
 "Between consent checks while all is well, give or take a fifth (RFC 7675 §5.1)."
 
 DOUBTFUL_S = 6.5
-"Longer than one round of checks takes; then they come faster."
+"No answer for longer than one round of checks takes: then they come faster."
 
 DOUBTFUL_INTERVAL_S = 1.0
 "Between checks on a path in doubt, so that its return is noticed within a second."
@@ -77,10 +77,9 @@ class Liveness:
 
     def is_check_due(self, now: float) -> bool:
         """Whether to ask for consent now: regularly, and sooner when in doubt."""
-        silence = now - self.heard_at
-        if self._media_flowed and silence > MEDIA_PAUSE_S:
+        if self._media_flowed and now - self.heard_at > MEDIA_PAUSE_S:
             interval = MEDIA_PAUSE_S
-        elif silence > DOUBTFUL_S:
+        elif now - self.consented_at > DOUBTFUL_S:
             interval = DOUBTFUL_INTERVAL_S
         else:
             interval = self._regular_s

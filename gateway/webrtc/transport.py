@@ -185,6 +185,8 @@ class WebRtcTransport:
 
     def sweep(self, now: float) -> None:
         """Look at every clock; the port calls this many times a second."""
+        if self.state in OVER:
+            return
         self._ice.sweep(now)
         self._settle(now)
 
