@@ -56,7 +56,6 @@ async def serve(config: Config) -> int:
     stop = _Stop(loop)
     async with AsyncExitStack() as stack:
         pacer = Pacer(loop)
-        stack.callback(pacer.close)
         if config.lab is not None:
             lab_config = parse_config(lab_document(str(config.lab)), LAB_FILE)
             lab = Node(lab_config, version=VERSION, loop=loop, pacer=pacer, certificate=None)

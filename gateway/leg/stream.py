@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gateway.codec import TICK_RATE, Codec
 from gateway.leg.leg import DigitPressed, MediaQuality, Phase
-from gateway.media.coding import Encoder, EncoderOptions, make_encoder
+from gateway.media.coding import Encoder, make_encoder
 from gateway.media.frame import AudioFrame, Voice
 from gateway.net.media import MediaTransport, TransportState
 from gateway.net.pacer import Pacer
@@ -31,6 +31,9 @@ BEAT_TICKS = 20 * TICKS_PER_MS
 
 SILENT_AFTER_S = 0.06
 "Without a packet for this long the party counts as silent, and is filled in for."
+
+MAX_ENCODER_RATE = 24_000
+"Hz: voices need no more, and 48 kHz costs half as much again."
 
 MAX_FILL_TICKS = 60 * TICKS_PER_MS
 "A hole longer than this is not concealed when packets return: the timeline just goes on."
@@ -60,6 +63,7 @@ class AudioStream:
         self._next_timestamp: int | None = None
         self._send_codec: Codec | None = None
         self._send_scale = 1
+        self._best_rate = 8000
         self._frame_ticks = BEAT_TICKS
         self._encoder: Encoder | None = None
         self._pending: NDArray[np.int16] | None = None
@@ -71,10 +75,11 @@ class AudioStream:
         self.session.configure(
             receive=agreement.receive, send=agreement.send, send_digits=agreement.send_digits
         )
-        if self._send_codec != agreement.send:
+        if self._encoder is not None and self._send_codec != agreement.send:
+            self._encoder.close()
             self._encoder = None
-            self._pending = None
         self._send_codec = agreement.send
+        self._best_rate = min(agreement.send.sample_rate, MAX_ENCODER_RATE)
         self._send_scale = TICK_RATE // agreement.send.clock_rate
         self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
 
@@ -95,6 +100,10 @@ class AudioStream:
     def close(self) -> None:
         """End it; nothing is sent or said any more."""
         self._stop_pacing()
+        self._voice.close()
+        if self._encoder is not None:
+            self._encoder.close()
+        self._send_codec = None
         self.on_frame = _nobody
         self.transport.on_packet = _nothing
         self.transport.close()
@@ -132,8 +141,10 @@ class AudioStream:
                 self.transport.send(packet)
             return
         encoder = self._encoder
-        if encoder is None or encoder.sample_rate < frame.rate:
-            encoder = self._open_encoder(codec, frame.rate)
+        if encoder is None or (
+            encoder.sample_rate < self._best_rate and encoder.sample_rate < frame.natural_rate
+        ):
+            encoder = self._open_encoder(codec, min(frame.natural_rate, self._best_rate))
         pcm = frame.pcm(encoder.sample_rate)
         if frame.duration == self._frame_ticks and self._pending is None:
             self._send_pcm(encoder, pcm, frame.heard_at)
@@ -142,11 +153,11 @@ class AudioStream:
 
     def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
         """One at the rate of what is to be heard; it is never lowered within a call."""
-        encoder = make_encoder(codec, EncoderOptions(sample_rate=rate))
-        if self._pending is not None and self._encoder is not None:
-            self._pending = None
-        self._encoder = encoder
-        return encoder
+        if self._encoder is not None:
+            self._encoder.close()
+        self._pending = None
+        self._encoder = make_encoder(codec, rate=rate)
+        return self._encoder
 
     def _send_pcm(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
         packet = self.session.send(encoder.encode(pcm), self._frame_ticks // self._send_scale, now)
