@@ -1,11 +1,51 @@
-"""Key presses as RTP events (RFC 4733): what a peer sent, and how we send them."""
+"""Key presses as RTP events (RFC 4733): the payload, and what a peer pressed.
+
+Presses are never relayed packet by packet: Firefox sends three end packets and no start, which
+a trunk may not take for a press. What was heard becomes events; `keypad` makes packets of those.
+"""
 
 from __future__ import annotations
 
+import struct
+from collections import deque
 from dataclasses import dataclass
+
+from gateway.errors import RemoteProtocolError
+from gateway.rtp.packet import RtpPacket
 
 DIGITS = "0123456789*#ABCD"
 "DTMF digits in the order of their event codes (RFC 4733 §3.2, table 3)."
+
+MAX_DURATION = 0xFFFF
+"Of one segment, in units of the event's clock: 8.2 s at 8 kHz, 1.4 s at 48 kHz."
+
+MAX_EVENTS_IN_PACKET = 4
+"More presses than fit in a packet's time are not packed into it (RFC 4733 §2.5.1.5)."
+
+MAX_DIGITS_PER_S = 20
+"A person presses 10 at most; a flood of more would make work for every listener of digits."
+
+RELEASE_S = 0.2
+"""A press of which no packet came for so long is over: senders repeat every 50 ms at the latest
+(RFC 4733 §2.5.1.2), and three lost in a row are plausible."""
+
+REMEMBERED_PRESSES = 16
+"Presses that ended and may still be repeated: more than can be under way in a reordering window."
+
+_EVENT = struct.Struct("!BBH")
+
+
+@dataclass(slots=True)
+class EventReport:
+    """One telephone-event payload (RFC 4733 §2.3)."""
+
+    event: int
+    "0 to 15 are DTMF."
+    end: bool
+    volume: int
+    "Level below 0 dBm0, 0 to 63."
+    duration: int
+    "Since the start of the press or segment, in units of the event's clock."
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +58,176 @@ class DigitEvent:
     '"start" or "end".'
     duration_ms: int
     "How long it was held; 0 at the start."
+
+
+def parse_events(payload: bytes) -> list[EventReport]:
+    """Read a telephone-event payload, usually of one event.
+
+    Raises:
+        RemoteProtocolError: it is not a whole number of events between one and a few.
+    """
+    count, rest = divmod(len(payload), _EVENT.size)
+    if rest or not 0 < count <= MAX_EVENTS_IN_PACKET:
+        raise RemoteProtocolError(f"telephone-event payload of {len(payload)} bytes")
+    return [
+        EventReport(event, flags > 0x7F, flags & 0x3F, duration)
+        for event, flags, duration in _EVENT.iter_unpack(payload)
+    ]
+
+
+def build_events(reports: list[EventReport]) -> bytes:
+    """The payload of these events: the inverse of `parse_events`."""
+    return b"".join(
+        _EVENT.pack(report.event, report.volume | (0x80 if report.end else 0), report.duration)
+        for report in reports
+    )
+
+
+@dataclass(slots=True)
+class _Heard:
+    """A press that a peer is at."""
+
+    ssrc: int
+    timestamp: int
+    "Of its present segment."
+    digit: str
+    clock_rate: int
+    heard_at: float
+    duration: int = 0
+    "Of its present segment."
+    before: int = 0
+    "Of the segments before it."
+
+    @property
+    def duration_ms(self) -> int:
+        return (self.before + self.duration) * 1000 // self.clock_rate
+
+
+class DigitReceiver:
+    """Hears presses in a stream's event packets, in whatever order and number those come.
+
+    A press starts with the first of its packets that comes, be it the last one sent, and ends
+    with an E bit, with the next press or after `RELEASE_S` without a packet. A packet may come
+    again or late: a press is known by SSRC and timestamp.
+    """
+
+    def __init__(self) -> None:
+        self._press: _Heard | None = None
+        self._over: deque[tuple[int, int]] = deque(maxlen=REMEMBERED_PRESSES)
+        self._started_at: deque[float] = deque(maxlen=MAX_DIGITS_PER_S)
+        self.junk = 0
+        "Payloads that are no events."
+        self.refused = 0
+        "Presses beyond `MAX_DIGITS_PER_S`, and events that are no digits."
+
+    def receive(
+        self, packet: RtpPacket, clock_rate: int, timestamp_rate: int, now: float
+    ) -> list[DigitEvent]:
+        """Take one event packet.
+
+        Args:
+            clock_rate: of the telephone-event format: durations count in it.
+            timestamp_rate: of the audio beside it: in Firefox the timestamps count in that
+                instead (2025: 48000 under telephone-event/8000).
+        """
+        try:
+            reports = parse_events(packet.payload)
+        except RemoteProtocolError:
+            self.junk += 1
+            return []
+        events: list[DigitEvent] = []
+        timestamp = packet.timestamp
+        for report in reports:
+            key = (packet.ssrc, timestamp)
+            if report.event >= len(DIGITS):
+                self.refused += 1
+            elif key not in self._over:
+                self._hear(key, report, clock_rate, timestamp_rate, now, events)
+            # RFC 4733 §2.5.1.5: the next one begins where this one ends.
+            step = report.duration * max(timestamp_rate, clock_rate) // clock_rate
+            timestamp = (timestamp + step) & 0xFFFF_FFFF
+        return events
+
+    def handle_timer(self, now: float) -> list[DigitEvent]:
+        """End the press of which nothing has been heard for too long."""
+        events: list[DigitEvent] = []
+        press = self._press
+        if press is not None and now >= press.heard_at + RELEASE_S:
+            self._end(press, events)
+        return events
+
+    def next_timer(self) -> float | None:
+        """When the present press is over if nothing more comes."""
+        return None if self._press is None else self._press.heard_at + RELEASE_S
+
+    def _hear(
+        self,
+        key: tuple[int, int],
+        report: EventReport,
+        clock_rate: int,
+        timestamp_rate: int,
+        now: float,
+        events: list[DigitEvent],
+    ) -> None:
+        press = self._press
+        if press is not None and (press.ssrc, press.timestamp) != key:
+            if _is_older(key, press):
+                return
+            if _continues(key, report, press, timestamp_rate):
+                self._over.append((press.ssrc, press.timestamp))
+                press.timestamp = key[1]
+                press.before += press.duration
+                press.duration = 0
+            else:
+                # RFC 4733 §2.5.2.2: the next tone ends the one before.
+                self._end(press, events)
+        press = self._press or self._start(key, report, clock_rate, now, events)
+        if press is None:
+            return
+        press.heard_at = now
+        press.duration = max(press.duration, report.duration)
+        if report.end:
+            self._end(press, events)
+
+    def _start(
+        self,
+        key: tuple[int, int],
+        report: EventReport,
+        clock_rate: int,
+        now: float,
+        events: list[DigitEvent],
+    ) -> _Heard | None:
+        started_at = self._started_at
+        if len(started_at) == MAX_DIGITS_PER_S and now - started_at[0] < 1.0:
+            self.refused += 1
+            self._over.append(key)
+            return None
+        started_at.append(now)
+        press = self._press = _Heard(*key, DIGITS[report.event], clock_rate, now)
+        events.append(DigitEvent(press.digit, "start", 0))
+        return press
+
+    def _end(self, press: _Heard, events: list[DigitEvent]) -> None:
+        self._press = None
+        self._over.append((press.ssrc, press.timestamp))
+        events.append(DigitEvent(press.digit, "end", press.duration_ms))
+
+
+def _is_older(key: tuple[int, int], press: _Heard) -> bool:
+    """Whether a packet belongs to a press before `press`, all of whose packets were overtaken."""
+    ssrc, timestamp = key
+    return ssrc == press.ssrc and (press.timestamp - timestamp) & 0xFFFF_FFFF < 0x8000_0000
+
+
+def _continues(
+    key: tuple[int, int], report: EventReport, press: _Heard, timestamp_rate: int
+) -> bool:
+    """Whether a packet tells of the next segment of one long press (RFC 4733 §2.5.2.3)."""
+    ssrc, timestamp = key
+    step = (timestamp - press.timestamp) & 0xFFFF_FFFF
+    return (
+        press.duration == MAX_DURATION
+        and ssrc == press.ssrc
+        and DIGITS[report.event] == press.digit
+        and step in (MAX_DURATION, MAX_DURATION * timestamp_rate // press.clock_rate)
+    )

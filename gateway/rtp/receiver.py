@@ -1,11 +1,53 @@
-"""Packets of one RTP stream in order, with holes where some are missing (RFC 3550 A.1)."""
+"""Packets of one RTP stream in order, with holes where some are missing (RFC 3550 A.1, A.3, A.8).
+
+A packet that is the expected one leaves at once, by a short straight path: its first eight bytes
+(version to timestamp) are one number that was foretold. Everything else takes the long path:
+
+    parse ▸ digit? ▸ of our source? ▸ at which place? ▸ [wait for those before it] ▸ deliver
+"""
 
 from __future__ import annotations
 
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
-from gateway.codec import Codec
-from gateway.rtp.dtmf import DigitEvent
+from gateway.codec import PCMU, Codec
+from gateway.errors import RemoteProtocolError
+from gateway.rtp.dtmf import DigitEvent, DigitReceiver
+from gateway.rtp.packet import HEADER_BYTES, RtpPacket, parse_rtp
+from gateway.rtp.payload import Format, read_formats
+from gateway.rtp.sequence import MAX_DROPOUT, MAX_MISORDER, RestartDetector
+from gateway.rtp.stats import LossCounter, ReceiveStats, Reception
+
+MAX_WAITING = 64
+"Packets held while an earlier one is missing: a burst of 10 ms packets after a stall of 0.6 s."
+
+MAX_HOLES = 8
+"Holes in a row; what is lost beyond them goes into the first: nobody conceals that packetwise."
+
+MIN_SILENCE_S = 0.0025
+"A shorter gap or overlap is no silence but a sender that trims its clock; it is ignored."
+
+MAX_AHEAD_S = 2.0
+"""By how much a timestamp may move ahead of the time that has passed. Bursts after a stall do;
+what exceeds it is a sender's new timeline, not silence."""
+
+MAX_DRIFT_S = 5.0
+"A longer difference in spacing is a pause or a new timeline, not jitter."
+
+LEFT_SOURCE_S = 0.2
+"An SSRC that was left is taken back only after such a silence: its last packets come late."
+
+LEFT_SOURCES = 8
+"SSRCs known as left. A peer that makes up more of them only disturbs its own call."
+
+_HEAD = struct.Struct("!QIx")
+"Version to timestamp as one number, SSRC, and at least one byte of payload."
+
+_unpack_head = _HEAD.unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +64,8 @@ class Packet:
 
     `timestamp` starts at 0 and counts in units of `codec.clock_rate`. It equals the end of the
     Packet or Hole before, or lies beyond it where the sender was silent (DTX): never before it.
+    After a change of SSRC or a jump the timeline goes on without a gap; when a sender changes to
+    a codec of another clock rate, it goes on at the same time in the new units, rounded up.
     """
 
     codec: Codec
@@ -49,3 +93,369 @@ class Hole:
 
 Received = Packet | Hole | DigitEvent
 "What comes out of a receiver."
+
+
+@dataclass(slots=True)
+class _Held:
+    """A packet that waits for those before it, or is about to be delivered."""
+
+    packet: RtpPacket
+    format: Format | None
+    "None for what takes a place in the sequence but none in the timeline: events and the unknown."
+    duration: int
+    arrived_at: float
+    elapsed_s: float
+    "Since the arrival before."
+
+
+class Receiver:
+    """The receiving half of a stream: one source at a time, the newest.
+
+    What it is given is authentic or from the address agreed on: a transport has seen to that.
+    """
+
+    def __init__(self, options: ReceiverOptions | None = None) -> None:
+        self._reorder_s = (options or ReceiverOptions()).reorder_ms / 1000
+        self._digits = DigitReceiver()
+        # What payload types mean, and which of them the sender uses now.
+        self._formats: dict[int, Format] = {}
+        self._digit_clocks: dict[int, int] = {}
+        self._audio: Format | None = None
+        self._codec = PCMU
+        self._duration_of: Callable[[bytes], int] = len
+        self._clock = 0.0
+        # The source. A place is a packet's number counted from 0, a position is a timestamp so
+        # counted; with the offsets added they are, modulo, what the packet itself says.
+        self._ssrc = -1
+        self._left: deque[int] = deque(maxlen=LEFT_SOURCES)
+        self._first = 0  # its first place
+        self._sequence = 0  # the place expected next
+        self._sequence_offset = 0
+        self._position = 0  # the end of the last packet delivered
+        self._timestamp_offset = 0
+        self._duration = 0  # of the last packet delivered
+        self._due = -1  # the first 8 bytes of the next packet; -1: all go the long way
+        # Order.
+        self._waiting: dict[int, _Held] = {}
+        self._deadline = inf
+        self._given_up: set[int] = set()
+        self._is_beside = False  # the place delivered last held no media
+        self._restart = RestartDetector()
+        self._suspect: _Held | None = None  # a packet far off: the first of a new sequence?
+        # Statistics. Jitter is taken in the order of arrival.
+        self._arrived_at = 0.0
+        self._heard = 0
+        self._jitter = 0.0
+        self._max_drift = 0.0
+        self._loss = LossCounter()
+        self._packets = self._bytes = 0
+        self._late = self._reordered = self._duplicates = 0
+        self._resyncs = self._unknown = self._junk = 0
+
+    def configure(self, codecs: Sequence[Codec]) -> None:
+        """Set what the peer may send. Packets of telephone-event are heard as digits."""
+        self._formats, self._digit_clocks = read_formats(codecs, self._last_duration)
+        if self._audio is not None:
+            audio = self._formats.get(self._audio.codec.payload_type)
+            is_same = audio is not None and audio.codec.is_same_format(self._audio.codec)
+            self._audio = audio if is_same else None
+        self._foretell()
+
+    def receive(self, data: bytes, now: float) -> Sequence[Received]:
+        """Take one RTP packet; nothing is raised, whatever it is."""
+        try:
+            head, ssrc = _unpack_head(data)
+        except struct.error:
+            return self._receive_other(data, now)
+        if head == self._due and ssrc == self._ssrc:
+            payload = data[HEADER_BYTES:]
+            duration = self._duration_of(payload)
+            if duration:
+                position = self._position
+                # RFC 3550 A.8, in timestamp units: spacing on arrival less spacing as sent.
+                drift = (now - self._arrived_at) * self._clock - (position - self._heard)
+                if drift < 0.0:
+                    drift = -drift
+                if drift < self._max_drift:
+                    jitter = self._jitter
+                    self._jitter = jitter + (drift - jitter) * 0.0625
+                self._arrived_at = now
+                self._heard = position
+                self._position = position + duration
+                self._duration = duration
+                # Where sequence number or timestamp wraps this foretells wrongly, and the next
+                # packet takes the long way once.
+                self._due = head + 0x1_0000_0000 + duration
+                sequence = self._sequence
+                self._sequence = sequence + 1
+                self._packets += 1
+                self._bytes += len(payload)
+                return (Packet(self._codec, sequence, position, duration, payload, False),)
+        return self._receive_other(data, now)
+
+    def handle_timer(self, now: float) -> list[Received]:
+        """What is no longer waited for, in order, and presses that are over by now."""
+        out: list[Received] = []
+        if now >= self._deadline:
+            self._give_up(now, out)
+            self._foretell()
+        out += self._digits.handle_timer(now)
+        return out
+
+    def next_timer(self) -> float:
+        """When `handle_timer` is due; infinity where nothing is waited for."""
+        digits_at = self._digits.next_timer()
+        return self._deadline if digits_at is None else min(self._deadline, digits_at)
+
+    def take_reception(self) -> Reception | None:
+        """What to report about the source; None where nothing came since the last call."""
+        cumulative, expected = self._loss.take_interval(self._end, self._packets)
+        if expected <= 0:
+            return None
+        sequence = self._end - 1 + self._sequence_offset
+        return Reception(self._ssrc, sequence, cumulative, self._loss.fraction, self._jitter)
+
+    @property
+    def ssrc(self) -> int | None:
+        """The source that is heard now; None before the first packet."""
+        return None if self._ssrc < 0 else self._ssrc
+
+    @property
+    def stats(self) -> ReceiveStats:
+        """What was counted so far: a copy."""
+        return ReceiveStats(
+            packets=self._packets,
+            bytes=self._bytes,
+            lost=self._loss.lost(self._end, self._packets, self._duplicates),
+            fraction_lost=self._loss.fraction,
+            late=self._late,
+            reordered=self._reordered,
+            duplicates=self._duplicates,
+            resyncs=self._resyncs,
+            unknown=self._unknown,
+            junk=self._junk + self._digits.junk,
+            jitter_ms=self._jitter / self._clock * 1000 if self._clock else 0.0,
+        )
+
+    @property
+    def _end(self) -> int:
+        """The place after the highest that was received."""
+        return max(self._waiting) + 1 if self._waiting else self._sequence
+
+    def _last_duration(self, _payload: bytes) -> int:
+        return self._duration or int(self._clock) // 50
+
+    def _receive_other(self, data: bytes, now: float) -> Sequence[Received]:
+        out: list[Received] = []
+        if now >= self._deadline:
+            self._give_up(now, out)
+        try:
+            packet = parse_rtp(data)
+        except RemoteProtocolError:
+            self._junk += 1
+        else:
+            self._take(packet, now, out)
+        self._foretell()
+        return out
+
+    def _foretell(self) -> None:
+        """Open the straight path to the next packet, if nothing is amiss."""
+        audio = self._audio
+        if audio is None or self._waiting:
+            self._due = -1
+            return
+        self._codec = audio.codec
+        self._duration_of = audio.duration_of
+        self._due = (
+            (0x8000 | audio.codec.payload_type) << 48
+            | ((self._sequence + self._sequence_offset) & 0xFFFF) << 32
+            | (self._position + self._timestamp_offset) & 0xFFFF_FFFF
+        )
+
+    def _take(self, packet: RtpPacket, now: float, out: list[Received]) -> None:
+        """Find out what a packet is, and whether it is of our source."""
+        form, duration = self._formats.get(packet.payload_type), 0
+        digit_clock = self._digit_clocks.get(packet.payload_type)
+        if digit_clock is not None:
+            clock = int(self._clock) or digit_clock
+            out += self._digits.receive(packet, digit_clock, clock, now)
+        elif form is None:
+            self._unknown += 1
+        elif packet.payload:
+            duration = form.duration_of(packet.payload)
+            if form.is_audio and not duration:
+                self._junk += 1
+                form = None
+        else:
+            form = None  # a keep-alive (RFC 6263 §4.6)
+        held = _Held(packet, form, duration, now, now - self._arrived_at)
+        if packet.ssrc == self._ssrc:
+            self._place(held, out)
+        elif form is not None:
+            self._change_source(held, out)
+
+    def _change_source(self, held: _Held, out: list[Received]) -> None:
+        ssrc = held.packet.ssrc
+        if ssrc in self._left and held.elapsed_s < LEFT_SOURCE_S:
+            self._unknown += 1
+            return
+        if self._ssrc >= 0:
+            self._left.append(self._ssrc)
+        self._synchronise(held, out)
+        self._ssrc = ssrc
+        self._insert(held, 0, out)
+
+    def _place(self, held: _Held, out: list[Received]) -> None:
+        """Find a packet's place in the sequence (RFC 3550 A.1, `update_seq`)."""
+        ahead = (held.packet.sequence - self._sequence - self._sequence_offset) & 0xFFFF
+        if ahead >= 0x1_0000 - MAX_MISORDER:
+            is_start_over = self._restart.is_start_over(
+                held.packet.sequence, self._sequence, held.arrived_at
+            )
+            if not is_start_over or held.format is None:
+                self._count_late(held, self._sequence + ahead - 0x1_0000)
+                return
+            self._synchronise(held, out)
+            ahead = 0
+        elif ahead >= MAX_DROPOUT:
+            suspect, self._suspect = self._suspect, held
+            if not self._restart.is_second_of_jump(held.packet.sequence) or suspect is None:
+                return
+            self._synchronise(suspect, out)
+            self._insert(suspect, 0, out)
+            ahead = 0
+        self._insert(held, ahead, out)
+
+    def _count_late(self, held: _Held, place: int) -> None:
+        self._measure(held)
+        if place in self._given_up or place < self._first:
+            self._given_up.discard(place)
+            self._late += 1
+        else:
+            self._duplicates += 1
+
+    def _synchronise(self, held: _Held, out: list[Received]) -> None:
+        """Begin a new sequence with `held`; the timeline goes on where it is."""
+        self._give_up(inf, out)
+        place = self._sequence
+        self._resyncs += self._ssrc >= 0
+        self._loss.restart(place, place, self._packets, self._duplicates)
+        self._first = place
+        self._sequence_offset = held.packet.sequence - place
+        self._timestamp_offset = held.packet.timestamp - self._position
+        self._heard, self._arrived_at = self._position, held.arrived_at
+        self._given_up.clear()
+        self._restart = RestartDetector()
+        self._suspect = None
+
+    def _insert(self, held: _Held, ahead: int, out: list[Received]) -> None:
+        """Deliver a packet whose turn it is, and those that waited for it; let others wait."""
+        self._measure(held)
+        waiting, place = self._waiting, self._sequence + ahead
+        if place in waiting:
+            self._duplicates += 1
+            return
+        if waiting and place < max(waiting):
+            self._reordered += 1
+        waiting[place] = held
+        if len(waiting) > MAX_WAITING:
+            self._give_up_next(out)
+        self._drain(out)
+
+    def _measure(self, held: _Held) -> None:
+        """Count a packet of the source and the jitter of its arrival (RFC 3550 A.8)."""
+        packet, form = held.packet, held.format
+        self._packets += 1
+        self._bytes += len(packet.payload)
+        if form is None and packet.payload_type not in self._digit_clocks:
+            return
+        if form is not None and form.codec.clock_rate != self._clock:
+            return
+        heard = self._position + self._gap(packet)
+        drift = abs((held.arrived_at - self._arrived_at) * self._clock - (heard - self._heard))
+        if drift < self._max_drift:
+            self._jitter += (drift - self._jitter) / 16
+        self._arrived_at, self._heard = held.arrived_at, heard
+
+    def _gap(self, packet: RtpPacket) -> int:
+        """From the end of what was delivered to a packet's start; negative if that is earlier."""
+        due = self._position + self._timestamp_offset
+        return ((packet.timestamp - due + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
+
+    def _drain(self, out: list[Received]) -> None:
+        waiting = self._waiting
+        while (held := waiting.pop(self._sequence, None)) is not None:
+            self._deliver(held, 0, out)
+        self._deadline = inf
+        if waiting:
+            self._deadline = min(held.arrived_at for held in waiting.values()) + self._reorder_s
+
+    def _give_up(self, now: float, out: list[Received]) -> None:
+        """Count as lost what has been waited for long enough."""
+        while self._waiting and now >= self._deadline:
+            self._give_up_next(out)
+            self._drain(out)
+
+    def _give_up_next(self, out: list[Received]) -> None:
+        place = min(self._waiting)
+        missing = place - self._sequence
+        if len(self._given_up) > MAX_MISORDER:
+            self._given_up = {old for old in self._given_up if old >= place - MAX_MISORDER}
+        self._given_up.update(range(max(self._sequence, place - MAX_MISORDER), place))
+        self._sequence = place
+        self._deliver(self._waiting.pop(place), missing, out)
+
+    def _deliver(self, held: _Held, missing: int, out: list[Received]) -> None:
+        """Put the packet of the expected place on the timeline."""
+        place, packet, form = self._sequence, held.packet, held.format
+        self._sequence = place + 1
+        if form is None:
+            self._is_beside = True
+            return
+        codec = form.codec
+        if codec.clock_rate != self._clock:
+            self._change_clock(codec, packet)
+        gap = self._gap(packet)
+        if gap < MIN_SILENCE_S * self._clock or gap > (held.elapsed_s + MAX_AHEAD_S) * self._clock:
+            if gap:
+                self._resyncs += abs(gap) >= MIN_SILENCE_S * self._clock
+                self._timestamp_offset += gap
+                self._heard = self._position
+        else:
+            # What is missing beside an event was no audio, as far as anyone can know.
+            if missing and not self._is_beside:
+                self._dig(missing, gap, packet.payload if codec == self._codec else None, out)
+            self._position += gap
+        self._is_beside = False
+        out.append(
+            Packet(codec, place, self._position, held.duration, packet.payload, packet.marker)
+        )
+        self._position += held.duration
+        if form.is_audio:
+            self._audio, self._codec, self._duration = form, codec, held.duration
+
+    def _dig(self, missing: int, gap: int, following: bytes | None, out: list[Received]) -> None:
+        """Make holes for `missing` packets in the last of a `gap`: the rest was silence (DTX)."""
+        step = self._duration or gap
+        holes = min(missing, -(-gap // step))
+        end = self._position + gap
+        start = end - min(gap, holes * step)
+        # The last ones are whole, the first takes what is left over.
+        holes = min(holes, MAX_HOLES)
+        for left in range(holes - 1, -1, -1):
+            next_start = end - left * step
+            last = following if not left else None
+            out.append(Hole(self._codec, start, next_start - start, last))
+            start = next_start
+
+    def _change_clock(self, codec: Codec, packet: RtpPacket) -> None:
+        """Go on at the same time in the units of another clock (RFC 7160)."""
+        if self._clock:
+            old, new = int(self._clock), codec.clock_rate
+            self._position = -(-self._position * new // old)
+            self._duration = self._duration * new // old
+            self._jitter *= new / old
+        self._clock = float(codec.clock_rate)
+        self._max_drift = MAX_DRIFT_S * self._clock
+        self._timestamp_offset = packet.timestamp - self._position
+        self._heard = self._position

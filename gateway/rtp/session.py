@@ -1,13 +1,25 @@
-"""The RTP state of one stream, both directions: a Machine without I/O (RFC 3550, RFC 3551)."""
+"""The RTP state of one stream, both directions: a Machine without I/O (RFC 3550, RFC 3551).
+
+packet in ─▸ Receiver ─▸ Packet | Hole | DigitEvent          RTCP in ─▸ Reporter ─▸ stats
+payload ─▸ send ─▸ packet out        keys ─▸ DigitSender ─▸ take_output ◂─ Reporter
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.codec import Codec
-from gateway.rtp.receiver import Received, ReceiverOptions
-from gateway.rtp.stats import StreamStats
+from gateway.rtp.keypad import DigitOptions, DigitSender, later
+from gateway.rtp.receiver import Received, Receiver, ReceiverOptions
+from gateway.rtp.report import Reporter
+from gateway.rtp.stats import SendStats, StreamStats
+
+TIMER_SLACK_S = 0.0005
+"What is due within this is due: uvloop's timers count whole milliseconds."
+
+_pack_header = struct.Struct("!HHII").pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +27,18 @@ class RtpOptions:
     """What one stream allows itself."""
 
     receiver: ReceiverOptions = field(default_factory=ReceiverOptions)
+    digits: DigitOptions = field(default_factory=DigitOptions)
+    report_interval_s: float = 5.0
+    "Between RTCP reports, on average; each is spread by half of it either way (RFC 3550 §6.2)."
+    first_report_s: float = 1.0
+    "Until the first one, spread alike: the page shows a round trip soon."
 
 
 class RtpSession:
     """One stream's numbers, order, digits, reports and statistics.
 
     After `receive` returned anything but exactly one Packet, after `start_digit`, `end_digit`
-    and after `handle_timer`, ask `next_timer` again: only then can it have come nearer.
+    and `handle_timer`, ask `next_timer` again: only then can it have come nearer.
     """
 
     def __init__(
@@ -45,6 +62,25 @@ class RtpSession:
             ntp_offset: Unix time less loop time, in seconds.
             spread: gives 0 ≤ x < 1, uniformly, to spread reports (RFC 3550 §6.2).
         """
+        options = options or RtpOptions()
+        self._options = options
+        self._spread = spread
+        self._receiver = Receiver(options.receiver)
+        self._digits = DigitSender(options.digits)
+        self._reporter = Reporter(ssrc, cname, ntp_offset)
+        self._ssrc = ssrc
+        self._sequence = sequence & 0xFFFF
+        self._timestamp = timestamp & 0xFFFF_FFFF
+        self._codec: Codec | None = None
+        self._digit_codec: Codec | None = None
+        self._head = 0x8000  # the first two bytes: version 2, payload type
+        self._is_plain = False  # neither a marker is due nor a digit under way
+        self._packets = self._bytes = 0
+        self._packets_reported = 0
+        self._sent_at = now
+        self._report_at = now + self._spread_out(options.first_report_s)
+        self._output: list[bytes] = []
+        self._events: list[Received] = []
 
     def configure(
         self, *, receive: Sequence[Codec], send: Codec, send_digits: Codec | None
@@ -53,9 +89,17 @@ class RtpSession:
 
         Args:
             receive: what the peer may send, telephone-event and CN among it.
-            send_digits: the peer's telephone-event; None where it takes none.
+            send_digits: the peer's telephone-event; None where it takes none. Presses that
+                wait or sound are dropped when it or the clock of the timestamps changes.
         """
-        raise NotImplementedError
+        self._receiver.configure(receive)
+        clock_changes = self._codec is None or self._codec.clock_rate != send.clock_rate
+        if clock_changes or send_digits != self._digit_codec:
+            self._digits.clear()
+        self._codec, self._digit_codec = send, send_digits
+        self._head = 0x8000 | send.payload_type
+        if send_digits is not None:
+            self._digits.configure(send_digits.clock_rate, send.clock_rate)
 
     def receive(self, data: bytes, now: float) -> Sequence[Received]:
         """Take one RTP packet, in the clear; nothing is raised, whatever it is.
@@ -64,11 +108,12 @@ class RtpSession:
             What is now in order; empty while order is waited for or where it was no media.
             Digits come as soon as they are heard, not in the order of the media.
         """
-        raise NotImplementedError
+        return self._receiver.receive(data, now)
 
     def receive_rtcp(self, data: bytes, now: float) -> None:
         """Take one RTCP packet, in the clear; nothing is raised, whatever it is."""
-        raise NotImplementedError
+        rate = 8000 if self._codec is None else self._codec.clock_rate
+        self._reporter.receive(data, rate, now)
 
     def send(self, payload: bytes, duration: int, now: float) -> bytes:
         """The RTP packet for the next `duration` of our timeline, in units of the send clock.
@@ -77,14 +122,32 @@ class RtpSession:
             The packet, to be sent now; b"" while a digit is being sent: nothing is to be sent
             then, but time goes on as if it had been. Marker on the first and after a gap.
         """
-        raise NotImplementedError
+        if self._is_plain:
+            head = self._head
+        elif self._digits.is_active:
+            self.skip(duration)
+            return b""
+        else:
+            assert self._codec is not None, "configure comes first"
+            self._is_plain = True
+            head = self._head | 0x80
+        sequence, timestamp = self._sequence, self._timestamp
+        self._sequence = (sequence + 1) & 0xFFFF
+        self._timestamp = (timestamp + duration) & 0xFFFF_FFFF
+        self._packets += 1
+        self._bytes += len(payload)
+        self._sent_at = now
+        return _pack_header(head, sequence, timestamp, self._ssrc) + payload
 
     def skip(self, duration: int) -> None:
         """Let `duration` of our timeline pass unsent (DTX), in units of the send clock."""
-        raise NotImplementedError
+        self._timestamp = (self._timestamp + duration) & 0xFFFF_FFFF
+        self._is_plain = False
 
     def start_digit(self, digit: str, now: float) -> bool:
         """Press a key; its packets come out of `take_output`, the first at once.
+
+        A key that is down is released by it. Presses that come too fast wait for their turn.
 
         Returns:
             False where the peer takes no events or too many digits wait: it is not sent.
@@ -92,33 +155,90 @@ class RtpSession:
         Raises:
             ValueError: it is none of 0-9 * # A-D.
         """
-        raise NotImplementedError
+        if self._digit_codec is None or not self._digits.start(digit, now):
+            return False
+        self._send_digits(now)
+        return True
 
     def end_digit(self, digit: str, now: float, duration_ms: int = 0) -> None:
         """Release a key. It sounds for at least 100 ms, and for `duration_ms` if that is longer."""
-        raise NotImplementedError
+        self._digits.end(digit, now, duration_ms)
 
     def goodbye(self, now: float) -> bytes:
-        """The last report, with BYE (RFC 3550 §6.6): to be sent when the stream ends."""
-        raise NotImplementedError
+        """The last report, with BYE: to be sent when the stream ends.
+
+        b"" where nothing was ever sent or received: then there is nobody to tell (RFC 3550
+        §6.3.7).
+        """
+        if not self._packets and self._receiver.ssrc is None:
+            return b""
+        return self._report(now, bye=True)
 
     def handle_timer(self, now: float) -> None:
         """Give up waiting, send digits and reports: whatever is due. Early calls do nothing."""
-        raise NotImplementedError
+        now += TIMER_SLACK_S
+        if now >= self._receiver.next_timer():
+            self._events += self._receiver.handle_timer(now)
+        self._send_digits(now)
+        if now >= self._report_at:
+            self._report_at = now + self._spread_out(self._options.report_interval_s)
+            if self._packets or self._receiver.ssrc is not None:
+                self._output.append(self._report(now))
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called next, in loop seconds."""
-        raise NotImplementedError
+        digits_at = self._digits.next_timer()
+        next_at = min(self._report_at, self._receiver.next_timer())
+        return next_at if digits_at is None else min(next_at, digits_at)
 
     def take_output(self) -> Sequence[bytes]:
         """RTP packets of digits and RTCP packets, to be sent now in this order."""
-        raise NotImplementedError
+        output, self._output = self._output, []
+        return output
 
     def take_events(self) -> Sequence[Received]:
         """What `handle_timer` brought: packets that waited, holes, digits that timed out."""
-        raise NotImplementedError
+        events, self._events = self._events, []
+        return events
 
     @property
     def stats(self) -> StreamStats:
         """How it fares now: a copy."""
-        raise NotImplementedError
+        received = self._receiver.stats
+        received.bad_reports = self._reporter.malformed
+        return StreamStats(
+            received,
+            SendStats(self._packets, self._bytes, self._digits.dropped),
+            self._reporter.remote,
+            self._reporter.rtt_ms,
+        )
+
+    def _send_digits(self, now: float) -> None:
+        digits, codec = self._digits, self._digit_codec
+        if codec is None:
+            return
+        events = digits.handle_timer(now, self._timestamp)
+        for event in events:
+            head = 0x8000 | codec.payload_type | (0x80 if event.marker else 0)
+            packet = _pack_header(head, self._sequence, event.timestamp, self._ssrc)
+            self._sequence = (self._sequence + 1) & 0xFFFF
+            self._packets += 1
+            self._bytes += len(event.payload)
+            self._output.append(packet + event.payload)
+            self._is_plain = False
+        if events:
+            # RFC 4733 §2.5.1.2: one base of time. Audio goes on after the press, also where
+            # nobody counted the time it took.
+            self._timestamp = later(self._timestamp, digits.reach)
+
+    def _report(self, now: float, *, bye: bool = False) -> bytes:
+        sent = None
+        if self._packets > self._packets_reported and self._codec is not None:
+            # The end of the last packet was sampled when it was sent.
+            since = int((now - self._sent_at) * self._codec.clock_rate)
+            sent = self._timestamp + since, self._packets, self._bytes
+        self._packets_reported = self._packets
+        return self._reporter.build(sent, self._receiver.take_reception(), now, bye=bye)
+
+    def _spread_out(self, seconds: float) -> float:
+        return seconds * (0.5 + self._spread())

@@ -14,7 +14,7 @@ class ReceiveStats:
     bytes: int = 0
     "Their payload bytes."
     lost: int = 0
-    "Packets that never came: expected less received (RFC 3550 A.3), never below 0."
+    "Packets that never came; a late one did come."
     fraction_lost: float = 0.0
     "Lost in the last report interval, 0 to 1."
     late: int = 0
@@ -26,11 +26,13 @@ class ReceiveStats:
     resyncs: int = 0
     "Changes of SSRC and jumps of sequence number or timestamp."
     unknown: int = 0
-    "Of a payload type that was not negotiated, or of an SSRC that has been left; dropped."
+    "Of a payload type that was not negotiated, or of an SSRC that is not the stream's; dropped."
     junk: int = 0
-    "Not RTP, not RTCP, or not an event, though it claimed to be; dropped."
+    "Malformed: RTP, an event or audio only by its claim; dropped."
     jitter_ms: float = 0.0
     "Interarrival jitter (RFC 3550 A.8)."
+    bad_reports: int = 0
+    "RTCP packets that were malformed; dropped."
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class SendStats:
     packets: int = 0
     bytes: int = 0
     "Payload bytes."
+    digits_dropped: int = 0
+    "Presses for which there was no room."
 
 
 @dataclass(slots=True)
@@ -65,3 +69,70 @@ class StreamStats:
     "None until the peer has reported on us."
     rtt_ms: float | None
     "Round trip from LSR and DLSR (RFC 3550 §6.4.1); None until it was measured."
+
+
+@dataclass(slots=True)
+class Reception:
+    """What a report block says about a source (RFC 3550 §6.4.1)."""
+
+    ssrc: int
+    sequence: int
+    "The highest received, extended by its cycles."
+    lost: int
+    "Expected less received, negative where duplicates came."
+    fraction_lost: float
+    "Of the interval since the last report, 0 to 1."
+    jitter: float
+    "In timestamp units."
+
+
+class LossCounter:
+    """Packets expected against packets received, from one source at a time (RFC 3550 A.3)."""
+
+    __slots__ = (
+        "_before",
+        "_duplicates",
+        "_expected_prior",
+        "_first",
+        "_packets",
+        "_received_prior",
+        "fraction",
+    )
+
+    def __init__(self) -> None:
+        self._first = self._packets = self._duplicates = 0
+        self._expected_prior = self._received_prior = 0
+        self._before = 0
+        self.fraction = 0.0
+        "Lost in the last complete interval."
+
+    def restart(self, end: int, first: int, packets: int, duplicates: int) -> None:
+        """Begin with a new source or sequence at place `first`.
+
+        Args:
+            end: the place after the last one received from the source before.
+            packets: counted so far, from all sources, with their `duplicates`.
+        """
+        self._before = self.lost(end, packets, duplicates)
+        self._first, self._packets, self._duplicates = first, packets, duplicates
+        self._expected_prior = self._received_prior = 0
+
+    def lost(self, end: int, packets: int, duplicates: int) -> int:
+        """Packets that never came, from all sources so far."""
+        received = packets - self._packets - (duplicates - self._duplicates)
+        return self._before + max(0, end - self._first - received)
+
+    def take_interval(self, end: int, packets: int) -> tuple[int, int]:
+        """Close a report interval, which sets `fraction`.
+
+        Returns:
+            Cumulative loss of the present source, and how many packets it was expected to send
+            in the interval.
+        """
+        expected, received = end - self._first, packets - self._packets
+        expected_interval = expected - self._expected_prior
+        lost_interval = expected_interval - (received - self._received_prior)
+        self._expected_prior, self._received_prior = expected, received
+        is_lossy = expected_interval > 0 and lost_interval > 0
+        self.fraction = lost_interval / expected_interval if is_lossy else 0.0
+        return expected - received, expected_interval
