@@ -95,6 +95,7 @@ export class Call {
       closeMicrophone(this.microphone);
       return;
     }
+    this.mute(this.muted);
     this.#note("Reaching the gateway…");
     const sdp = await this.#offer(this.microphone);
     if (sdp === null) return;
@@ -155,13 +156,16 @@ export class Call {
   /**
    * Press a key: as RTP telephone-events, or as a message where they were not agreed upon.
    * @param {string} digit one of 0–9 * #
+   * @returns {boolean} whether it was pressed: before the offer nobody is there to hear it
    */
   press(digit) {
+    if (!this.#offered) return false;
     if (this.#dtmf?.canInsertDTMF) {
       this.#dtmf.insertDTMF(this.#dtmf.toneBuffer + digit, DIGIT_MS, DIGIT_GAP_MS);
     } else {
       this.signal.send({ type: "digit", call: this.id, digit, duration_ms: DIGIT_MS });
     }
+    return true;
   }
 
   /**

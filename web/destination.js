@@ -182,6 +182,7 @@ export class DestinationField {
       const group = makeElement("div", "options");
       const heading = makeElement("div", "options-heading", HEADINGS[kind]);
       heading.id = `options-${kind}`;
+      heading.setAttribute("role", "presentation");
       group.setAttribute("role", "group");
       group.setAttribute("aria-labelledby", heading.id);
       group.append(heading, ...members.map((destination) => this.#option(destination)));

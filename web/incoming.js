@@ -31,10 +31,12 @@ export class IncomingBanner {
    */
   show(call, { busy }) {
     this.offered = call;
+    // Shown first, filled then: a live region tells of what changes while it is there. The focus
+    // stays where it is, so that a key pressed at that moment answers nothing.
+    this.#banner.hidden = false;
     this.#from.textContent = call.from || "Unknown caller";
     this.#to.textContent = call.to ? `to ${call.to}` : "";
     this.#accept.lastChild?.replaceWith(busy ? "Hang up and accept" : "Accept");
-    this.#banner.hidden = false;
     if (!busy) this.#ring.start(RING);
   }
 

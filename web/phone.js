@@ -30,7 +30,7 @@ import { RINGBACK, Tone } from "./tone.js";
  */
 
 const REFRESH_EVERY_MS = 1000;
-const LINK_WORDS = { connecting: "connecting", open: "connected", waiting: "lost, reconnecting" };
+const LINK_WORDS = { connecting: "connecting", open: "connected", waiting: "lost" };
 
 class Phone {
   /** @type {Call | null} the call that runs, or ran last */
@@ -158,8 +158,7 @@ class Phone {
   /** @param {string} digit */
   #press(digit) {
     if (this.call !== null && this.#isLive) {
-      this.call.press(digit);
-      this.#digits.sent += digit;
+      if (this.call.press(digit)) this.#digits.sent += digit;
       this.#render();
     } else {
       this.#destination.entry += digit;

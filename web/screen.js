@@ -15,7 +15,7 @@ const WORDS = {
   "early-media": "Early media",
   "in-call": "In call",
 };
-const IDLE_HINT = "Enter a number, or pick a name from the list.";
+const IDLE_HINT = "Enter a number or pick a name.";
 
 export class Screen {
   #display = findElement("display", HTMLElement);

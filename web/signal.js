@@ -38,7 +38,7 @@
  * @typedef {"connecting" | "open" | "waiting"} SignalState
  */
 
-/** How often the gateway is asked whether it is there; a ping unanswered by the next one is a loss. */
+/** How often the gateway is asked whether it is there. Nothing heard from one to the next is a loss. */
 const PING_EVERY_MS = 10_000;
 /** The first wait after a loss, doubled with each failure. */
 const FIRST_RETRY_MS = 500;
@@ -54,7 +54,8 @@ export class Signal {
   /** @type {WebSocket | null} */
   #socket = null;
   #failures = 0;
-  #awaitingPong = false;
+  /** Whether nothing was heard since the last ping, or the try to connect. */
+  #quiet = false;
   /** @type {number | undefined} */
   #retry;
   /** @type {ByeMessage[]} hang-ups that could not be said; they are said after the reconnection. */
@@ -76,6 +77,7 @@ export class Signal {
   /** Connect now. */
   open() {
     clearTimeout(this.#retry);
+    this.#quiet = false;
     const socket = new WebSocket(this.url);
     this.#socket = socket;
     socket.onopen = () => this.#opened();
@@ -99,14 +101,14 @@ export class Signal {
 
   #opened() {
     this.#failures = 0;
-    this.#awaitingPong = false;
+    this.#quiet = false;
     this.#change("open");
     for (const bye of this.#owed.splice(0)) this.send(bye);
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#awaitingPong = false;
+    this.#quiet = false;
     const message = parseMessage(data);
     if (message === null) return;
     if (message.type === "hello") this.version = String(message.version);
@@ -129,14 +131,15 @@ export class Signal {
 
   #ping() {
     const socket = this.#socket;
-    if (socket === null || this.state !== "open") return;
-    if (this.#awaitingPong) {
-      // A dead path never fires `close` in time: drop the socket ourselves.
+    if (socket === null) return;
+    if (this.#quiet) {
+      // A dead path neither opens nor closes a socket in time: drop it ourselves.
       socket.close();
       this.#lost(socket);
       return;
     }
-    this.#awaitingPong = this.send({ type: "ping" });
+    this.#quiet = true;
+    this.send({ type: "ping" });
   }
 
   /** @param {SignalState} state */

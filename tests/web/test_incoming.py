@@ -19,7 +19,7 @@ async def ring(gateway: FakeGateway, call: str = "gw1-in-1") -> None:
 
 async def test_accepted_call_talks(page: Page, gateway: FakeGateway, far_end: FarEnd) -> None:
     await ring(gateway)
-    banner = page.get_by_role("alertdialog", name="Incoming call")
+    banner = page.get_by_role("region", name="Incoming call")
     await expect(banner).to_contain_text("+15557654321")
 
     await banner.get_by_role("button", name="Accept").click()
@@ -42,17 +42,17 @@ async def test_declined_call_is_said_so(page: Page, gateway: FakeGateway) -> Non
     await button(page, "Decline").click()
 
     assert await gateway.hear("decline") == {"type": "decline", "call": "gw1-in-1"}
-    await expect(page.get_by_role("alertdialog")).to_be_hidden()
+    await expect(page.get_by_role("region", name="Incoming call")).to_be_hidden()
     await expect(state_of(page)).to_have_text("Ready")
 
 
 async def test_caller_who_gives_up_takes_the_banner_along(page: Page, gateway: FakeGateway) -> None:
     await ring(gateway)
-    await expect(page.get_by_role("alertdialog")).to_be_visible()
+    await expect(page.get_by_role("region", name="Incoming call")).to_be_visible()
 
     await say_ended(gateway, "gw1-in-1", "cancelled", fault="caller")
 
-    await expect(page.get_by_role("alertdialog")).to_be_hidden()
+    await expect(page.get_by_role("region", name="Incoming call")).to_be_hidden()
 
 
 async def test_accepting_during_a_call_hangs_that_one_up(
@@ -72,7 +72,7 @@ async def test_second_incoming_call_is_declined(page: Page, gateway: FakeGateway
     await ring(gateway, "gw1-in-2")
 
     assert (await gateway.hear("decline"))["call"] == "gw1-in-2"
-    await expect(page.get_by_role("alertdialog")).to_be_visible()
+    await expect(page.get_by_role("region", name="Incoming call")).to_be_visible()
 
 
 async def test_banner_is_reached_and_answered_by_keyboard(page: Page, gateway: FakeGateway) -> None:
