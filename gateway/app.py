@@ -129,7 +129,13 @@ async def _serve_http(options: HttpOptions, node: Node, shut: asyncio.Event) -> 
             "/v1/events": lambda: serve_events(node),
         },
     )
-    await hypercorn.asyncio.serve(app, settings, shutdown_trigger=shut.wait)
+    try:
+        await hypercorn.asyncio.serve(app, settings, shutdown_trigger=shut.wait)
+    except OSError as error:
+        raise ConfigError(
+            f"[http] listen = {options.host}:{options.port} cannot be listened on"
+            f" ({error.strerror}); free the port or name another"
+        ) from None
 
 
 def _check_certificate(certificate: Path, key: Path) -> None:

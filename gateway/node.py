@@ -79,6 +79,7 @@ class Node:
         self._loop = loop
         self._pacer = pacer
         self._name = config.name
+        self._is_closed = False
         self._router = Router(config.routes)
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._agents = {agent.name: _make_agent(agent) for agent in config.agents}
@@ -283,6 +284,9 @@ class Node:
 
     async def close(self) -> None:
         """End what is left and give everything back. BYEs get 2 s to be answered."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for call in self.registry.calls():
             self.registry.end(call.id, EndReason.SHUTDOWN)
         try:
@@ -353,7 +357,7 @@ def _make_agent(options: AgentOptions) -> Agent:
         case "script" if options.script is not None:
             return ScriptedAgent(load_script(options.script))
         case "script":
-            return ScriptedAgent(parse_script({"step": list(options.step)}, options.directory))
+            return ScriptedAgent(parse_script({"step": list(options.step)}, options.file))
     raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
 
 
