@@ -108,12 +108,16 @@ async def test_closing_from_inside_stops_the_reading(loop: VirtualLoop) -> None:
         seen.append(data)
         gateway.close()
 
-    gateway = listen(loop, take)
+    udp_socket = network.open_socket(*GATEWAY)
+    gateway = UdpSocket(
+        cast(socket.socket, udp_socket), loop=loop, receive=take, admit=lambda source: True
+    )
     network.carry(b"1", TRUNK, GATEWAY)
     network.carry(b"2", TRUNK, GATEWAY)
     await elapse(0.01)
 
     assert seen == [b"1"]
+    assert not loop.remove_reader(udp_socket.fileno())  # it was taken out
     assert not network.open_addresses
     assert not gateway.send(b"late", TRUNK)
     gateway.close()  # twice is once

@@ -143,6 +143,11 @@ def test_a_header_that_must_be_single_is_refused_twice(line: str) -> None:
     assert judge(request_bytes(line)) == (400, True)
 
 
+@pytest.mark.parametrize("call_id", ["", "a b", "a\tb", "a\0b", "a\x7f", "é", "a\u2028"])
+def test_a_call_id_is_one_printable_word(call_id: str) -> None:
+    assert judge(request_bytes(call_id=call_id)) == (400, True)
+
+
 def test_a_length_is_refused_twice_even_if_equal() -> None:
     assert judge(request_bytes("Content-Length: 0", "l: 0")) == (400, True)
 
@@ -171,6 +176,9 @@ def test_no_byte_smuggles_a_header_past_its_name(byte: int) -> None:
         (b"\r\nCSeq", b"\r\r\nCSeq"),
         (b"\r\n", b"\n"),
         (b"tag=9fxced76sl", b"tag=9fxced76sl\nX-Evil: 1"),
+        (b"Max-Forwards", b"X: 1\nP-Asserted-Identity: <sip:boss@h>\r\nMax-Forwards"),
+        (b"Max-Forwards", b"X: 1\rP-Asserted-Identity: <sip:boss@h>\r\nMax-Forwards"),
+        (b"INVITE sip", b"INVITE\nX sip"),
     ],
 )
 def test_lines_end_with_both_or_not_at_all(damage: tuple[bytes, bytes]) -> None:

@@ -280,6 +280,7 @@ def check_contract(data: bytes) -> None:
             bytes(build_response(error.request, error.status, to_tag="ours"))
         return
     assert parse_message(bytes(message)) == message
+    assert not any("\r" in value or "\n" in value for _, value in message.headers)
     for view in views():
         try:
             view(message)
