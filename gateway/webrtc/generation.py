@@ -7,7 +7,8 @@ from, who reads, consent, and what follows when a generation dies, which is noth
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Protocol
+import struct
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aioice import stun
 from aioice.ice import CandidatePair, Connection, StunProtocol
@@ -83,6 +84,13 @@ class StunEnd(StunProtocol):
         elif message.message_class == stun.Class.RESPONSE:
             self.generation.endpoint.hear(self, addr)
         self.socket.send(bytes(message), addr)
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Take one STUN message."""
+        try:
+            super().datagram_received(data, addr)
+        except struct.error:  # aioice's for an attribute of a length that it cannot have
+            self.socket.mux.counters.malformed += 1
 
     def receive_response(self, data: bytes, address: Address, now: float) -> None:
         """Take a response or error to a request of this end."""
@@ -168,7 +176,7 @@ class Generation(Connection):
             return False
         try:
             message = stun.parse_message(data)
-        except ValueError:
+        except (ValueError, struct.error):
             self.mux.counters.malformed += 1
             return True
         assert self.remote_password is not None

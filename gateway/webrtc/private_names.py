@@ -8,8 +8,12 @@ fails there and not in a call.
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-METHODS = MappingProxyType(
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+METHODS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "aioice.ice.Connection": {
             # Called.
@@ -42,7 +46,7 @@ METHODS = MappingProxyType(
 )
 "Class to method to its parameters after `self`."
 
-ATTRIBUTES = MappingProxyType(
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "aioice.ice.Connection": (
             "_check_list",
