@@ -399,7 +399,7 @@ async def test_closing_the_port_says_goodbye_to_every_browser(loop: VirtualLoop)
 
 @in_virtual_time
 async def test_a_bug_of_the_consumer_costs_one_line_a_second(
-    loop: VirtualLoop,
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway, browser = await connect(loop)
     taken: list[bytes] = []
@@ -410,12 +410,18 @@ async def test_a_bug_of_the_consumer_costs_one_line_a_second(
 
     gateway.transport.on_packet = broken
 
-    for sequence in range(5):
+    for sequence in range(100):
         browser.transport.send(rtp(sequence))
-    await elapse(0.01)
+        await elapse(0.02)
 
-    assert len(taken) == 5
-    assert gateway.port.counters.faults == 5
+    assert len(taken) == 100
+    assert gateway.port.counters.faults == 100
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert all("ZeroDivisionError" in line and "test_transport.py" in line for line in lines)
+    assert not any(
+        "\n" in line or record.exc_info for line, record in zip(lines, caplog.records, strict=True)
+    )
     assert gateway.state is TransportState.CONNECTED
     await hang_up(gateway, browser)
 
