@@ -72,8 +72,8 @@ class MixedFrame(AudioFrame):
                 piece = pcm[start : start + size]
                 plain = part.gain == part.from_gain == 1.0
                 total[at : at + size] += piece if plain else _scale(piece, part, rate)
-        np.minimum(total, 32767, total)
-        np.maximum(total, -32768, total)
+        np.minimum(total, 32767, out=total)
+        np.maximum(total, -32768, out=total)
         return total.astype(np.int16)
 
 

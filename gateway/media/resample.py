@@ -106,9 +106,9 @@ class _Plan:
         self._input[:] = pcm
         np.matmul(self._windows, self._matrix, out=out)
         history[:] = self._tail
-        np.rint(out, out)
-        np.minimum(out, 32767.0, out)
-        np.maximum(out, -32768.0, out)
+        np.rint(out, out=out)
+        np.minimum(out, 32767.0, out=out)
+        np.maximum(out, -32768.0, out=out)
         return out.astype(np.int16).reshape(-1)
 
 
