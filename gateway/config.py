@@ -2,30 +2,41 @@
 
 Every error names the file, the key, its value and what to do. Secrets come from the environment,
 by the name of a variable (`password_env`). `GATEWAY_SECTION_KEY` overrides a plain key of
-[node], [http], [webrtc], [sip], [rtp] and [lab]: GATEWAY_HTTP_LISTEN=127.0.0.1:9000.
+[node], [http], [webrtc], [sip], [rtp] and [lab]: GATEWAY_HTTP_LISTEN=127.0.0.1:9000, a list with
+commas: GATEWAY_SIP_ALLOW=192.0.2.0/24,198.51.100.7.
 """
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as section
-
-from gateway.codec import PCMA, PCMU, Codec
+from gateway.codec import PCMA, PCMU
+from gateway.document import (
+    AgentSection,
+    Document,
+    HttpSection,
+    RouteSection,
+    RtpSection,
+    TrunkSection,
+    WebRtcSection,
+    check_document,
+    nearest,
+    override,
+    place_of,
+)
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.net.media import RtpPortOptions
 from gateway.private import Secret
 from gateway.sip.uri import Uri, parse_uri
-from gateway.trunk.route import Route, Target, TargetKind, parse_target
-from gateway.trunk.trunk import Trunk
+from gateway.trunk.route import Route, Target, TargetKind, check_pattern, parse_target
+from gateway.trunk.trunk import Network, Trunk
 from gateway.webrtc.options import WebRtcOptions
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
@@ -33,117 +44,8 @@ DEFAULT_FILE = Path(__file__).with_name("default.toml")
 CODECS = {"PCMU": PCMU, "PCMA": PCMA}
 "What a trunk may be given in `codecs`."
 
-PLAIN_SECTIONS = ("node", "http", "webrtc", "sip", "rtp", "lab")
-"Sections whose keys the environment may set."
-
-_STRICT = ConfigDict(extra="forbid", frozen=True)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
-
-
-@section(config=_STRICT)
-class NodeSection:
-    """[node]"""
-
-    name: Name = "gw1"
-    drain_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
-
-
-@section(config=_STRICT)
-class HttpSection:
-    """[http]"""
-
-    listen: str = "127.0.0.1:8080"
-    public_url: str | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    token_env: str | None = None
-
-
-@section(config=_STRICT)
-class WebRtcSection:
-    """[webrtc]"""
-
-    listen: str = "0.0.0.0:10000"
-    advertise: tuple[str, ...] = ()
-    include_loopback: bool = False
-    deny: tuple[str, ...] = ()
-    controlling: bool = True
-
-
-@section(config=_STRICT)
-class SipSection:
-    """[sip]"""
-
-    listen: tuple[str, ...] = ("udp:127.0.0.1:5060",)
-    allow: tuple[str, ...] = ()
-
-
-@section(config=_STRICT)
-class RtpSection:
-    """[rtp]"""
-
-    ports: str = "20000-29999"
-    address: str | None = None
-    advertise: str | None = None
-
-
-@section(config=_STRICT)
-class LabSection:
-    """[lab]"""
-
-    listen: str = "udp:127.0.0.1:5070"
-
-
-@section(config=_STRICT)
-class TrunkSection:
-    """[[trunk]]"""
-
-    name: Name
-    uri: str
-    username: str | None = None
-    password_env: str | None = None
-    realm: str | None = None
-    caller_id: str | None = None
-    allow: tuple[str, ...] = ()
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
-
-
-@section(config=_STRICT)
-class AgentSection:
-    """[[agent]]"""
-
-    name: Name
-    protocol: Literal["echo", "script"]
-    about: str = ""
-    script: Path | None = None
-    step: tuple[dict[str, Any], ...] = ()
-
-
-@section(config=ConfigDict(extra="forbid", frozen=True, populate_by_name=True))
-class RouteSection:
-    """[[route]]"""
-
-    match: Annotated[str, Field(min_length=1, max_length=64)]
-    to: Annotated[tuple[str | tuple[str, ...], ...], Field(min_length=1, max_length=16)]
-    from_: Annotated[str | tuple[str, ...], Field(alias="from")]
-
-
-@section(config=_STRICT)
-class Document:
-    """The whole file."""
-
-    node: NodeSection = Field(default_factory=NodeSection)
-    http: HttpSection | None = None
-    webrtc: WebRtcSection | None = None
-    sip: SipSection = Field(default_factory=SipSection)
-    rtp: RtpSection = Field(default_factory=RtpSection)
-    lab: LabSection | None = None
-    trunk: tuple[TrunkSection, ...] = ()
-    agent: tuple[AgentSection, ...] = ()
-    route: tuple[RouteSection, ...] = ()
-
-
-_document = TypeAdapter(Document)
+SOURCES = ("browser", "sip", "api", "*")
+"Who calls, in a route's `from`, beside the trunks."
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +83,7 @@ class SipOptions:
     """The SIP side."""
 
     listen: tuple[Listen, ...]
-    allow: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    allow: tuple[Network, ...]
     "Who may call in without being a trunk."
 
 
@@ -194,8 +96,8 @@ class AgentOptions:
     about: str
     script: Path | None
     step: tuple[Mapping[str, Any], ...]
-    directory: Path
-    "Where the clips of inline steps are."
+    file: Path
+    "The configuration: clips of inline steps are beside it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +108,13 @@ class Config:
     name: str
     drain_s: float
     http: HttpOptions | None
+    "None: no HTTP."
     webrtc: WebRtcOptions | None
+    "None: no browsers."
     sip: SipOptions
     rtp: RtpPortOptions
     lab: Listen | None
+    "Where the test carrier listens; None: there is none."
     trunks: tuple[Trunk, ...]
     agents: tuple[AgentOptions, ...]
     routes: tuple[Route, ...]
@@ -238,8 +143,7 @@ def load_config(file: Path, environment: Mapping[str, str] = os.environ) -> Conf
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not TOML: {error}; mend that line") from None
-    for name in PLAIN_SECTIONS:
-        _override(document, name, environment)
+    override(document, environment)
     return parse_config(document, file, environment)
 
 
@@ -255,9 +159,9 @@ def parse_config(
         ConfigError: naming file, key, value and remedy.
     """
     try:
-        checked = _document.validate_python(document)
-    except ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error)}") from None
+        checked = check_document(document)
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from None
     return _Reader(file, environment).read(checked)
 
 
@@ -269,65 +173,76 @@ class _Reader:
         self._environment = environment
 
     def read(self, document: Document) -> Config:
-        trunks = tuple(self._trunk(n, t) for n, t in enumerate(document.trunk))
-        agents = tuple(self._agent(n, a) for n, a in enumerate(document.agent))
-        self._check_unique("trunk", [trunk.name for trunk in trunks])
-        self._check_unique("agent", [agent.name for agent in agents])
-        known = {f"trunk:{t.name}" for t in trunks} | {f"agent:{a.name}" for a in agents}
+        trunks = tuple(
+            self._trunk(place_of("trunk", n, trunk.name), trunk)
+            for n, trunk in enumerate(document.trunk)
+        )
+        agents = tuple(
+            self._agent(place_of("agent", n, agent.name), agent)
+            for n, agent in enumerate(document.agent)
+        )
+        trunk_names = self._names("trunk", document.trunk)
+        targets = trunk_names + self._names("agent", document.agent)
         sip = SipOptions(
-            tuple(self._listen("sip.listen", text) for text in document.sip.listen),
-            tuple(self._network("sip.allow", text) for text in document.sip.allow),
+            tuple(self._listen("[sip]", text) for text in document.sip.listen),
+            tuple(self._network("[sip]", "allow", text) for text in document.sip.allow),
         )
         return Config(
             file=self._file,
             name=document.node.name,
             drain_s=document.node.drain_s,
-            http=None if document.http is None else self._http(document.http),
-            webrtc=None if document.webrtc is None else self._webrtc(document.webrtc),
+            http=self._http(document.http) if document.http.listen else None,
+            webrtc=self._webrtc(document.webrtc) if document.webrtc.listen else None,
             sip=sip,
             rtp=self._rtp(document.rtp, sip),
-            lab=None if document.lab is None else self._listen("lab.listen", document.lab.listen),
+            lab=None if document.lab is None else self._listen("[lab]", document.lab.listen),
             trunks=trunks,
             agents=agents,
-            routes=tuple(self._route(n, r, known) for n, r in enumerate(document.route)),
+            routes=tuple(
+                self._route(place_of("route", n), route, targets, trunk_names)
+                for n, route in enumerate(document.route)
+            ),
         )
 
     def _http(self, http: HttpSection) -> HttpOptions:
-        host, port = self._host_port("http.listen", http.listen)
-        token = self._secret("http.token_env", http.token_env)
-        if (http.certificate is None) != (http.key is None):
-            raise self._wrong("http", "certificate", http.certificate, "set `key` along with it")
+        host, port = self._host_port("[http]", "listen", http.listen)
+        token = self._secret("[http]", "token_env", http.token_env)
+        if http.certificate is not None and http.key is None:
+            raise self._wrong("[http]", "key", None, "name the file of the certificate's key")
+        if http.key is not None and http.certificate is None:
+            raise self._wrong("[http]", "certificate", None, "name the file of its certificate")
         if token is None and not _is_loopback(host):
             raise self._wrong(
-                "http",
+                "[http]",
                 "listen",
                 http.listen,
                 "beyond loopback a token is needed: set token_env to the name of an environment"
                 " variable that holds it",
             )
-        public_host = None
-        if http.public_url is not None:
-            public_host = http.public_url.partition("://")[2].partition("/")[0]
-            public_host = public_host.partition(":")[0].lower()
-            if not public_host:
-                raise self._wrong(
-                    "http", "public_url", http.public_url, "write https://voice.example.com"
-                )
         return HttpOptions(
             host,
             port,
             self._path(http.certificate),
             self._path(http.key),
             token,
-            public_host,
+            None if http.public_url is None else self._public_host(http.public_url),
         )
 
+    def _public_host(self, text: str) -> str:
+        try:
+            url = urlsplit(text)
+        except ValueError:
+            url = urlsplit("")
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise self._wrong("[http]", "public_url", text, 'write "https://voice.example.com"')
+        return url.hostname
+
     def _webrtc(self, webrtc: WebRtcSection) -> WebRtcOptions:
-        self._host_port("webrtc.listen", webrtc.listen)
+        self._host_port("[webrtc]", "listen", webrtc.listen)
         for text in webrtc.advertise:
-            self._address("webrtc.advertise", text)
+            self._address("[webrtc]", "advertise", text)
         for text in webrtc.deny:
-            self._network("webrtc.deny", text)
+            self._network("[webrtc]", "deny", text)
         return WebRtcOptions(
             listen=webrtc.listen,
             advertise=webrtc.advertise,
@@ -338,17 +253,23 @@ class _Reader:
 
     def _rtp(self, rtp: RtpSection, sip: SipOptions) -> RtpPortOptions:
         first, dash, last = rtp.ports.partition("-")
-        if not (dash and first.isdigit() and last.isdigit()):
-            raise self._wrong("rtp", "ports", rtp.ports, 'write a range: "20000-29999"')
-        if not 1024 <= int(first[:6]) < int(last[:6]) <= 65_535:
-            raise self._wrong("rtp", "ports", rtp.ports, "name ports from 1024 to 65535, rising")
-        address = rtp.address
-        if address is None:
-            # Media is taken where signalling is, unless that is every address.
-            address = sip.listen[0].host if sip.listen else "127.0.0.1"
-        self._address("rtp.address", address)
+        ports = [_port(text) for text in (first, last)]
+        if not dash or None in ports:
+            raise self._wrong("[rtp]", "ports", rtp.ports, 'write a range: "20000-29999"')
+        if not 1024 <= (ports[0] or 0) < (ports[1] or 0):
+            raise self._wrong("[rtp]", "ports", rtp.ports, "name ports from 1024 up, rising")
+        address = rtp.address or (sip.listen[0].host if sip.listen else "127.0.0.1")
+        self._address("[rtp]", "address", address)
         if rtp.advertise is not None:
-            self._address("rtp.advertise", rtp.advertise)
+            self._address("[rtp]", "advertise", rtp.advertise)
+        elif ipaddress.ip_address(address).is_unspecified:
+            raise self._wrong(
+                "[rtp]",
+                "address",
+                rtp.address,
+                "peers are told where to send: name one address of this machine, here or in"
+                " advertise",
+            )
         return RtpPortOptions(
             address=address,
             advertise=rtp.advertise,
@@ -356,28 +277,29 @@ class _Reader:
             last_port=int(last),
         )
 
-    def _trunk(self, number: int, trunk: TrunkSection) -> Trunk:
-        where = f"trunk.{number}"
-        password = self._secret(f"{where}.password_env", trunk.password_env)
-        if (trunk.username is None) != (password is None):
+    def _trunk(self, where: str, trunk: TrunkSection) -> Trunk:
+        password = self._secret(where, "password_env", trunk.password_env)
+        if trunk.username is not None and password is None:
             raise self._wrong(
-                where, "username", trunk.username, "set username and password_env together"
+                where, "password_env", None, "name the variable that holds its password"
             )
+        if password is not None and trunk.username is None:
+            raise self._wrong(where, "username", None, "say whose password it is")
         return Trunk(
             name=trunk.name,
-            uri=self._uri(f"{where}.uri", trunk.uri),
+            uri=self._uri(where, trunk.uri),
             username=trunk.username,
             password=password,
             realm=trunk.realm,
             caller_id=trunk.caller_id,
-            allow=tuple(self._network(f"{where}.allow", text) for text in trunk.allow),
-            codecs=tuple(_codec(name) for name in trunk.codecs),
+            allow=tuple(self._network(where, "allow", text) for text in trunk.allow),
+            codecs=tuple(CODECS[name] for name in trunk.codecs),
         )
 
-    def _agent(self, number: int, agent: AgentSection) -> AgentOptions:
+    def _agent(self, where: str, agent: AgentSection) -> AgentOptions:
         if agent.protocol == "script" and (agent.script is None) == (not agent.step):
             raise self._wrong(
-                f"agent.{number}",
+                where,
                 "script",
                 agent.script,
                 "a scripted agent wants either `script`, a file, or `step`, a list",
@@ -388,156 +310,129 @@ class _Reader:
             agent.about,
             self._path(agent.script),
             agent.step,
-            self._file.parent,
+            self._file,
         )
 
-    def _route(self, number: int, route: RouteSection, known: set[str]) -> Route:
-        where = f"route.{number}"
+    def _route(
+        self, where: str, route: RouteSection, targets: list[str], trunks: list[str]
+    ) -> Route:
         sources = (route.from_,) if isinstance(route.from_, str) else route.from_
+        known = [*SOURCES, *trunks]
         for source in sources:
-            if source not in ("browser", "sip", "api", "*") and source not in known:
-                near = _nearest(source, ["browser", "sip", "api", "*", *sorted(known)])
+            if source not in known:
+                near = nearest(source, known)
                 raise self._wrong(where, "from", source, f"nobody calls from there{near}")
-        if "*" in route.match[:-1]:
-            raise self._wrong(where, "match", route.match, "a * may only stand at the end")
+        try:
+            check_pattern(route.match)
+        except ValueError as error:
+            raise self._wrong(where, "match", route.match, str(error)) from None
         groups = tuple(
             tuple(
-                self._target(where, text, known)
+                self._target(where, text, targets)
                 for text in ((group,) if isinstance(group, str) else group)
             )
             for group in route.to
         )
+        self._check_groups(where, route, groups, sources)
         return Route(sources, route.match, groups)
 
-    def _target(self, where: str, text: str, known: set[str]) -> Target:
+    def _target(self, where: str, text: str, known: list[str]) -> Target:
         try:
             target = parse_target(text)
         except ValueError as error:
             raise self._wrong(where, "to", text, str(error)) from None
         names = (TargetKind.AGENT, TargetKind.TRUNK, TargetKind.USER)
         if target.kind in names and text not in known:
-            near = _nearest(text, sorted(known))
+            near = nearest(text, known)
             raise self._wrong(where, "to", text, f"there is no such {target.kind.value}{near}")
         return target
 
-    def _check_unique(self, kind: str, names: Sequence[str]) -> None:
-        for name in names:
-            if names.count(name) > 1:
-                raise self._wrong(kind, "name", name, f"give each {kind} a name of its own")
+    def _check_groups(
+        self,
+        where: str,
+        route: RouteSection,
+        groups: tuple[tuple[Target, ...], ...],
+        sources: tuple[str, ...],
+    ) -> None:
+        kinds = [target.kind for group in groups for target in group]
+        if not all(groups) or not sources:
+            raise self._wrong(where, "to", route.to, "an empty list leads nowhere: leave it out")
+        if TargetKind.IGNORE in kinds and len(kinds) > 1:
+            raise self._wrong(where, "to", route.to, "ignore: stands alone")
+        if TargetKind.IGNORE in kinds and {"browser", "api", "*"} & {*sources}:
+            raise self._wrong(where, "to", route.to, 'ignore: is for from = "sip" and trunks only')
 
-    def _secret(self, key: str, variable: str | None) -> Secret | None:
+    def _names(self, kind: str, sections: tuple[TrunkSection | AgentSection, ...]) -> list[str]:
+        """What routes call some sections; each must be one alone."""
+        names = [section.name for section in sections]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                where = place_of(kind, number)
+                raise self._wrong(where, "name", name, f"give each {kind} a name of its own")
+        return [f"{kind}:{name}" for name in names]
+
+    def _secret(self, where: str, key: str, variable: str | None) -> Secret | None:
         if variable is None:
             return None
         value = self._environment.get(variable)
         if not value:
             raise self._wrong(
-                *_split(key), variable, f"set the environment variable {variable} to the secret"
+                where, key, variable, f"set the environment variable {variable} to the secret"
             )
         return Secret(value)
 
-    def _listen(self, key: str, text: str) -> Listen:
+    def _listen(self, where: str, text: str) -> Listen:
         transport, _, rest = text.partition(":")
         if transport != "udp":
-            raise self._wrong(*_split(key), text, 'write "udp:ADDRESS:PORT"')
-        host, port = self._host_port(key, rest)
-        return Listen(transport, host, port)
+            raise self._wrong(where, "listen", text, 'write "udp:ADDRESS:PORT"')
+        return Listen(transport, *self._host_port(where, "listen", rest))
 
-    def _host_port(self, key: str, text: str) -> tuple[str, int]:
-        host, colon, port = text.rpartition(":")
+    def _host_port(self, where: str, key: str, text: str) -> tuple[str, int]:
+        host, _, digits = text.rpartition(":")
+        port = _port(digits)
+        if port is None or (":" in host and not (host[0] == "[" and host[-1] == "]")):
+            raise self._wrong(where, key, text, 'write ADDRESS:PORT, as "127.0.0.1:8080"')
         host = host.removeprefix("[").removesuffix("]")
-        if not (colon and port.isascii() and port.isdigit() and int(port[:6]) <= 65_535):
-            raise self._wrong(*_split(key), text, 'write "ADDRESS:PORT", as "127.0.0.1:8080"')
-        self._address(key, host)
-        return host, int(port)
+        self._address(where, key, host)
+        return host, port
 
-    def _address(self, key: str, text: str) -> None:
+    def _address(self, where: str, key: str, text: str) -> None:
         try:
             ipaddress.ip_address(text)
         except ValueError:
-            raise self._wrong(*_split(key), text, "write an IP address of this machine") from None
+            raise self._wrong(where, key, text, "write an IP address") from None
 
-    def _network(self, key: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    def _network(self, where: str, key: str, text: str) -> Network:
         try:
             return ipaddress.ip_network(text)
         except ValueError as error:
             raise self._wrong(
-                *_split(key), text, f"write a network, as 192.0.2.0/24 ({error})"
+                where, key, text, f"write a network, as 192.0.2.0/24 ({error})"
             ) from None
 
-    def _uri(self, key: str, text: str) -> Uri:
+    def _uri(self, where: str, text: str) -> Uri:
         try:
             uri = parse_uri(text)
         except RemoteProtocolError as error:
-            raise self._wrong(*_split(key), text, f"write sip:HOST:PORT ({error})") from None
-        if uri.scheme != "sip" or uri.user is not None:
-            raise self._wrong(*_split(key), text, "write sip:HOST or sip:HOST:PORT")
+            raise self._wrong(where, "uri", text, f"write sip:HOST:PORT ({error})") from None
+        if uri.scheme != "sip" or uri.user is not None or uri.headers:
+            raise self._wrong(where, "uri", text, "write sip:HOST or sip:HOST:PORT")
+        # A carrier asked for over TLS must not quietly be spoken to in the clear.
+        if uri.parameters and uri.parameters != (("transport", "udp"),):
+            raise self._wrong(where, "uri", text, "of parameters only transport=udp is known")
         return uri
 
     def _path(self, path: Path | None) -> Path | None:
         return None if path is None else self._file.parent / path
 
     def _wrong(self, where: str, key: str, value: object, remedy: str) -> ConfigError:
-        shown = "nothing" if value is None else f"{str(value)!r}"
-        return ConfigError(f"{self._file}: {where}: {key} = {shown}: {remedy}")
+        shown = "is missing" if value is None else f"= {value!r}"
+        return ConfigError(f"{self._file}: {where}: {key} {shown}: {remedy}")
 
 
-def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong, with the nearest known name for an unknown key."""
-    wrong = error.errors(include_url=False)[0]
-    place = [str(part) for part in wrong["loc"]]
-    key, where = place[-1], ".".join(place[:-1]) or "top level"
-    if wrong["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        names = _known_keys(place[:-1])
-        return f"{where}: does not know {key!r}{_nearest(key, names)}"
-    value = wrong["input"]
-    shown = "" if isinstance(value, dict) else f" = {value!r}"
-    return f"{where}: {key}{shown}: {wrong['msg']}"
-
-
-def _known_keys(place: Sequence[str]) -> list[str]:
-    """The keys of the section at a place of the document."""
-    kind: Any = Document
-    for part in place:
-        if part.isdigit():
-            continue
-        kind = _section_of(get_type_hints(kind).get(part))
-        if kind is None:
-            return []
-    return [field.name.rstrip("_") for field in fields(kind)]
-
-
-def _section_of(hint: Any) -> Any:
-    """The section dataclass inside `Section | None` or `tuple[Section, ...]`."""
-    if is_dataclass(hint):
-        return hint
-    if get_origin(hint) is not None or get_args(hint):
-        return next((found for each in get_args(hint) if (found := _section_of(each))), None)
-    return None
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(known)}" if known else ""
-
-
-def _override(document: dict[str, Any], name: str, environment: Mapping[str, str]) -> None:
-    prefix = f"GATEWAY_{name.upper()}_"
-    for variable, value in environment.items():
-        if variable.startswith(prefix) and name in document:
-            key = variable[len(prefix) :].lower()
-            listed = isinstance(document[name].get(key), list)
-            document[name][key] = value.split(",") if listed else value
-
-
-def _split(key: str) -> tuple[str, str]:
-    where, _, last = key.rpartition(".")
-    return where, last
-
-
-def _codec(name: str) -> Codec:
-    return CODECS[name]
+def _port(text: str) -> int | None:
+    is_number = text.isascii() and text.isdigit() and len(text) <= 5
+    return int(text) if is_number and int(text) <= 65_535 else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,8 +15,12 @@ from gateway.errors import RoutingError
 MAX_DIALLED_CHARACTERS = 64
 "Longer than any number, name or extension that is dialled."
 
-_DIALLED = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+-*#")
-"ASCII alone: a digit of another script, an escape, a space or a separator is never dialled."
+MAX_NUMBER_DIGITS = 20
+"15 of E.164, and a prefix such as 011 before them."
+
+_DIGITS = frozenset("0123456789")
+_DIALLED = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+-")
+"ASCII alone: a digit of another script, an escape, a space or a separator is never dialled (A14)."
 
 
 class TargetKind(Enum):
@@ -58,19 +62,29 @@ class Route:
     sources: tuple[str, ...]
     "`browser`, `sip`, `api` or `trunk:NAME`; `*` is every one of them."
     match: str
-    "A number or name; a `*` at the end stands for any rest, `?` for one character."
+    """A number or a name; a `*` at the end stands for any rest, `?` for one character. In a pattern
+    of a number (`+1*`, `5???`) both stand for digits alone."""
     groups: tuple[tuple[Target, ...], ...]
 
-    def matches(self, source: str, dialled: str) -> bool:
-        """Whether a call from `source` to `dialled` takes this route."""
-        if source not in self.sources and "*" not in self.sources:
+    def is_for(self, source: str) -> bool:
+        """Whether calls from `source` look at this route."""
+        return source in self.sources or "*" in self.sources
+
+    def matches(self, dialled: str) -> bool:
+        """Whether the pattern is one for `dialled`, which `check_dialled` has passed."""
+        if is_number(self.match.translate(_WILDCARDS_TO_DIGITS)) and self.match.strip("*?"):
+            return is_number(dialled) and self._covers(dialled)
+        return self._covers(dialled)
+
+    def _covers(self, dialled: str) -> bool:
+        fixed = self.match.removesuffix("*")
+        is_open = fixed != self.match
+        if len(dialled) < len(fixed) or (not is_open and len(dialled) > len(fixed)):
             return False
-        pattern, is_open = self.match, self.match.endswith("*")
-        if is_open:
-            pattern = pattern[:-1]
-        if len(dialled) < len(pattern) or (not is_open and len(dialled) > len(pattern)):
-            return False
-        return all(p in ("?", d) for p, d in zip(pattern, dialled, strict=False))
+        return all(p in ("?", d) for p, d in zip(fixed, dialled, strict=False))
+
+
+_WILDCARDS_TO_DIGITS = str.maketrans("*?", "00")
 
 
 class Router:
@@ -82,27 +96,54 @@ class Router:
     def plan(self, source: str, dialled: str) -> Plan:
         """Where a call goes.
 
+        Args:
+            source: who calls: `browser`, `sip`, `api` or `trunk:NAME`.
+            dialled: a number, a name, or `agent:NAME` or `user:NAME`, which leads there where a
+                route from `source` does.
+
         Raises:
-            RoutingError: 404 where no route names it, 400 for what cannot be dialled.
+            RoutingError: no route leads there, or it is nothing that can be dialled.
         """
-        check_dialled(dialled)
-        for route in self._routes:
-            if route.matches(source, dialled):
-                return Plan(route.groups)
+        routes = [route for route in self._routes if route.is_for(source)]
+        if ":" in dialled:
+            target = _parse_party(dialled)
+            if target is not None and any(target in g for r in routes for g in r.groups):
+                return Plan(((target,),))
+        else:
+            check_dialled(dialled)
+            for route in routes:
+                if route.matches(dialled):
+                    return Plan(route.groups)
         raise RoutingError(f"no route leads from {source} to this destination")
 
 
+def is_number(text: str) -> bool:
+    """Whether the text is a telephone number: ASCII digits, perhaps a `+` before them."""
+    digits = text.removeprefix("+")
+    return 0 < len(digits) <= MAX_NUMBER_DIGITS and _DIGITS.issuperset(digits)
+
+
 def check_dialled(dialled: str) -> None:
-    """Refuse what is no number and no name, before any pattern sees it.
+    """Refuse what is no number and no name, before any pattern sees it (A13, A14).
 
     Raises:
-        RoutingError: 400.
+        RoutingError: nothing can be routed by it.
     """
     if not 0 < len(dialled) <= MAX_DIALLED_CHARACTERS or not _DIALLED.issuperset(dialled):
         raise RoutingError(
-            f"a destination has 1 to {MAX_DIALLED_CHARACTERS} letters, digits or ._~+-*#",
-            status=400,
+            f"a destination has 1 to {MAX_DIALLED_CHARACTERS} letters, digits or ._~+-"
         )
+
+
+def check_pattern(match: str) -> None:
+    """Refuse a pattern that could never match.
+
+    Raises:
+        ValueError: the message says what would.
+    """
+    fixed = match.removesuffix("*").replace("?", "")
+    if not match or len(match) > MAX_DIALLED_CHARACTERS or not _DIALLED.issuperset(fixed):
+        raise ValueError("write a number or name; * may stand at its end, ? anywhere: +1*, 5???")
 
 
 def parse_target(text: str) -> Target:
@@ -112,20 +153,22 @@ def parse_target(text: str) -> Target:
         ValueError: it is none; the message says what would be.
     """
     scheme, colon, rest = text.partition(":")
-    try:
-        kind = TargetKind(scheme)
-    except ValueError:
-        kind = None
+    kind = next((kind for kind in TargetKind if kind.value == scheme), None)
     if kind is None or not colon:
-        raise ValueError("wants agent:NAME, trunk:NAME, user:NAME, reject:STATUS or ignore:")
+        raise ValueError("write agent:NAME, trunk:NAME, user:NAME, reject:STATUS or ignore:")
     if kind is TargetKind.REJECT:
-        if not (rest.isascii() and rest.isdigit() and 300 <= int(rest[:4]) <= 699):
-            raise ValueError("wants reject:STATUS with a status from 300 to 699")
+        if len(rest) != 3 or not _DIGITS.issuperset(rest) or not 300 <= int(rest) <= 699:
+            raise ValueError("write reject:STATUS with a status from 300 to 699")
         return Target(kind, status=int(rest))
-    if kind is TargetKind.IGNORE:
-        if rest:
-            raise ValueError("wants ignore: with nothing behind it")
-        return Target(kind)
-    if not rest:
-        raise ValueError(f"wants {scheme}:NAME")
+    if (kind is TargetKind.IGNORE) == bool(rest):
+        raise ValueError("write ignore: with nothing behind it" if rest else f"write {scheme}:NAME")
     return Target(kind, rest)
+
+
+def _parse_party(text: str) -> Target | None:
+    """An agent or user called by its address. A trunk is none: it has no number by itself."""
+    try:
+        target = parse_target(text)
+    except ValueError:
+        return None
+    return target if target.kind in (TargetKind.AGENT, TargetKind.USER) else None

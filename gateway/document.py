@@ -1,0 +1,286 @@
+"""The configuration file as it is written: its sections, and in words what is wrong with one.
+
+A field is a key; its default is what runs where the key is left out. What the keys mean together
+is checked by `gateway.config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as section
+
+log = logging.getLogger(__name__)
+
+PLAIN_SECTIONS = ("node", "http", "webrtc", "sip", "rtp", "lab")
+"Sections whose keys the environment may set."
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,31}$"
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+@section(config=_STRICT)
+class NodeSection:
+    """[node]: this process."""
+
+    name: Name = "gw1"
+    "Call and leg ids begin with it."
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    "How long calls may go on after SIGTERM."
+
+
+@section(config=_STRICT)
+class HttpSection:
+    """[http]: the page and the API."""
+
+    listen: str = "127.0.0.1:8080"
+    "ADDRESS:PORT; empty for no HTTP at all. Beyond loopback `token_env` is needed."
+    public_url: str | None = None
+    "How people reach it, behind a proxy: https://voice.example.com."
+    certificate: Path | None = None
+    "PEM file, relative to this one; without it the server speaks plain HTTP."
+    key: Path | None = None
+    token_env: str | None = None
+    "Environment variable that holds the token asked of everybody."
+
+
+@section(config=_STRICT)
+class WebRtcSection:
+    """[webrtc]: browsers' media."""
+
+    listen: str = "0.0.0.0:10000"
+    "ADDRESS:PORT of the one UDP port for all browsers; empty to take none."
+    advertise: tuple[str, ...] = ()
+    "Addresses to tell browsers instead, such as the public one of a 1:1 NAT."
+    include_loopback: bool = False
+    "Also offer 127.0.0.1, for a browser on this machine."
+    deny: tuple[str, ...] = ()
+    "Networks in which no candidate of a browser is contacted."
+    controlling: bool = True
+    "Take the controlling ICE role: broken paths then mend in 0.2 s, not in 6."
+
+
+@section(config=_STRICT)
+class SipSection:
+    """[sip]: signalling with carriers, PBXs and phones."""
+
+    listen: tuple[str, ...] = ("udp:127.0.0.1:5060",)
+    "Each udp:ADDRESS:PORT."
+    allow: tuple[str, ...] = ()
+    'Networks that may call in without being a trunk; their routes are from = "sip".'
+
+
+@section(config=_STRICT)
+class RtpSection:
+    """[rtp]: media with SIP peers."""
+
+    ports: str = "20000-29999"
+    "UDP ports, two for a call."
+    address: str | None = None
+    "Address they are opened on; where left out, that of the first [sip] listen."
+    advertise: str | None = None
+    "Address to tell peers instead, such as the public one of a 1:1 NAT."
+
+
+@section(config=_STRICT)
+class LabSection:
+    """[lab]: a test carrier in this process; there is none without the section."""
+
+    listen: str = "udp:127.0.0.1:5070"
+
+
+@section(config=_STRICT)
+class TrunkSection:
+    """[[trunk]]: a carrier or PBX."""
+
+    name: Name
+    "trunk:NAME in routes."
+    uri: str
+    "Where calls to it go: sip:HOST or sip:HOST:PORT."
+    username: str | None = None
+    password_env: str | None = None
+    "Environment variable that holds the password of `username`."
+    realm: str | None = None
+    "The only realm the password is used for; where left out, the first that asks."
+    caller_id: str | None = None
+    "Number shown on calls to it; where left out, the caller's own."
+    allow: tuple[str, ...] = ()
+    "Networks it calls in from, beside the address of its uri."
+    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
+    "In the order of preference."
+
+
+@section(config=_STRICT)
+class AgentSection:
+    """[[agent]]: an AI or scripted party."""
+
+    name: Name
+    "agent:NAME in routes."
+    protocol: Literal["echo", "script"]
+    about: str = ""
+    "For people, on the page."
+    script: Path | None = None
+    "File of steps, relative to this one. Or:"
+    step: tuple[dict[str, Any], ...] = ()
+    "The steps themselves."
+
+
+@section(config=ConfigDict(extra="forbid", frozen=True, populate_by_name=True))
+class RouteSection:
+    """[[route]]: who may call what. The first that matches decides; none, and it is refused."""
+
+    match: str
+    "A number or name; * at the end for any rest, ? for one character: +1*."
+    to: tuple[str | tuple[str, ...], ...] = Field(min_length=1, max_length=16)
+    "Targets in order, the next where one fails; those of an inner list ring together."
+    from_: str | tuple[str, ...] = Field(alias="from")
+    "browser, api, sip, trunk:NAME, or several of them; * for all."
+
+
+@section(config=_STRICT)
+class Document:
+    """The whole file."""
+
+    node: NodeSection = Field(default_factory=NodeSection)
+    http: HttpSection = Field(default_factory=HttpSection)
+    webrtc: WebRtcSection = Field(default_factory=WebRtcSection)
+    sip: SipSection = Field(default_factory=SipSection)
+    rtp: RtpSection = Field(default_factory=RtpSection)
+    lab: LabSection | None = None
+    trunk: tuple[TrunkSection, ...] = ()
+    agent: tuple[AgentSection, ...] = ()
+    route: tuple[RouteSection, ...] = ()
+
+
+_document = TypeAdapter(Document)
+
+
+def check_document(document: Mapping[str, Any]) -> Document:
+    """Read what TOML gave.
+
+    Raises:
+        ValueError: it names section, key, value and remedy.
+    """
+    try:
+        return _document.validate_python(document)
+    except ValidationError as error:
+        raise ValueError(_explain(error, document)) from None
+
+
+def override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Let `GATEWAY_SECTION_KEY` set plain keys; a list is written with commas.
+
+    A variable of that form that names no key is reported, never an error: there are systems that
+    make such variables by themselves.
+    """
+    for name in PLAIN_SECTIONS:
+        hints = get_type_hints(_section_at([name]))
+        for variable, text in sorted(environment.items()):
+            prefix = f"GATEWAY_{name.upper()}_"
+            key = variable[len(prefix) :].lower()
+            if not variable.startswith(prefix) or variable in _named_variables(document):
+                continue
+            if key not in hints:
+                near = nearest(key, hints)
+                log.warning("environment: %s sets no key of [%s]%s", variable, name, near)
+                continue
+            is_list = get_origin(hints[key]) is tuple
+            value = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+            document.setdefault(name, {})[key] = value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?`, or what there is to choose from."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(names)}" if names else ""
+
+
+def place_of(section_name: str, number: int, name: str | None = None) -> str:
+    """How a section of a list is called in errors: `[[trunk]] 2 "telnyx"`."""
+    return f"[[{section_name}]] {number + 1}" + (f' "{name}"' if name else "")
+
+
+def _named_variables(document: Mapping[str, Any]) -> set[str]:
+    """Variables that the file names itself, such as token_env = "GATEWAY_HTTP_TOKEN"."""
+    sections = [s for s in document.values() if isinstance(s, dict)]
+    return {
+        value
+        for section in sections
+        for key, value in section.items()
+        if key.endswith("_env") and isinstance(value, str)
+    }
+
+
+_REMEDIES = {
+    "missing": "add it",
+    "string_type": "write text, in quotes",
+    "tuple_type": "write a list, in [ ]",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "path_type": "write a file name, in quotes",
+    "string_pattern_mismatch": "write 1 to 32 lower case letters, digits or ._-",
+    "too_short": "name at least one",
+    "dataclass_type": "write it as a section",
+}
+
+
+def _explain(error: ValidationError, document: Mapping[str, Any]) -> str:
+    """The first thing that is wrong, in terms of the file."""
+    wrong = error.errors(include_url=False)[0]
+    section_path, keys = _split_place(wrong["loc"], document)
+    where = section_path or "top level"
+    if wrong["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(_section_at(wrong["loc"][:-1]))
+        return f"{where}: {keys[-1]} is no key{nearest(keys[-1], known)}"
+    remedy = _REMEDIES.get(wrong["type"], wrong["msg"])
+    if wrong["type"] == "missing":
+        return f"{where}: {keys[0]} is missing: {remedy}"
+    if not keys:
+        return f"{where}: {remedy}"
+    return f"{where}: {keys[0]} = {wrong['input']!r}: {remedy}"
+
+
+def _split_place(place: Sequence[str | int], document: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The section, as it is written in the file, and the keys inside it."""
+    head, *rest = place
+    if not rest:
+        return "", [str(head)]
+    if not isinstance(rest[0], int):
+        return f"[{head}]", [str(part) for part in rest]
+    row = document[str(head)][rest[0]]
+    name = row.get("name") if isinstance(row, dict) else None
+    where = place_of(str(head), rest[0], name if isinstance(name, str) else None)
+    return where, [str(part) for part in rest[1:]]
+
+
+def _section_at(place: Sequence[str | int]) -> Any:
+    """The section dataclass at a place of the document."""
+    kind: Any = Document
+    for part in place:
+        if isinstance(part, str):
+            kind = _section_in(get_type_hints(kind).get(part))
+    return kind
+
+
+def _section_in(hint: Any) -> Any:
+    """The section dataclass inside `Section | None` or `tuple[Section, ...]`."""
+    if is_dataclass(hint):
+        return hint
+    return next((found for each in get_args(hint) if (found := _section_in(each))), None)
+
+
+def _known_keys(kind: Any) -> list[str]:
+    return [field.name.rstrip("_") for field in fields(kind)] if is_dataclass(kind) else []
