@@ -198,3 +198,11 @@ def test_a_reason_of_a_peer_can_be_passed_on() -> None:
     reason = read_response(data).reason
 
     assert build_response(read_request(request_bytes()), 486, reason).reason == reason
+
+
+def test_a_broken_request_is_answered_with_all_of_a_continued_header() -> None:
+    with pytest.raises(MessageError) as caught:
+        parse_message(request_bytes("Broken", to="<sip:b@h>\r\n  ;tag=theirs"))
+
+    assert caught.value.request is not None
+    assert build_response(caught.value.request, 400, to_tag="ours").to.tag == "theirs"
