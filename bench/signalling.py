@@ -39,12 +39,14 @@ class CallSocket:
         return cls(name, await connect(url, compression=None, ping_interval=None, proxy=None))
 
     async def place(self, to: str, sdp: str, options: dict[str, Any]) -> dict[str, Any]:
-        """Place the call; returns the `answer` message.
+        """Place the call; returns the `answer` message. `options` are for systems of the bench.
 
         Raises:
             CallFailedError: it was refused, or there was no answer in 15 s.
         """
-        message = {"type": "call", "call": self._name, "to": to, "sdp": sdp, "options": options}
+        message: dict[str, Any] = {"type": "call", "call": self._name, "to": to, "sdp": sdp}
+        if options:
+            message["options"] = options
         await self._socket.send(json.dumps(message))
         return await self._wait("answer")
 
