@@ -72,7 +72,7 @@ def choose_challenge(challenges: Iterable[Challenge], realm: str | None = None) 
     return max(able, key=_strength, default=None)
 
 
-def answer_challenge(  # noqa: PLR0913 - the inputs of RFC 7616 §3.4.1, each by name
+def answer_challenge(
     challenge: Challenge,
     username: str,
     password: Secret,

@@ -65,7 +65,13 @@ def test_a_status_line_may_lack_its_reason(line: bytes) -> None:
 
 
 def test_headers_come_out_as_they_came_in() -> None:
-    extra = ("x-Odd:  a  b\t", "v: SIP/2.0/UDP h;branch=1", "X-Latin: na\udcefve", "X-Nul: \0", "X:")
+    extra = (
+        "x-Odd:  a  b\t",
+        "v: SIP/2.0/UDP h;branch=1",
+        "X-Latin: na\udcefve",
+        "X-Nul: \0",
+        "X:",
+    )
 
     written = bytes(parse_message(request_bytes(*extra)))
 
