@@ -212,7 +212,6 @@ class InviteClient(Session):
 
     def _on_final(self, response: Response, now: float) -> None:
         self.note(False, response, now)
-        self._core.timers.stop(self._give_up)
         for fork in self._forks.values():
             self._close(fork.dialog)
         self._forks.clear()

@@ -83,6 +83,7 @@ def settle(desk: Desk) -> None:
     desk.wire.run(100)
     assert desk.us.endpoint.is_idle
     assert len(desk.us.all(Ended)) == len(desk.us.all(Gone)) == 1
+    assert isinstance(desk.us.events[-1][1], Gone)
 
 
 def test_call_is_answered_and_hung_up() -> None:
@@ -231,6 +232,19 @@ def test_s5_cancelled_invite_without_a_final_response_is_given_up(desk: Desk) ->
     assert desk.us.endpoint.strays == 1
 
 
+def test_cancelled_call_over_a_reliable_transport_is_gone_at_once() -> None:
+    line = Line(transport="tcp")
+    session = line.dial()
+    line.callee.called.progress(180, None, line.wire.now)
+    line.run(1)
+
+    session.cancel(line.wire.now)
+    line.run(0.1)
+
+    assert line.caller.one(Gone).session is session
+    assert line.is_idle
+
+
 def test_cancel_may_be_lost_and_refused(desk: Desk) -> None:
     desk.say(180, "b")
     desk.wire.drop_next(1, "CANCEL")
@@ -353,6 +367,19 @@ def test_s8_later_bye_gets_481(desk: Desk) -> None:
     desk.request("BYE", "b")
 
     assert desk.peer.response("481 BYE")
+
+
+@pytest.mark.rfc(5407, "3.2.1")
+def test_s8_bye_that_crosses_a_provisional_response_to_ours_is_answered(desk: Desk) -> None:
+    desk.say(200, "b", body=ANSWER)
+    desk.session.bye(desk.wire.now)
+    desk.wire.run(0.1)
+    desk.answer_bye(100)
+
+    desk.request("BYE", "b")
+
+    assert desk.peer.response("200 BYE")
+    settle(desk)
 
 
 @pytest.mark.rfc(5407, "3.2.3")

@@ -92,6 +92,7 @@ def settle(desk: Desk) -> None:
     desk.wire.run(100)
     assert desk.us.endpoint.is_idle
     assert len(desk.us.all(Ended)) == len(desk.us.all(Gone)) == 1
+    assert isinstance(desk.us.events[-1][1], Gone)
 
 
 def test_incoming_call_offers_what_the_invite_has(desk: Desk) -> None:
@@ -277,9 +278,10 @@ def test_s9_both_hang_up_before_the_ack(desk: Desk) -> None:
     desk.bye()
     desk.ack()
 
+    settle(desk)
     assert desk.peer.response("200 BYE")
     assert desk.peer.got("BYE") == []
-    settle(desk)
+    assert len(desk.peer.got("200 INVITE")) == 1
 
 
 @pytest.mark.rfc(3261, "15.1.2")
@@ -435,6 +437,7 @@ def test_responses_that_form_the_dialog_have_a_contact_and_our_tag(desk: Desk) -
 @pytest.mark.rfc(3261, "13.3.1.1")
 def test_provisional_response_is_refreshed_each_minute(desk: Desk) -> None:
     desk.invite()
+    desk.session.progress(183, ANSWER, desk.wire.now)
     desk.session.progress(180, None, desk.wire.now)
 
     desk.wire.run(150)
@@ -512,6 +515,28 @@ def test_rfc_2543_caller_is_matched_without_the_cookie(desk: Desk) -> None:
 
     assert desk.cause is EndCause.BYE
     settle(desk)
+
+
+@pytest.mark.rfc(4475, "3.1.2.19")
+def test_branch_of_nothing_but_the_cookie_tells_no_calls_apart(desk: Desk) -> None:
+    first = desk.request("INVITE", branch="z9hG4bK", body=OFFER)
+
+    desk.peer.send(desk.us, first)
+    desk.peer.send(desk.us, first.replace(b"Call-ID: call", b"Call-ID: other"))
+    desk.wire.run(0.1)
+
+    assert [event.session.call_id for event in desk.us.all(Incoming)] == ["call", "other"]
+
+
+@pytest.mark.rfc(3261, "17.2.3")
+def test_same_branch_of_another_sender_is_another_call(desk: Desk) -> None:
+    first = desk.invite()
+
+    other = first.replace(b"Call-ID: call", b"Call-ID: other")
+    desk.peer.send(desk.us, other.replace(b"UDP 192.0.2.9;", b"UDP 192.0.2.10;"))
+    desk.wire.run(0.1)
+
+    assert [event.session.call_id for event in desk.us.all(Incoming)] == ["call", "other"]
 
 
 @pytest.mark.parametrize(
