@@ -69,10 +69,13 @@ async def test_shortcuts_and_other_keys_are_no_digits(
     assert not gateway.has_heard("digit")
 
 
-async def test_digits_typed_before_a_call_only_fill_the_field(
+async def test_digits_typed_before_a_call_go_where_the_caret_is(
     page: Page, gateway: FakeGateway
 ) -> None:
-    await destination(page).press_sequentially("123")
+    await destination(page).fill("23")
+    await page.keyboard.press("Home")
+
+    await page.keyboard.press("1")
 
     await expect(destination(page)).to_have_value("123")
     assert (await dial(page, gateway))["to"] == "+15550100"
