@@ -390,17 +390,19 @@ class _Reader:
     def _host_port(self, where: str, key: str, text: str) -> tuple[str, int]:
         host, _, digits = text.rpartition(":")
         port = _port(digits)
-        if port is None or (":" in host and not (host[0] == "[" and host[-1] == "]")):
-            raise self._wrong(where, key, text, 'write ADDRESS:PORT, as "127.0.0.1:8080"')
-        host = host.removeprefix("[").removesuffix("]")
-        self._address(where, key, host)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            host = ""
+        if port is None or not _is_ip(host):
+            raise self._wrong(
+                where, key, text, 'write IP:PORT, as "127.0.0.1:8080" or "[::1]:8080"'
+            )
         return host, port
 
     def _address(self, where: str, key: str, text: str) -> None:
-        try:
-            ipaddress.ip_address(text)
-        except ValueError:
-            raise self._wrong(where, key, text, "write an IP address") from None
+        if not _is_ip(text):
+            raise self._wrong(where, key, text, "write an IP address")
 
     def _network(self, where: str, key: str, text: str) -> Network:
         try:
@@ -433,6 +435,14 @@ class _Reader:
 def _port(text: str) -> int | None:
     is_number = text.isascii() and text.isdigit() and len(text) <= 5
     return int(text) if is_number and int(text) <= 65_535 else None
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -222,6 +222,8 @@ def _named_variables(document: Mapping[str, Any]) -> set[str]:
     }
 
 
+_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+
 _REMEDIES = {
     "missing": "add it",
     "string_type": "write text, in quotes",
@@ -238,11 +240,12 @@ _REMEDIES = {
 
 
 def _explain(error: ValidationError, document: Mapping[str, Any]) -> str:
-    """The first thing that is wrong, in terms of the file."""
-    wrong = error.errors(include_url=False)[0]
+    """One thing that is wrong, in terms of the file: a misspelt key before the one then missing."""
+    errors = error.errors(include_url=False)
+    wrong = min(errors, key=lambda each: each["type"] not in _UNKNOWN_KEY)
     section_path, keys = _split_place(wrong["loc"], document)
     where = section_path or "top level"
-    if wrong["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if wrong["type"] in _UNKNOWN_KEY:
         known = _known_keys(_section_at(wrong["loc"][:-1]))
         return f"{where}: {keys[-1]} is no key{nearest(keys[-1], known)}"
     remedy = _REMEDIES.get(wrong["type"], wrong["msg"])

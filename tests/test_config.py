@@ -1,0 +1,330 @@
+"""The configuration: what a file means, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from gateway.codec import PCMA, PCMU
+from gateway.config import DEFAULT_FILE, Config, Listen, default_config, load_config, parse_config
+from gateway.errors import ConfigError
+from gateway.lab.lab import LAB_FILE, lab_document
+from gateway.private import Secret
+from gateway.trunk.route import Plan, Router, Target, TargetKind
+
+TRUNK = '[[trunk]]\nname = "carrier"\nuri = "sip:198.51.100.1"\n'
+AGENT = '[[agent]]\nname = "echo"\nprotocol = "echo"\n'
+
+
+def load(tmp_path: Path, text: str, environment: Mapping[str, str] | None = None) -> Config:
+    """A configuration as it is after reading a file of that text."""
+    file = tmp_path / "gateway.toml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, environment or {})
+
+
+def refuse(tmp_path: Path, text: str, environment: Mapping[str, str] | None = None) -> str:
+    """What is said of a file, without its name, which is always said."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, environment)
+    name, colon, said = str(caught.value).partition("gateway.toml: ")
+    assert colon, f"does not name the file: {name}"
+    return said
+
+
+# ---- the defaults
+
+
+def test_the_embedded_default_stays_on_this_machine() -> None:
+    config = default_config({})
+
+    assert config.http is not None
+    assert (config.http.host, config.http.port, config.http.token) == ("127.0.0.1", 8080, None)
+    assert config.sip.listen == (Listen("udp", "127.0.0.1", 5060),)
+    assert config.webrtc is not None
+    assert (config.webrtc.listen, config.webrtc.include_loopback) == ("0.0.0.0:10000", True)
+    assert (config.rtp.address, config.rtp.first_port, config.rtp.last_port) == (
+        "127.0.0.1",
+        20000,
+        29999,
+    )
+    assert config.lab == Listen("udp", "127.0.0.1", 5070)
+    assert config.drain_s == 0
+    assert [agent.name for agent in config.agents] == ["echo", "receptionist"]
+
+
+@pytest.mark.parametrize("source", ["browser", "sip", "api"])
+def test_the_embedded_default_leads_to_the_lab_and_the_agents(source: str) -> None:
+    router = Router(default_config({}).routes)
+
+    assert router.plan(source, "+15550100") == Plan(((Target(TargetKind.TRUNK, "lab"),),))
+    for name in ("echo", "receptionist"):
+        assert router.plan(source, name) == Plan(((Target(TargetKind.AGENT, name),),))
+
+
+def test_the_embedded_script_is_there() -> None:
+    scripts = [agent.script for agent in default_config({}).agents if agent.script is not None]
+
+    assert scripts
+    assert all(script.is_file() for script in scripts)
+
+
+def test_the_lab_is_a_configuration_like_any_other() -> None:
+    config = parse_config(lab_document("udp:127.0.0.1:5999"), LAB_FILE, {})
+
+    router = Router(config.routes)
+    assert config.sip.listen == (Listen("udp", "127.0.0.1", 5999),)
+    assert router.plan("sip", "+15550486") == Plan(((Target(TargetKind.REJECT, status=486),),))
+    assert router.plan("sip", "+15550108") == Plan(((Target(TargetKind.IGNORE),),))
+
+
+def test_one_trunk_makes_a_configuration(tmp_path: Path) -> None:
+    config = load(tmp_path, TRUNK)
+
+    assert config.http is not None
+    assert config.webrtc is not None
+    assert config.trunks[0].codecs == (PCMU, PCMA)
+    assert config.describe() == "1 trunks, 0 agents, 0 routes"
+
+
+def test_what_listens_nowhere_is_off(tmp_path: Path) -> None:
+    config = load(tmp_path, '[http]\nlisten = ""\n[webrtc]\nlisten = ""\n[sip]\nlisten = []\n')
+
+    assert config.http is None
+    assert config.webrtc is None
+    assert config.sip.listen == ()
+    assert config.lab is None
+
+
+# ---- what keys mean
+
+
+def test_a_trunk_is_read_whole(tmp_path: Path) -> None:
+    text = TRUNK + (
+        'username = "acme"\npassword_env = "CARRIER_PASSWORD"\nrealm = "carrier"\n'
+        'caller_id = "+15550100"\nallow = ["198.51.100.0/24", "2001:db8::/32", "203.0.113.7"]\n'
+        'codecs = ["PCMA"]\n'
+    )
+
+    trunk = load(tmp_path, text, {"CARRIER_PASSWORD": "hunter2"}).trunks[0]
+
+    assert (trunk.name, str(trunk.uri), trunk.username) == ("carrier", "sip:198.51.100.1", "acme")
+    assert trunk.password == Secret("hunter2")
+    assert (trunk.realm, trunk.caller_id, trunk.codecs) == ("carrier", "+15550100", (PCMA,))
+    assert [str(network) for network in trunk.allow] == [
+        "198.51.100.0/24",
+        "2001:db8::/32",
+        "203.0.113.7/32",
+    ]
+    assert "hunter2" not in repr(trunk)
+
+
+def test_routes_are_read_in_order_with_groups(tmp_path: Path) -> None:
+    text = f"""{TRUNK}{AGENT}
+[[route]]
+from = ["browser", "trunk:carrier"]
+match = "+1*"
+to = ["trunk:carrier", ["agent:echo", "trunk:carrier"], "reject:480"]
+"""
+
+    route = load(tmp_path, text).routes[0]
+
+    trunk, echo = Target(TargetKind.TRUNK, "carrier"), Target(TargetKind.AGENT, "echo")
+    assert route.sources == ("browser", "trunk:carrier")
+    assert route.groups == (
+        (trunk,),
+        (echo, trunk),
+        (Target(TargetKind.REJECT, status=480),),
+    )
+
+
+def test_paths_begin_beside_the_file(tmp_path: Path) -> None:
+    text = '[http]\ncertificate = "certs/a.pem"\nkey = "/etc/b.pem"\n'
+
+    http = load(tmp_path, text).http
+
+    assert http is not None
+    assert (http.certificate, http.key) == (tmp_path / "certs/a.pem", Path("/etc/b.pem"))
+
+
+def test_http_beyond_loopback_takes_a_token(tmp_path: Path) -> None:
+    text = '[http]\nlisten = "0.0.0.0:443"\ntoken_env = "GATEWAY_HTTP_TOKEN"\n'
+
+    http = load(tmp_path, text, {"GATEWAY_HTTP_TOKEN": "t0ken"}).http
+
+    assert http is not None
+    assert http.token == Secret("t0ken")
+    assert not http.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Voice.example.com", "voice.example.com"),
+        ("http://voice.example.com:8443/x", "voice.example.com"),
+        ("https://[2001:db8::1]:8443", "2001:db8::1"),
+    ],
+)
+def test_the_public_url_names_the_host(tmp_path: Path, url: str, host: str) -> None:
+    http = load(tmp_path, f'[http]\npublic_url = "{url}"\n').http
+
+    assert http is not None
+    assert http.public_host == host
+
+
+def test_an_ipv6_address_is_written_in_brackets(tmp_path: Path) -> None:
+    config = load(tmp_path, '[sip]\nlisten = ["udp:[::1]:5060"]\n')
+
+    assert config.sip.listen == (Listen("udp", "::1", 5060),)
+    assert str(config.sip.listen[0]) == "udp:[::1]:5060"
+    assert config.rtp.address == "::1"
+
+
+# ---- the environment
+
+
+def test_the_environment_overrides_plain_keys(tmp_path: Path) -> None:
+    environment = {
+        "GATEWAY_HTTP_LISTEN": "127.0.0.1:9000",
+        "GATEWAY_NODE_DRAIN_S": "2.5",
+        "GATEWAY_SIP_ALLOW": "192.0.2.0/24, 198.51.100.7",
+        "GATEWAY_WEBRTC_INCLUDE_LOOPBACK": "true",
+        "GATEWAY_RTP_PORTS": "40000-40099",
+        "GATEWAY_LAB_LISTEN": "udp:127.0.0.1:5999",
+    }
+
+    config = load(tmp_path, '[http]\nlisten = "127.0.0.1:8080"\n', environment)
+
+    assert config.http is not None
+    assert config.webrtc is not None
+    assert (config.http.port, config.drain_s) == (9000, 2.5)
+    assert [str(network) for network in config.sip.allow] == ["192.0.2.0/24", "198.51.100.7/32"]
+    assert config.webrtc.include_loopback
+    assert config.rtp.first_port == 40000
+    assert config.lab == Listen("udp", "127.0.0.1", 5999)
+
+
+def test_an_override_is_checked_like_the_file(tmp_path: Path) -> None:
+    said = refuse(tmp_path, "", {"GATEWAY_HTTP_LISTEN": "0.0.0.0:80"})
+
+    assert said.startswith("[http]: listen = '0.0.0.0:80': beyond loopback a token is needed")
+
+
+def test_a_variable_that_sets_nothing_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, "", {"GATEWAY_HTTP_LISTN": "127.0.0.1:9000", "GATEWAY_OTHER": "x"})
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "environment: GATEWAY_HTTP_LISTN sets no key of [http]; did you mean 'listen'?"
+    ]
+
+
+# ---- what is wrong
+
+WRONG = [
+    ("[htp]", "top level: htp is no key; did you mean 'http'?"),
+    ("[http]\nlistn = 1", "[http]: listn is no key; did you mean 'listen'?"),
+    ("[http]\nlisten = 1", "[http]: listen = 1: write text, in quotes"),
+    ('[http]\nlisten = "8080"', "[http]: listen = '8080': write IP:PORT"),
+    ('[http]\nlisten = "localhost:8080"', "[http]: listen = 'localhost:8080': write IP:PORT"),
+    ('[http]\nlisten = "127.0.0.1:65536"', "[http]: listen = '127.0.0.1:65536': write IP:PORT"),
+    ('[http]\nlisten = "127.0.0.1:٨٠"', "[http]: listen = '127.0.0.1:٨٠': write IP:PORT"),
+    ('[http]\nlisten = "::1:80"', "[http]: listen = '::1:80': write IP:PORT"),
+    ('[http]\nlisten = "0.0.0.0:80"', "[http]: listen = '0.0.0.0:80': beyond loopback a token"),
+    ('[http]\ncertificate = "a"', "[http]: key is missing: name the file"),
+    ('[http]\nkey = "a"', "[http]: certificate is missing: name the file"),
+    ('[http]\npublic_url = "x"', "[http]: public_url = 'x': write \"https://voice.example.com\""),
+    ('[http]\npublic_url = "http://[x"', "[http]: public_url = 'http://[x': write"),
+    ('[http]\ntoken_env = "NO"', "[http]: token_env = 'NO': set the environment variable NO"),
+    ('[webrtc]\nadvertise = ["x"]', "[webrtc]: advertise = 'x': write an IP address"),
+    ('[webrtc]\ndeny = ["10.0.0.1/8"]', "[webrtc]: deny = '10.0.0.1/8': write a network"),
+    ('[sip]\nlisten = ["tcp:127.0.0.1:1"]', "[sip]: listen = 'tcp:127.0.0.1:1': write \"udp:"),
+    ('[sip]\nlisten = "udp:127.0.0.1:1"', "[sip]: listen = 'udp:127.0.0.1:1': write a list"),
+    ('[sip]\nallow = ["everyone"]', "[sip]: allow = 'everyone': write a network"),
+    ('[sip]\nlisten = ["udp:0.0.0.0:5060"]', "[rtp]: address is missing: peers are told where"),
+    ('[rtp]\naddress = "::"', "[rtp]: address = '::': peers are told where"),
+    ('[rtp]\nports = "20000"', "[rtp]: ports = '20000': write a range"),
+    ('[rtp]\nports = "20000-70000"', "[rtp]: ports = '20000-70000': write a range"),
+    ('[rtp]\nports = "80-90"', "[rtp]: ports = '80-90': name ports from 1024 up"),
+    ('[rtp]\nports = "3000-2000"', "[rtp]: ports = '3000-2000': name ports from 1024 up"),
+    ('[lab]\nlisten = "x"', "[lab]: listen = 'x': write \"udp:"),
+    ("[node]\ndrain_s = -1", "[node]: drain_s = -1: "),
+    ('[node]\nname = "a b"', "[node]: name = 'a b': write 1 to 32 lower case letters"),
+    ("trunk = 3", "top level: trunk = 3: write a list"),
+    ("trunk = [3]", "[[trunk]] 1: write it as a section"),
+    ('[[trunk]]\nname = "a"', '[[trunk]] 1 "a": uri is missing: add it'),
+    (TRUNK + 'password = "x"', "password is no key; did you mean 'password_env'?"),
+    (TRUNK + 'password_env = "NO"', "password_env = 'NO': set the environment variable NO"),
+    (TRUNK + 'username = "x"', "password_env is missing: name the variable"),
+    (TRUNK + 'codecs = ["G729"]', "codecs = 'G729': "),
+    (TRUNK + 'allow = [""]', "allow = '': write a network"),
+    (TRUNK + TRUNK, "[[trunk]] 2: name = 'carrier': give each trunk a name of its own"),
+    (AGENT + AGENT, "[[agent]] 2: name = 'echo': give each agent a name of its own"),
+    ('[[agent]]\nname = "a"\nprotocol = "script"', "script is missing: a scripted agent wants"),
+    ('[[agent]]\nname = "a"\nprotocol = "nil"', "protocol = 'nil': "),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG)
+def test_an_error_names_key_value_and_remedy(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refuse(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sips:carrier.example", "sip:user@carrier.example", "tel:+1", "sip:a;transport=tls", "x", ""],
+)
+def test_a_trunk_is_only_where_it_can_be_spoken_to(tmp_path: Path, uri: str) -> None:
+    said = refuse(tmp_path, f'[[trunk]]\nname = "a"\nuri = "{uri}"\n')
+
+    assert said.startswith(f"[[trunk]] 1 \"a\": uri = '{uri}': ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('from = "browsr"\nmatch = "1"\nto = ["agent:echo"]', "did you mean 'browser'?"),
+        ('from = "agent:echo"\nmatch = "1"\nto = ["agent:echo"]', "nobody calls from there"),
+        ('from = "browser"\nmatch = "+1*2"\nto = ["agent:echo"]', "match = '+1*2': write a"),
+        ('from = "browser"\nmatch = "1"\nto = ["agent:ecko"]', "did you mean 'agent:echo'?"),
+        ('from = "browser"\nmatch = "1"\nto = ["user:ann"]', "there is no such user"),
+        ('from = "browser"\nmatch = "1"\nto = ["echo"]', "to = 'echo': write agent:NAME"),
+        ('from = "browser"\nmatch = "1"\nto = ["reject:200"]', "a status from 300 to 699"),
+        ('from = "browser"\nmatch = "1"\nto = ["ignore:"]', 'is for from = "sip"'),
+        ('from = "sip"\nmatch = "1"\nto = ["ignore:", "agent:echo"]', "ignore: stands alone"),
+        ('from = "sip"\nmatch = "1"\nto = []', "to = []: name at least one"),
+        ('from = "sip"\nmatch = "1"\nto = [[]]', "an empty list leads nowhere"),
+        ('from = []\nmatch = "1"\nto = ["agent:echo"]', "an empty list leads nowhere"),
+        ('match = "1"\nto = ["agent:echo"]', "from is missing: add it"),
+        ('from = "sip"\nmatsch = "1"\nto = ["agent:echo"]', "did you mean 'match'?"),
+    ],
+)
+def test_a_route_that_leads_nowhere_is_refused(tmp_path: Path, keys: str, said: str) -> None:
+    answer = refuse(tmp_path, f"{AGENT}[[route]]\n{keys}\n")
+
+    assert answer.startswith("[[route]] 1: ")
+    assert said in answer
+
+
+def test_a_password_in_the_file_is_not_repeated(tmp_path: Path) -> None:
+    assert "hunter2" not in refuse(tmp_path, TRUNK + 'password = "hunter2"\n')
+
+
+def test_a_file_that_is_not_there_or_not_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
+        load_config(tmp_path / "none.toml", {})
+    assert "is not TOML" in refuse(tmp_path, "[http\n")
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.toml: is not TOML"):
+        load_config(tmp_path / "latin.toml", {})
+
+
+def test_the_default_is_a_good_start_for_a_file(tmp_path: Path) -> None:
+    text = DEFAULT_FILE.read_text(encoding="utf-8")
+
+    assert load(tmp_path, text).routes == default_config({}).routes
