@@ -293,9 +293,9 @@ def test_the_session_address_is_written_once() -> None:
 
 
 def test_bytes_that_are_no_text_survive() -> None:
-    data = HEAD.encode() + b"m=audio 4000 RTP/AVP 0\r\na=label:caf\xe9\r\n"
+    data = HEAD.encode() + b"m=audio 4000 RTP/AVP 0\r\na=label:na\xefve\r\n"
 
-    assert b"a=label:caf\xe9\r\n" in bytes(parse_sdp(data))
+    assert b"a=label:na\xefve\r\n" in bytes(parse_sdp(data))
 
 
 def test_keys_do_not_show_in_a_log() -> None:
