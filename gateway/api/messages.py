@@ -17,6 +17,10 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class PlaceOptions(_Message):
+    """How the call is to be placed. There is nothing to choose yet."""
+
+
 class Place(_Message):
     """Place a call; our answer comes at once, while the far end still rings."""
 
@@ -24,6 +28,7 @@ class Place(_Message):
     call: CallName
     to: Annotated[str, Field(min_length=1, max_length=128)]
     sdp: Sdp
+    options: PlaceOptions = PlaceOptions()
 
 
 class Accept(_Message):

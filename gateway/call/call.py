@@ -7,7 +7,7 @@ DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
@@ -313,11 +313,11 @@ class Call:
             self._finish(self._failure, now)
 
     def _blame(self, party: Party, event: Ended) -> Ended:
-        if event.fault is not None or event.reason is not EndReason.HANGUP:
+        if event.fault is not None or event.reason not in (EndReason.HANGUP, EndReason.LEFT):
             return event
         fault = Fault.CALLER if party.role is Role.CALLER else Fault.CALLEE
-        reason = EndReason.HANGUP if self.state is CallState.UP else EndReason.CANCELLED
-        return Ended(reason, event.status, event.text, fault=fault)
+        reason = event.reason if self.state is CallState.UP else EndReason.CANCELLED
+        return replace(event, reason=reason, fault=fault)
 
     def _dial_next_group(self, now: float) -> None:
         """Try the plan's next group; with none left, the caller learns why the last one failed."""

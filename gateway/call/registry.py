@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from gateway.call.call import Call, CallOptions, CallSummary
+from gateway.call.call import Call, CallOptions, CallState, CallSummary
 from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted
 from gateway.errors import CapacityError, Fault
 from gateway.leg.leg import EndReason, Leg, LegEvent, LegId
@@ -72,11 +72,17 @@ class Registry:
         return partial(self._observers.remove, observer)
 
     def calls(self) -> list[Call]:
-        """The calls that are not over, oldest first."""
-        return [entry.call for entry in self._calls.values()]
+        """The calls that go on, oldest first."""
+        calls = (entry.call for entry in self._calls.values())
+        return [call for call in calls if call.state is not CallState.ENDED]
+
+    @property
+    def lingering(self) -> int:
+        """Calls that have ended, whose legs still owe the wire something."""
+        return len(self._calls) - len(self.calls())
 
     def find(self, call_id: CallId) -> Call | None:
-        """A call that is not over, by its id."""
+        """A call by its id, until the last of its legs is gone."""
         entry = self._calls.get(call_id)
         return None if entry is None else entry.call
 
@@ -129,7 +135,7 @@ class Registry:
     def end(self, call_id: CallId, reason: EndReason, fault: Fault | None = None) -> bool:
         """End a call for everybody; False when there is no such call any more."""
         entry = self._calls.get(call_id)
-        if entry is None:
+        if entry is None or entry.call.state is CallState.ENDED:
             return False
         self._run(entry, partial(entry.call.end, self._loop.time(), reason, fault))
         return True
@@ -139,7 +145,7 @@ class Registry:
         self._is_draining = True
 
     async def emptied(self) -> None:
-        """Until no call is left."""
+        """Until no call goes on."""
         await self._emptied.wait()
 
     # ---- the loop between legs and calls
@@ -207,8 +213,8 @@ class Registry:
             self._ended[call.id] = call.summary(self._loop.time())
             if len(self._ended) > KEPT_ENDED_CALLS:
                 self._ended.popitem(last=False)
-            if not self._calls:
-                self._emptied.set()
+        if call.state is CallState.ENDED and not self.calls():
+            self._emptied.set()
 
     def _on_timer(self, entry: _Entry) -> None:
         entry.timer, entry.timer_at = None, None

@@ -94,6 +94,7 @@ class Store:
         """Leave out 20 ms: what they begin with fades, what follows them rises."""
         part = self._cut(RAMP_TICKS, 0)
         part.gain, part.from_gain = 0.0, self.level
+        self.dropped += part.duration
         self._drop(SPARE - part.duration)
         self.level = 0.0
         return [part]

@@ -20,6 +20,7 @@ START_TIMEOUT_S = 20.0
 CONFIG = """
 [node]
 name = "test"
+drain_s = 0
 
 [http]
 listen = "127.0.0.1:{http}"
