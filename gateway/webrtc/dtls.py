@@ -49,13 +49,11 @@ class DtlsAssociation(RTCDtlsTransport):
     ) -> None:
         self._link = _Link(send)
         super().__init__(cast("RTCIceTransport", self._link), [certificate.pair])
-        self.on("statechange", on_change)
+        self.dtls_state = DtlsState.NEW
+        "How it fares: kept, for aiortc's `state` cuts it out of a string each time."
+        self._on_change = on_change
         self._has_begun = False
-
-    @property
-    def dtls_state(self) -> DtlsState:
-        """How it fares."""
-        return DtlsState(self.state)
+        self.on("statechange", self._note)
 
     def receive(self, record: bytes) -> None:
         """Take one datagram of DTLS; beyond the queue's bound it is lost, and will be resent."""
@@ -95,7 +93,11 @@ class DtlsAssociation(RTCDtlsTransport):
         if pump is not None:
             await asyncio.wait([pump])
         self._ssl = None
-        self._link.send = _nowhere
+        self._link.send, self._on_change = _nowhere, _ignore
+
+    def _note(self) -> None:
+        self.dtls_state = DtlsState(self.state)
+        self._on_change()
 
     async def _recv_next(self) -> None:
         """Read one datagram; what OpenSSL makes of a peer's bytes ends at most the association."""
@@ -125,3 +127,7 @@ class _Link:
 
 def _nowhere(_record: bytes) -> None:
     """Where a shut association sends."""
+
+
+def _ignore() -> None:
+    """Whom a shut association tells."""

@@ -137,6 +137,8 @@ class IceEndpoint:
         self._on_target = on_target
         self._routes: dict[tuple[MuxSocket, Address], Route] = {}
         self._generations: list[Generation] = []
+        self._has_orphans = False
+        "Whether a route may outlive its generation."
         self._active: Generation | None = None
         "The one whose nominated pair is the target."
         self._current = self.renew()
@@ -168,8 +170,13 @@ class IceEndpoint:
             self._drop(next(each for each in self._generations if each is not self._active))
         return self._current
 
-    def accept(self, ufrag: str, pwd: str, candidates: Sequence[str]) -> None:
-        """Take the peer's credentials and candidates; new credentials begin a restart."""
+    def accept(
+        self, ufrag: str, pwd: str, candidates: Sequence[str], *, is_lite: bool = False
+    ) -> None:
+        """Take the peer's credentials and candidates; new credentials begin a restart.
+
+        Whoever meets an ICE-lite peer controls, whatever is configured (RFC 8445 §6.1.1).
+        """
         for generation in self._generations:
             # Only both changed together are a restart (RFC 8839 §4.4.1.1.1).
             if generation.remote_username == ufrag or generation.remote_password == pwd:
@@ -180,6 +187,8 @@ class IceEndpoint:
             self.renew()
         current = self._current
         current.remote_username, current.remote_password = ufrag, pwd
+        if is_lite:
+            current.switch_role(ice_controlling=True)
         current.ends_at = self.mux.now() + self._settings.timeout_s
         self._add_candidates(current, candidates)
         self._spawn(_connect(current), "ice connect")
@@ -221,20 +230,26 @@ class IceEndpoint:
 
     def sweep(self, now: float) -> None:
         """Ask for consent where it is due, and let go of what is past."""
-        for generation in [each for each in self._generations if each.ends_at <= now]:
-            self._drop(generation)
-            self.has_failed = not self._generations
-        for key, route in list(self._routes.items()):
-            if (
-                route.server.is_over
-                and route is not self.target
-                and now - route.media_at > LINGER_S
-            ):
-                self._forget(key)
+        if self.target is None or len(self._generations) > 1 or self._has_orphans:
+            self._let_go(now)
         if self.target is not None and self.liveness.is_check_due(now):
             assert self._active is not None
             self.liveness.checked(now, random.random())  # noqa: S311 - spreads load
             self._active.ask_consent(self.target)
+
+    def _let_go(self, now: float) -> None:
+        """Give up generations whose time is over, and then the addresses known by them only."""
+        for generation in [each for each in self._generations if each.ends_at <= now]:
+            self._drop(generation)
+            self.has_failed = not self._generations
+        self._has_orphans = False
+        for key, route in list(self._routes.items()):
+            if not route.server.is_over or route is self.target:
+                continue
+            if now - route.media_at > LINGER_S:
+                self._forget(key)
+            else:
+                self._has_orphans = True
 
     def detach(self) -> None:
         """Be found by nobody any more."""
@@ -300,6 +315,7 @@ class IceEndpoint:
         self._generations.remove(generation)
         if generation is self._current and self._active is not None:
             self._current = self._active
+        self._has_orphans = True
         self._spawn(generation.close(), "ice close")
 
     def _add_candidates(self, generation: Generation, candidates: Sequence[str]) -> None:

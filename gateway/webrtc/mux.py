@@ -202,7 +202,7 @@ class Mux:
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
         self._errors = _ErrorBudget()
-        self._complained_at = float("-inf")
+        self._complained_at: dict[str, float] = {}
         self.sockets: tuple[MuxSocket, ...] = ()
         self.by_ufrag: dict[bytes, StunServer] = {}
         self.transactions: dict[bytes, StunEnd] = {}
@@ -263,11 +263,11 @@ class Mux:
         self.complain(f"fault while handling a {what}", error)
 
     def complain(self, what: str, error: Exception) -> None:
-        """Log one line, at most once a second: the counters know how often it happens."""
+        """Log one line, at most once a second for each `what`: counters know the number."""
         now = self._loop.time()
-        if now - self._complained_at < 1.0:
+        if now - self._complained_at.get(what, float("-inf")) < 1.0:
             return
-        self._complained_at = now
+        self._complained_at[what] = now
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next

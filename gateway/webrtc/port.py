@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.webrtc.udp import UdpSocket
 
 SWEEP_S = 0.1
-"How often every transport looks at its clocks. 300 of them take a thousandth of a core."
+"How often every transport looks at its clocks: 1 µs each, so that 300 take 0.3 % of a core."
 
 CLOSE_TIMEOUT_S = 5.0
 "What closing may take at most; it takes milliseconds."
@@ -125,11 +125,12 @@ class WebRtcPort:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        tasks = self._tasks
-        while tasks:
-            _, late = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
             for task in late:
                 task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S)
         self.mux.close()
 
     # For its transports.

@@ -19,6 +19,7 @@ METHODS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             # Called.
             "_add_remote_candidate": ("remote_candidate", "network_host"),
             "build_request": ("pair", "nominate"),
+            "switch_role": ("ice_controlling",),
             # Overridden: each is a point where aioice's idea of a socket of its own ends.
             "check_complete": ("pair",),
             "check_incoming": ("message", "addr", "protocol"),

@@ -75,7 +75,8 @@ class WebRtcTransport:
     def describe(self, media: MediaDescription, *, restart: bool = False) -> MediaDescription:
         """`media` with our address, candidates, ICE credentials and DTLS part filled in.
 
-        It belongs to an answer if an offer was accepted last, else to an offer.
+        It belongs to an answer if an offer was accepted last, else to an offer: call it once for
+        each, after `accept` in an answer.
 
         Args:
             media: anything; is left as it is.
@@ -129,7 +130,7 @@ class WebRtcTransport:
         is_answer = self._has_offered and remote.setup != "actpass"
         role = self._decide_role(remote.setup, is_answer=is_answer)
         self._has_offered, self._owes_answer = False, not is_answer
-        self._ice.accept(ufrag, pwd, remote.candidates)
+        self._ice.accept(ufrag, pwd, remote.candidates, is_lite=remote.ice_lite)
         if self._dtls is None or set(fingerprints) != set(self._fingerprints):
             self._associate(role, fingerprints)
 

@@ -171,6 +171,19 @@ async def test_the_controlled_role_can_be_chosen(loop: VirtualLoop) -> None:
     await hang_up(gateway, browser)
 
 
+@pytest.mark.rfc(8445, "6.1.1")
+@in_virtual_time
+async def test_whoever_meets_an_ice_lite_peer_controls(loop: VirtualLoop) -> None:
+    controlled = WebRtcOptions(listen=f"{GATEWAY}:10000", controlling=False)
+    gateway, browser = new_end(open_gateway(loop, controlled)), new_end(open_browser(loop))
+
+    gateway.transport.accept(dataclasses.replace(browser.offer(), ice_lite=True))
+    browser.transport.accept(gateway.offer())
+
+    await until_connected(gateway, browser)
+    await hang_up(gateway, browser)
+
+
 @in_virtual_time
 async def test_an_offer_without_candidates_connects(loop: VirtualLoop) -> None:
     gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
