@@ -190,6 +190,7 @@ class Playout:
 
     def detach(self, reader: Reader) -> None:
         """The clock waits for this reader no more."""
+        self._played = self._clock()
         self._readers = tuple(other for other in self._readers if other is not reader)
         reader.close()
 
