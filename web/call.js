@@ -43,8 +43,8 @@ export class Call {
   why = "";
   /** The gateway's own name for this call, for its log and its API. */
   gatewayId = "";
-  /** @type {{browser?: string, peer?: string}} codec names by leg */
-  codec = {};
+  /** Codec names by leg, empty while unknown. */
+  codec = { browser: "", peer: "" };
   /** @type {number | null} `performance.now()` of the answer */
   answeredAt = null;
   /** @type {RTCPeerConnection | null} */
@@ -127,15 +127,20 @@ export class Call {
         this.#progress(message.status, message.reason, message.early_media);
         break;
       case "answered":
-        this.codec = message.codec ?? {};
         this.answeredAt ??= performance.now();
-        this.#move("in-call", [this.codec.browser, this.codec.peer].filter(Boolean).join(" ⇄ "));
+        this.#move("in-call", "");
+        this.#learnCodecs(message.codec?.browser, message.codec?.peer);
+        break;
+      case "quality":
+        this.#learnCodecs(message.legs?.browser?.codec, message.legs?.peer?.codec);
         break;
       case "ended":
-        this.#end(explainEnd(message, this.direction === "out" ? "caller" : "callee"));
+        this.#end(explainEnd(message, this.answeredAt !== null));
         break;
       case "error":
-        this.#fail("refused", explainRefusal(message.text));
+        // Before our offer is answered it means the offer; later one message more or less.
+        if (this.gatewayId === "") this.#fail("refused", explainRefusal(message.text));
+        else this.#warn(explainRefusal(message.text));
         break;
     }
   }
@@ -210,6 +215,8 @@ export class Call {
     const pc = this.pc;
     if (pc === null || this.state === "ended") return;
     this.gatewayId = gatewayId;
+    // Told before the wait: `progress` may arrive during it, and knows better.
+    this.#note("Waiting for the far end…");
     try {
       await pc.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
@@ -220,7 +227,6 @@ export class Call {
     transport?.addEventListener("statechange", () => {
       if (transport.state === "closed") this.#pathClosed();
     });
-    this.#note("Waiting for the far end…");
   }
 
   /**
@@ -233,6 +239,15 @@ export class Call {
     if (earlyMedia) this.#move("early-media", detail);
     else if (status === 180) this.#move("ringing", detail);
     else if (this.state === "connecting") this.#note(detail);
+  }
+
+  /**
+   * @param {string | null | undefined} browser
+   * @param {string | null | undefined} peer
+   */
+  #learnCodecs(browser, peer) {
+    this.codec = { browser: browser || this.codec.browser, peer: peer || this.codec.peer };
+    if (this.state === "in-call") this.#note(Object.values(this.codec).filter(Boolean).join(" ⇄ "));
   }
 
   /** @param {RTCPeerConnection} pc */

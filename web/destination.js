@@ -8,8 +8,8 @@ import { makeElement } from "./element.js";
  */
 
 const HEADINGS = { agent: "Agents", number: "Test numbers" };
-/** RFC 3261 sets no limit; nothing that is longer was meant. */
-const MAX_LENGTH = 256;
+/** The gateway's own limit; nothing that is longer was meant. */
+const MAX_LENGTH = 128;
 
 /**
  * What an entry means: a name on the list, an address, or a number however people write it.

@@ -147,23 +147,14 @@ const REASONS = {
 /**
  * How the gateway says a call ended.
  * @param {Ended} ended
- * @param {"caller" | "callee"} role what this page was in the call
+ * @param {boolean} answered a status tells why a call was not answered; later it says nothing
  * @returns {Ending}
  */
-export function explainEnd(ended, role) {
-  if (ended.reason === "hangup") {
-    return { why: ended.fault === role ? "you hung up" : "they hung up", problem: null };
-  }
-  const words = carrierWords(ended);
+export function explainEnd(ended, answered) {
+  // Our own hang-up is not told to us: the call is over for us when we say it.
+  if (ended.reason === "hangup") return { why: "they hung up", problem: null };
+  const words = [answered ? "" : ended.status || "", ended.text ?? ""].join(" ").trim();
   const [why, title, remedy] = REASONS[ended.reason] ?? REJECTED;
   if (title === null) return { why, problem: null };
   return { why, problem: { title, remedy, ...(words && { detail: words }) } };
-}
-
-/**
- * @param {Ended} ended
- * @returns {string} such as "486 Busy Here"
- */
-function carrierWords({ status, text }) {
-  return [status || "", text ?? ""].join(" ").trim();
 }

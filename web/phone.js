@@ -223,8 +223,10 @@ class Phone {
   }
 
   /** @param {import("./signal.js").Quality} message */
-  #gatewayMeasured({ call, legs }) {
-    if (call !== this.#shown || !this.#isLive) return;
+  #gatewayMeasured(message) {
+    const { call, legs } = message;
+    if (call !== this.call?.id || !this.#isLive) return;
+    this.call.handle(message);
     this.#quality.show("browser", legs?.browser ?? {});
     this.#quality.show("peer", legs?.peer ?? {});
   }
@@ -312,7 +314,7 @@ class Phone {
     const measured = await measure(call.pc);
     if (call !== this.call || !this.#isLive) return;
     this.#quality.show("you", measured);
-    this.#quality.showCodecs({ ...(measured.codec && { browser: measured.codec }), ...call.codec });
+    this.#quality.showCodecs({ ...call.codec, browser: call.codec.browser || measured.codec || "" });
   }
 
   /** @param {string} id */

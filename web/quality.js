@@ -3,7 +3,7 @@
 
 /**
  * @typedef {import("./signal.js").LegQuality} LegQuality
- * @typedef {LegQuality & {codec?: string}} Measured
+ * @typedef {LegQuality} Measured
  */
 
 /**
@@ -38,7 +38,7 @@ export class QualityTable {
 
   clear() {
     for (const column of ["you", "browser", "peer"]) this.show(column, {});
-    this.showCodecs({});
+    this.showCodecs({ browser: "", peer: "" });
   }
 
   /**
@@ -51,10 +51,10 @@ export class QualityTable {
     this.#write(`${column} loss`, loss_percent, "%");
   }
 
-  /** @param {{browser?: string, peer?: string}} codec */
+  /** @param {{browser: string, peer: string}} codec */
   showCodecs({ browser, peer }) {
-    this.#cell("browser codec").textContent = browser ?? "–";
-    this.#cell("peer codec").textContent = peer ?? "–";
+    this.#cell("browser codec").textContent = browser || "–";
+    this.#cell("peer codec").textContent = peer || "–";
   }
 
   /**

@@ -17,7 +17,7 @@
 
 /**
  * What the gateway says.
- * @typedef {{rtt_ms?: number | null, jitter_ms?: number | null, loss_percent?: number | null}} LegQuality
+ * @typedef {{codec?: string | null, rtt_ms?: number | null, jitter_ms?: number | null, loss_percent?: number | null}} LegQuality
  * @typedef {{type: "hello", version: string}} Hello
  * @typedef {{type: "answer", call: string, id: string, sdp: string}} Answer
  * @typedef {{type: "progress", call: string, status: number, reason: string, early_media: boolean}} Progress

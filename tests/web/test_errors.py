@@ -6,8 +6,9 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser import BrowserOptions, open_browser, open_page
-from tests.web.call_flow import button, connected, destination, dial, say_ended, state_of
+from tests.web.call_flow import button, connected, destination, dial, say_ended, state_of, talk
 from tests.web.fake_gateway import FakeGateway
+from tests.web.far_end import FarEnd
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="package")]
 
@@ -45,18 +46,36 @@ async def test_end_is_explained(
     await expect(alert.locator(".notice-detail")).to_have_text(words.strip())
 
 
-@pytest.mark.parametrize(
-    ("fault", "state"), [("caller", "you hung up"), ("callee", "they hung up")]
-)
-async def test_ordinary_end_is_no_problem(
-    page: Page, gateway: FakeGateway, fault: str, state: str
-) -> None:
+async def test_ordinary_end_is_no_problem(page: Page, gateway: FakeGateway) -> None:
     offer = await dial(page, gateway)
 
-    await say_ended(gateway, offer["call"], fault=fault)
+    await say_ended(gateway, offer["call"], status=480)
 
-    await expect(state_of(page)).to_have_text(f"Ended: {state}")
+    await expect(state_of(page)).to_have_text("Ended: they hung up")
     await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_status_is_not_told_of_an_answered_call(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+
+    await say_ended(gateway, call, "media-timeout", status=480, fault="network")
+
+    await expect(state_of(page)).to_have_text("Ended: no audio")
+    await expect(page.get_by_role("alert")).not_to_contain_text("480")
+
+
+async def test_refused_message_does_not_end_a_call_that_runs(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+
+    await gateway.say("error", call=call, code="unknown-call", text="There is no such call")
+
+    await expect(page.get_by_role("alert")).to_contain_text("There is no such call")
+    await expect(state_of(page)).to_have_text("In call")
+    assert not gateway.has_heard("bye")
 
 
 async def test_next_call_clears_the_last_problem(page: Page, gateway: FakeGateway) -> None:
