@@ -176,11 +176,11 @@ class RtpSession:
 
     def handle_timer(self, now: float) -> None:
         """Give up waiting, send digits and reports: whatever is due. Early calls do nothing."""
-        now += TIMER_SLACK_S
-        if now >= self._receiver.next_timer():
-            self._events += self._receiver.handle_timer(now)
-        self._send_digits(now)
-        if now >= self._report_at:
+        soon = now + TIMER_SLACK_S
+        if soon >= self._receiver.next_timer():
+            self._events += self._receiver.handle_timer(soon)
+        self._send_digits(soon)
+        if soon >= self._report_at:
             self._report_at = now + self._spread_out(self._options.report_interval_s)
             if self._packets or self._receiver.ssrc is not None:
                 self._output.append(self._report(now))
