@@ -12,7 +12,8 @@ const HEADINGS = { agent: "Agents", number: "Test numbers" };
 const MAX_LENGTH = 128;
 
 /**
- * What an entry means: a name on the list, an address, or a number however people write it.
+ * What an entry means: a name (on the list or not, the gateway knows), an address, or a number
+ * however people write it.
  * @param {string} entry
  * @param {readonly Destination[]} known
  * @returns {string | null} what to send as `to`; null if it cannot be dialled
@@ -23,7 +24,7 @@ export function resolveDestination(entry, known) {
   const listed = known.find(({ to }) => same(to)) ?? known.find(({ name }) => same(name));
   if (listed) return listed.to;
   if (text.length > MAX_LENGTH) return null;
-  if (/^(agent|user|trunk|tel|sips?):\S+$/i.test(text)) return text;
+  if (/^(agent|user|trunk|tel|sips?):\S+$/i.test(text) || /^[a-z][\w.-]*$/i.test(text)) return text;
   const number = text.replace(/[\s()./-]/g, "");
   return /^\+?[0-9*#]{1,32}$/.test(number) ? number : null;
 }
@@ -91,11 +92,12 @@ export class DestinationField {
   }
 
   /**
-   * The name that goes with an address, if it has one.
+   * The name that goes with an address, if it has one of its own.
    * @param {string} to
    */
   nameOf(to) {
-    return this.#known.find((destination) => destination.to === to)?.name ?? "";
+    const name = this.#known.find((destination) => destination.to === to)?.name ?? "";
+    return name === to ? "" : name;
   }
 
   /** While a call runs, the entry stands. @param {boolean} locked */
@@ -200,7 +202,7 @@ export class DestinationField {
     option.dataset["to"] = to;
     option.append(
       makeElement("span", "option-name", name || to),
-      makeElement("span", "option-to", to),
+      makeElement("span", "option-to", name === to ? "" : to),
       makeElement("span", "option-description", description ?? ""),
     );
     this.#options.push(option);
