@@ -44,8 +44,11 @@ async def connect() -> tuple[WebRtcTransport, WebRtcTransport]:
     gateway, browser = ends
     gateway.accept(browser.describe(MediaDescription()))
     browser.accept(gateway.describe(MediaDescription()))
-    while any(end.state is not TransportState.CONNECTED for end in ends):
-        await asyncio.sleep(0.01)  # noqa: ASYNC110 - a bench may poll
+    loop = asyncio.get_running_loop()
+    connected = loop.create_future()
+    gateway.on_state = connected.set_result
+    assert await connected is TransportState.CONNECTED
+    await asyncio.sleep(0.1)  # the other end follows within milliseconds
     return gateway, browser
 
 

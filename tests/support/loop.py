@@ -134,9 +134,15 @@ class Network:
         if not self.passes(datagram):
             return
         if self.delay_s:
-            self._loop.call_later(self.delay_s, self._deliver, datagram)
+            self._loop.call_later(self.delay_s, self.deliver, datagram)
         else:
-            self._deliver(datagram)
+            self.deliver(datagram)
+
+    def deliver(self, datagram: Datagram) -> None:
+        """Put a datagram before its reader, whatever the wire lets through."""
+        socket = self._sockets.get(datagram.destination)
+        if socket is not None:
+            socket.arrive(datagram.data, datagram.source)
 
     def sent_to(self, host: str) -> list[Datagram]:
         """What was sent toward one host."""
@@ -154,11 +160,6 @@ class Network:
     def open_addresses(self) -> set[Address]:
         """Addresses that are bound now."""
         return set(self._sockets)
-
-    def _deliver(self, datagram: Datagram) -> None:
-        socket = self._sockets.get(datagram.destination)
-        if socket is not None:
-            socket.arrive(datagram.data, datagram.source)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -14,7 +14,7 @@ from gateway.webrtc.generation import MAX_REMOTE_CANDIDATES
 from gateway.webrtc.ice import MAX_ROUTES
 from gateway.webrtc.mux import MAX_ERROR_REPLIES
 from gateway.webrtc.options import WebRtcOptions
-from tests.support.loop import VirtualLoop, elapse, in_virtual_time
+from tests.support.loop import Datagram, VirtualLoop, elapse, in_virtual_time
 from tests.webrtc.peers import (
     ATTACKER,
     BROWSER,
@@ -339,28 +339,70 @@ async def test_a_response_to_nothing_is_ignored(loop: VirtualLoop) -> None:
     await hang_up(gateway, browser)
 
 
+@pytest.mark.parametrize("knows_password", [False, True])
+def test_consent_cannot_be_given_by_somebody_else(knows_password: bool) -> None:
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        gateway, browser = await connect(loop)
+        password = (browser.offer().ice_pwd or "").encode() if knows_password else b"a guess"
+        source = ATTACKER if knows_password else (BROWSER, browser.port.port)
+        loop.network.passes = lambda datagram: datagram.source[0] != BROWSER
+
+        for _ in range(40):
+            asked = loop.network.sent_to(BROWSER)[-1]
+            forged = stun.Message(
+                stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=asked.data[8:20]
+            )
+            forged.add_message_integrity(password)
+            loop.network.deliver(Datagram(loop.time(), source, PORT, bytes(forged)))
+            await elapse(1)
+
+        assert gateway.state is TransportState.FAILED
+        await hang_up(gateway, browser)
+
+    scenario()
+
+
 @in_virtual_time
-async def test_consent_cannot_be_given_by_somebody_else(loop: VirtualLoop) -> None:
-    gateway, browser = await connect(loop)
-    await elapse(1)
-    loop.network.passes = lambda datagram: datagram.source[0] != BROWSER
-    source = browser.port.mux.sockets[0]
+async def test_a_response_counts_only_where_the_request_left(loop: VirtualLoop) -> None:
+    other_home = "198.51.100.1"
+    everywhere = WebRtcOptions(listen="0.0.0.0:10000")
+    gateway = new_end(open_gateway(loop, everywhere, hosts=[GATEWAY, other_home]))
+    browser = new_end(open_browser(loop))
+    loop.network.passes = lambda d: other_home not in (d.source[0], d.destination[0])
+    negotiate(browser, gateway)
+    await until_connected(gateway, browser)
+    password = (browser.offer().ice_pwd or "").encode()
+    loop.network.passes = lambda _datagram: False
 
     for _ in range(40):
-        for datagram in loop.network.sent_to(BROWSER)[-1:]:
-            forged = stun.Message(
-                stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=datagram.data[8:20]
-            )
-            forged.add_message_integrity(b"not the password")
-            loop.network._deliver(
-                dataclasses.replace(
-                    datagram,
-                    source=(source.host, source.port),
-                    destination=PORT,
-                    data=bytes(forged),
-                )
-            )
+        asked = loop.network.sent_to(BROWSER)[-1]
+        misled = stun.Message(
+            stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=asked.data[8:20]
+        )
+        misled.add_message_integrity(password)
+        loop.network.deliver(
+            Datagram(loop.time(), asked.destination, (other_home, 10000), bytes(misled))
+        )
         await elapse(1)
 
     assert gateway.state is TransportState.FAILED
+    await hang_up(gateway, browser)
+
+
+@pytest.mark.rfc(8445, "7.1.1")
+@in_virtual_time
+async def test_a_check_without_priority_is_not_followed(loop: VirtualLoop) -> None:
+    gateway, browser = await connect(loop)
+    key = (gateway.offer().ice_pwd or "").encode()
+    request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    request.attributes["USERNAME"] = username(browser, gateway)
+    request.add_message_integrity(key)
+
+    loop.network.carry(bytes(request), ATTACKER, PORT)
+    await elapse(5)
+
+    checks = [d for d in loop.network.sent_to(ATTACKER[0]) if d.data[:2] == b"\x00\x01"]
+    assert checks == []
+    assert gateway.port.counters.faults == 0
     await hang_up(gateway, browser)

@@ -8,6 +8,8 @@ import random
 import pytest
 
 from gateway.net.media import TransportState
+from gateway.webrtc.generation import MAX_CHECKS_OPEN
+from gateway.webrtc.ice import MAX_GENERATIONS
 from gateway.webrtc.options import WebRtcOptions
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time, until
 from tests.webrtc.peers import (
@@ -91,7 +93,8 @@ async def test_a_path_that_comes_back_is_connected_again(loop: VirtualLoop) -> N
     gateway, browser = await connect(loop)
     sequence = await talk(gateway, browser, seconds=2)
     cut(loop)
-    await elapse(10)
+    await elapse(20)
+    assert len(gateway.port.mux.transactions) == MAX_CHECKS_OPEN
     mend(loop)
 
     await talk(gateway, browser, seconds=1, first=sequence)
@@ -283,6 +286,83 @@ async def test_restarts_faster_than_they_complete_settle(loop: VirtualLoop) -> N
     assert gateway.packets == browser.packets == [rtp(n) for n in range(270)]
     assert gateway.states == [CONNECTED]
     assert len(gateway.port.mux.by_ufrag) == 1
+    await hang_up(gateway, browser)
+
+
+@in_virtual_time
+async def test_restarts_that_lead_nowhere_do_not_pile_up(loop: VirtualLoop) -> None:
+    gateway, browser = await connect(loop)
+    offer = browser.offer()
+
+    for n in range(20):
+        gateway.transport.accept(
+            dataclasses.replace(offer, ice_ufrag=f"restart{n}", ice_pwd=f"{n:024}")
+        )
+        await elapse(0.01)
+
+    assert len(gateway.port.mux.by_ufrag) == MAX_GENERATIONS
+    await talk(gateway, browser, seconds=15)
+    assert len(gateway.packets) == len(browser.packets) == 750
+    assert len(gateway.port.mux.by_ufrag) == 1
+    await hang_up(gateway, browser)
+
+
+@in_virtual_time
+async def test_an_old_generation_that_comes_late_does_not_take_over(loop: VirtualLoop) -> None:
+    gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
+    started_at = loop.time()
+    negotiate(browser, gateway)
+    held_up = (gateway.offer().ice_ufrag or "").encode()
+    # Checks of the first generation get through half a second late.
+    loop.network.passes = lambda d: held_up not in d.data or d.sent_at > started_at + 0.3
+    gateway.transport.accept(browser.offer(restart=True))
+    browser.transport.accept(gateway.offer())
+    newest = gateway.offer().ice_ufrag
+
+    await until_connected(gateway, browser)
+    await elapse(2)
+
+    assert [ufrag.decode() for ufrag in gateway.port.mux.by_ufrag][-1] == newest
+    await elapse(10)
+    checks = [d.data for d in loop.network.sent_to(BROWSER) if d.data[:2] == b"\x00\x01"]
+    assert newest is not None
+    assert newest.encode() in checks[-1]
+    await hang_up(gateway, browser)
+
+
+@in_virtual_time
+async def test_media_from_the_old_path_is_taken_as_long_as_it_comes(loop: VirtualLoop) -> None:
+    gateway = new_end(open_gateway(loop))
+    two_links = WebRtcOptions(listen="0.0.0.0:0", controlling=False)
+    browser = new_end(open_browser(loop, two_links, hosts=[BROWSER, "198.51.100.2"]))
+    offer = browser.offer()
+    gateway.transport.accept(dataclasses.replace(offer, candidates=offer.candidates[:1]))
+    browser.transport.accept(gateway.offer())
+    await until_connected(gateway, browser)
+    offer = browser.offer(restart=True)
+    gateway.transport.accept(dataclasses.replace(offer, candidates=offer.candidates[1:]))
+    # The new generation is told of the second link only, and sees only that.
+    loop.network.passes = lambda d: (
+        BROWSER not in (d.source[0], d.destination[0]) or d.data[0] > 127
+    )
+    browser.transport.accept(gateway.offer())
+    old_link = browser.port.mux.sockets[0]
+    sender = browser.transport._srtp_sender
+    assert sender is not None
+
+    for sequence in range(500):
+        packet = sender.protect(rtp(sequence))
+        assert packet is not None
+        loop.network.carry(packet, (BROWSER, old_link.port), (GATEWAY, 10000))
+        await elapse(0.02)
+    moved_to = gateway.transport._address[0]
+    await elapse(2)
+    loop.network.carry(b"\x80" * 100, (BROWSER, old_link.port), (GATEWAY, 10000))
+    await elapse(0.1)
+
+    assert moved_to == "198.51.100.2"
+    assert len(gateway.packets) == 500
+    assert gateway.port.counters.unknown_source == 1
     await hang_up(gateway, browser)
 
 

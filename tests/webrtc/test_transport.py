@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import weakref
@@ -32,6 +33,10 @@ RECEIVER_REPORT = b"\x80\xc9\x00\x01\x00\x00\x12\x34"
 
 def is_dtls(data: bytes) -> bool:
     return 19 < data[0] < 64
+
+
+def binding_errors(loop: VirtualLoop) -> list[bytes]:
+    return [d.data for d in loop.network.sent if d.data[:2] == b"\x01\x11"]
 
 
 @in_virtual_time
@@ -125,6 +130,25 @@ def test_either_end_can_begin_the_handshake(role: DtlsRole) -> None:
     scenario()
 
 
+@pytest.mark.rfc(8842, "5.3")
+@in_virtual_time
+async def test_the_dtls_role_stays_whatever_is_configured(loop: VirtualLoop) -> None:
+    active = WebRtcOptions(listen=f"{GATEWAY}:10000", dtls_role=DtlsRole.ACTIVE)
+    also_active = WebRtcOptions(listen=f"{BROWSER}:0", dtls_role=DtlsRole.ACTIVE, controlling=False)
+    gateway, browser = (
+        new_end(open_gateway(loop, active)),
+        new_end(open_browser(loop, also_active)),
+    )
+    browser.transport.accept(gateway.offer())
+    gateway.transport.accept(browser.offer())
+    await until_connected(gateway, browser)
+
+    gateway.transport.accept(browser.offer())
+
+    assert gateway.offer().setup == "passive"
+    await hang_up(gateway, browser)
+
+
 @in_virtual_time
 async def test_the_gateway_can_offer(loop: VirtualLoop) -> None:
     gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
@@ -151,8 +175,7 @@ async def test_a_browser_that_also_wants_control_connects(loop: VirtualLoop) -> 
     negotiate(browser, gateway)
     await until_connected(gateway, browser)
 
-    binding_errors = [d.data for d in loop.network.sent if d.data[:2] == b"\x01\x11"]
-    assert binding_errors == []
+    assert binding_errors(loop) == []
     await hang_up(gateway, browser)
 
 
@@ -179,8 +202,9 @@ async def test_whoever_meets_an_ice_lite_peer_controls(loop: VirtualLoop) -> Non
 
     gateway.transport.accept(dataclasses.replace(browser.offer(), ice_lite=True))
     browser.transport.accept(gateway.offer())
-
     await until_connected(gateway, browser)
+
+    assert binding_errors(loop) == []  # no role conflict had to be repaired
     await hang_up(gateway, browser)
 
 
@@ -207,6 +231,9 @@ async def test_a_trickled_candidate_connects(loop: VirtualLoop) -> None:
 
     gateway.transport.add_candidate(offer.candidates[0], "someone-elses-ufrag")
     gateway.transport.add_candidate("", offer.ice_ufrag)
+    await elapse(1.0)
+    assert loop.network.sent == []
+
     gateway.transport.add_candidate(offer.candidates[0], offer.ice_ufrag)
 
     await until_connected(gateway, browser)
@@ -403,8 +430,10 @@ async def test_closing_the_port_says_goodbye_to_every_browser(loop: VirtualLoop)
     gateway, browser = await connect(loop)
 
     await gateway.port.close()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
     await elapse(0.05)
 
+    assert len(left) == 1  # the browser's
     assert browser.states[-1] is TransportState.CLOSED
     assert (GATEWAY, 10000) not in loop.network.open_addresses
     await browser.port.close()
