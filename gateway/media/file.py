@@ -57,7 +57,8 @@ def parse_wav(content: bytes) -> tuple[NDArray[np.int16], int]:
         with wave.open(BytesIO(content)) as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             data = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:
+        # RuntimeError is what `wave` says to chunks that end where they cannot.
         raise ValueError(f"is no PCM WAV file ({error or 'it ends too early'})") from error
     if channels not in (1, 2):
         raise ValueError(f"has {channels} channels, not 1 or 2")

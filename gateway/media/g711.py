@@ -1,8 +1,8 @@
 """G.711 by table: μ-law and A-law (ITU-T G.711 tables 1a to 2b; RFC 3551 §4.5.14).
 
 Linear samples are 16 bits, left-aligned: the standard's 14-bit (μ-law) and 13-bit (A-law) values
-times 4 and 8. A sample on a decision value belongs to the interval above it: on both sides of zero in
-μ-law; in A-law negative samples are mirrored as one's complement, as in the reference code (G.191).
+times 4 and 8. A sample on a decision value belongs to the interval beyond it, on both sides of zero
+in μ-law; A-law mirrors negative samples as one's complement, as the reference code does (G.191).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.codec import TICK_RATE, Codec
 from gateway.media.frame import AudioFrame, BornFrame, Pcm
 from gateway.media.opus import RATES
-from gateway.media.reader import Connected, Item, Reader
+from gateway.media.reader import MAX_LAG, Connected, Item, Reader
 
 MAX_QUEUED_S = 60.0
 "Longest queue, as Vonage has it: an agent that is so much faster than speech has to wait."
@@ -252,7 +252,8 @@ class Playout:
     def _trim(self, played: int) -> None:
         items = self._items
         if items and items[0].end <= played:
-            low = min([played, *(r.position for r in self._readers if r.listener.is_connected)])
+            # One that is further behind than this will not come back for it.
+            low = max(min([played, *(r.position for r in self._readers)]), played - MAX_LAG)
             while items and items[0].end <= low:
                 items.popleft()
                 self._items_gone += 1

@@ -10,6 +10,9 @@ from gateway.codec import TICK_RATE, Codec
 from gateway.media.frame import AudioFrame, Pcm, Voice
 from gateway.media.mix import RAMP_TICKS, MixedFrame, Part
 
+MAX_LAG = TICK_RATE // 4
+"Ticks a reader may be behind the clock that does not wait for it, before it leaves out the rest."
+
 
 class Connected(Protocol):
     """What a reader has to know of its listener."""
@@ -45,6 +48,7 @@ class Reader:
 
     __slots__ = (
         "_entered",
+        "_is_away",
         "_number",
         "_queue",
         "_tail",
@@ -62,6 +66,7 @@ class Reader:
         self._queue = queue
         self._voice = Voice()
         self._number = queue.number_at(position)
+        self._is_away = False
         self._entered: AudioFrame | None = None
         self._tail: AudioFrame | None = None
 
@@ -74,10 +79,12 @@ class Reader:
         """The next `duration` ticks, filled up with silence; None when there is nothing to say."""
         queue = self._queue
         if not self.listener.is_connected:
+            self._is_away = True
             return None
-        if self.position < queue.settled:
-            # It was away while others went on, or nobody was there and the queue drained.
-            self.seek(queue.settled)
+        if self._is_away or self.position < queue.settled - MAX_LAG:
+            # Others went on meanwhile, or nobody was there and the queue drained.
+            self.seek(max(self.position, queue.settled))
+            self._is_away = False
         available = queue.said - self.position if queue.is_flowing else 0
         tail, self._tail = self._tail, None
         if available <= 0 and tail is None:

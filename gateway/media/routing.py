@@ -126,7 +126,8 @@ class Link:
         """The listener is on the wire from now on; returns what it has not heard yet."""
         store, self.store = self.store, None
         if store is not None:
-            self.level = store.level
+            # After a gap it need not rise: it is on the wire that speech comes back as it is.
+            self.level = store.level or self.gain
             rest = store.take_rest()
             if not self.is_plain:
                 return [

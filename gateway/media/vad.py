@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +21,9 @@ class DetectorOptions:
     onset_window_ms: float = 120.0
     hangover_ms: float = 400.0
     "How long it must be quiet before speech is over: pauses between words are shorter."
-    floor_rise_db_per_s: float = 6.0
-    "How fast the floor follows noise that grows; it follows what gets quieter at once."
+    floor_window_ms: float = 1000.0
+    """The noise is as loud as the quietest frame of the last one to two of these: speech pauses in
+    that time, and noise that begins is taken for speech no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,15 @@ class EnergyDetector:
 
     __slots__ = (
         "_clock_ms",
-        "_floor",
         "_last_loud_ms",
         "_loud_ms",
+        "_lowest",
+        "_lowest_before",
         "_options",
         "_quietest",
         "_ratio",
         "_started_ms",
+        "_window_ends_ms",
         "is_speech",
     )
 
@@ -63,7 +65,9 @@ class EnergyDetector:
         # Powers instead of decibels: no logarithm per frame.
         self._quietest = (32768.0**2 / 2) * 10 ** (self._options.quietest_dbfs / 10)
         self._ratio = 10 ** (self._options.above_floor_db / 10)
-        self._floor: float | None = None
+        # Whoever speaks from the first frame on is louder than this; much noise is not.
+        self._lowest = self._lowest_before = 4 * self._quietest
+        self._window_ends_ms = self._options.floor_window_ms
         self._clock_ms = 0.0
         self._loud_ms = 0.0
         self._started_ms = 0.0
@@ -77,12 +81,7 @@ class EnergyDetector:
         self._clock_ms = end = begin + duration_ms
         samples = pcm.astype(np.float32)
         power = float(samples.dot(samples)) / (len(samples) or 1)
-        floor = self._floor
-        if floor is None:
-            # Whoever speaks from the first frame on is louder than this; steady noise is not.
-            floor = min(power, 4 * self._quietest)
-        is_loud = power > self._quietest and power > floor * self._ratio
-        self._floor = self._follow(floor, power, duration_ms)
+        is_loud = power > self._quietest and power > self._floor(power, end) * self._ratio
         if is_loud:
             return self._on_loud(begin, end)
         if self.is_speech and end - self._last_loud_ms >= self._options.hangover_ms:
@@ -105,11 +104,12 @@ class EnergyDetector:
         self.is_speech = True
         return SpeechStarted(self._started_ms)
 
-    def _follow(self, floor: float, power: float, duration_ms: float) -> float:
-        if power < floor:
-            return floor + 0.3 * (power - floor)
-        rise_db = self._options.floor_rise_db_per_s * duration_ms / 1000
-        # While somebody speaks the floor rises at a tenth of the pace: speech is not noise, but
-        # noise that came with it must not be taken for speech for ever.
-        rise_db *= 0.1 if self.is_speech else 1.0
-        return min(power, max(floor, 1.0) * math.pow(10, rise_db / 10))
+    def _floor(self, power: float, now_ms: float) -> float:
+        """The power of the noise, this frame considered."""
+        if now_ms > self._window_ends_ms:
+            self._window_ends_ms = now_ms + self._options.floor_window_ms
+            self._lowest_before = self._lowest
+            self._lowest = power
+        elif power < self._lowest:
+            self._lowest = power
+        return min(self._lowest, self._lowest_before)

@@ -477,6 +477,20 @@ def test_memory_does_not_grow_with_what_was_played() -> None:
     assert len(playout._items) == 0
 
 
+def test_one_who_was_away_unnoticed_goes_on_where_the_others_are() -> None:
+    playout = Playout()
+    here, away = Ear(), Ear()
+    near, far = playout.attach(here), playout.attach(away)
+    for start in range(0, 8000, 80):
+        playout.say_pcm(counting(80, start), 8000)
+    away.is_connected = False
+    pulled(near, 40)
+    playout.settle()
+    away.is_connected = True
+
+    assert (pulled(far, 1) == counting(160, 6400)).all()
+
+
 def test_with_nobody_there_it_waits_2_s_and_then_drains_in_real_time() -> None:
     mouth = Mouth()
     mouth.playout.say_pcm(counting(8000), 8000)
