@@ -60,32 +60,39 @@ def best_offset(heard: Floats, loop: Floats) -> tuple[int, float]:
     size = len(loop)
     assert len(heard) <= size
     assert size % FRAME_SAMPLES == 0
-    energy = float(np.dot(heard, heard))
+    energy = _energy(heard)
     if energy == 0.0:
         return 0, 0.0
     spectrum = np.conj(np.fft.rfft(heard, size)) * np.fft.rfft(loop)
     correlation = np.fft.irfft(spectrum, size)
     best = int(correlation.argmax())
     under = np.take(loop, range(best, best + len(heard)), mode="wrap")
-    scale = (energy * float(np.dot(under, under))) ** 0.5
+    scale = (energy * _energy(under)) ** 0.5
     return best, float(correlation[best]) / scale if scale else 0.0
 
 
 def frames_carried(
-    match: Match, numbers: NDArray[np.int64], newest: int, loop_frames: int
+    match: Match, numbers: NDArray[np.int64], newest: NDArray[np.int64], loop_frames: int
 ) -> Floats:
     """Which frames in are carried by packets out with the given `numbers` (0: where `match` is).
 
     Args:
         match: where the packet out with number 0 begins.
         numbers: packets out, counted by their RTP timestamps.
-        newest: number of the last frame that had gone in when packet 0 came out.
+        newest: for each of them the number of the last frame that had gone in when it came out.
         loop_frames: length of the loop; frame n carries the loop's frame n modulo this.
 
     Returns:
         For each packet out the number of the frame in, fractional. Of the candidates a loop apart
-        the newest one that had gone in is taken: no system here delays by a whole loop.
+        the newest that had gone in is taken, for no system here delays by a whole loop; by the
+        median, for a system that conceals a late frame is ahead of it for once.
     """
-    whole = int(match.position)
-    first = newest - (newest - whole) % loop_frames
-    return numbers.astype(np.float64) + (first + match.position - whole)
+    first = int(match.position)
+    ahead = float(np.median(newest - numbers)) - first
+    loops = int(ahead // loop_frames) * loop_frames
+    return numbers.astype(np.float64) + (match.position + loops)
+
+
+def _energy(sound: Floats) -> float:
+    # Not np.dot: BLAS would start a thread for each core, all of them on the one we are pinned to.
+    return float((sound * sound).sum())

@@ -162,7 +162,7 @@ def _carried(
         at = segment[0][0]
         match = _match(stream, segment, stamps)
         if match is not None:
-            newest = int(np.searchsorted(sent, arrived[at], "right")) - 1
+            newest = np.searchsorted(sent, arrived, "right").astype(np.int64) - 1
             numbers = (stamps - stamps[at]) // step
             found.append(frames_carried(match, numbers, newest, loop_frames))
     if not found:

@@ -74,10 +74,11 @@ class Generator:
                 setup = setups.create_task(self._place(port))
                 setup.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(1 / SETUPS_PER_S)
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not walk through it again
 
     async def record(self, window_s: float) -> Recording:
         """Keep the times of every packet for `window_s`, and some of the sound at either end."""
-        gc.collect()
         gc.disable()
         try:
             pacer = self._clockwork.pacer

@@ -98,15 +98,24 @@ def test_opus_through_g711_is_found() -> None:
 def test_the_newest_frame_that_had_gone_in_is_meant() -> None:
     numbers = np.array([0, 1, 2], np.int64)
 
-    carried = frames_carried(Match(150.0, 1.0), numbers, newest=554, loop_frames=200)
+    carried = frames_carried(Match(150.0, 1.0), numbers, numbers + 554, loop_frames=200)
 
     assert list(carried) == [550.0, 551.0, 552.0]
+
+
+def test_one_concealed_frame_ahead_of_the_real_one_misleads_nobody() -> None:
+    numbers = np.array([0, 1, 2, 3, 4], np.int64)
+    newest = np.array([549, 551, 552, 553, 554], np.int64)
+
+    carried = frames_carried(Match(150.0, 1.0), numbers, newest, loop_frames=200)
+
+    assert list(carried) == [550.0, 551.0, 552.0, 553.0, 554.0]
 
 
 def test_a_frame_that_is_still_to_go_in_is_not_meant() -> None:
     numbers = np.array([0], np.int64)
 
-    carried = frames_carried(Match(155.5, 1.0), numbers, newest=554, loop_frames=200)
+    carried = frames_carried(Match(155.5, 1.0), numbers, numbers + 554, loop_frames=200)
 
     assert list(carried) == [355.5]
 
