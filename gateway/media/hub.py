@@ -155,16 +155,18 @@ class Hub:
         """On the wire, with queued speakers or a gain: all goes into the live frame."""
         live = ear.lives[0]
         parts = []
+        heard = []
         try:
             for link in ear.queues:
                 said = link.pull(frame.duration, frame.heard_at)
                 if said is not None:
                     parts.append(said)
+                    heard.append(link)
             if parts or not live.is_plain:
                 parts.append(live.part_of(frame))
                 frame = MixedFrame(frame.position, frame.duration, frame.heard_at, parts)
             ear.hear(frame)
-            for link in ear.queues:
+            for link in heard:
                 link.settle()
         except Exception as error:
             self._blame(ear.id, error)
@@ -184,9 +186,8 @@ class Hub:
                 ear.patience -= 1
                 return
             ear.patience = 0
+            # Marks are settled by the playouts' own tick, which follows.
             ear.hear(self._frame_of(ear, parts, now))
-            for link in ear.queues:
-                link.settle()
         except Exception as error:
             self._blame(ear.id, error)
 

@@ -71,16 +71,16 @@ class Playout:
     __slots__ = (
         "_alone_since",
         "_is_draining",
-        "_is_paused",
         "_items",
         "_items_gone",
         "_marks",
         "_pending",
         "_played",
         "_readers",
-        "_said",
         "_seen_at",
+        "is_paused",
         "on_event",
+        "said",
     )
 
     def __init__(self) -> None:
@@ -92,9 +92,11 @@ class Playout:
         self._marks: deque[tuple[int, str]] = deque()
         self._pending: deque[PlayoutEvent] = deque()
         self._readers: tuple[Reader, ...] = ()
-        self._said = 0
+        self.said = 0
+        "Ticks: where the next thing said begins. To be read only."
         self._played = 0
-        self._is_paused = False
+        self.is_paused = False
+        "Whether `pause` holds it. To be read only."
         self._is_draining = False
         self._alone_since: float | None = None
         self._seen_at: float | None = None
@@ -135,7 +137,7 @@ class Playout:
         """
         if len(self._marks) >= MAX_MARKS:
             return False
-        self._marks.append((self._said, name))
+        self._marks.append((self.said, name))
         return True
 
     def clear(self) -> Cleared:
@@ -143,14 +145,14 @@ class Playout:
         played = self._played = self._clock()
         cleared = Cleared(
             played / _TICKS_PER_MS,
-            (self._said - played) / _TICKS_PER_MS,
+            (self.said - played) / _TICKS_PER_MS,
             tuple(name for position, name in self._marks if position > played),
         )
         for reader in self._readers:
             reader.fade()
         self._items_gone += len(self._items)
         self._items.clear()
-        self._said = played
+        self.said = played
         while self._marks and self._marks[-1][0] > played:
             self._marks.pop()
         for reader in self._readers:
@@ -159,11 +161,11 @@ class Playout:
 
     def pause(self) -> None:
         """Say nothing until `resume`; what is queued stays."""
-        self._is_paused = True
+        self.is_paused = True
 
     def resume(self) -> None:
         """Go on where `pause` stopped."""
-        self._is_paused = False
+        self.is_paused = False
 
     @property
     def played_ms(self) -> float:
@@ -173,12 +175,12 @@ class Playout:
     @property
     def said_ms(self) -> float:
         """Where on that clock the next thing said begins."""
-        return self._said / _TICKS_PER_MS
+        return self.said / _TICKS_PER_MS
 
     @property
     def queued_ms(self) -> float:
         """What is still to be played."""
-        return (self._said - self._clock()) / _TICKS_PER_MS
+        return (self.said - self._clock()) / _TICKS_PER_MS
 
     # ---- for the hub
 
@@ -196,7 +198,7 @@ class Playout:
 
     def revoke(self) -> None:
         """What is queued was said to others than would hear it: clear it, and tell the speaker."""
-        if self._said > self._clock():
+        if self.said > self._clock():
             self._pending.append(self.clear())
 
     def settle(self) -> None:
@@ -217,12 +219,15 @@ class Playout:
         """20 ms have passed: notice who is there; drain if nobody is."""
         elapsed_s = 0.0 if self._seen_at is None else now - self._seen_at
         self._seen_at = now
+        if self.said == self._played and not self._marks and not self._pending:
+            self._alone_since = None
+            return
         if any(reader.is_present for reader in self._readers):
             self._alone_since = None
             self._is_draining = False
-        elif self._is_draining and not self._is_paused:
-            self._played = min(self._said, self._played + round(elapsed_s * TICK_RATE))
-        elif self._said == self._played or self._is_paused:
+        elif self._is_draining and not self.is_paused:
+            self._played = min(self.said, self._played + round(elapsed_s * TICK_RATE))
+        elif self.is_paused or self.said == self._played:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now
@@ -236,12 +241,12 @@ class Playout:
     def _add(
         self, duration: int, codec: Codec | None, payload: bytes | None, pcm: Pcm | None, rate: int
     ) -> bool:
-        said = self._said
+        said = self.said
         if said + duration - self._played > _MAX_QUEUED:
             return False
         if duration:
             self._items.append(Item(said, said + duration, codec, payload, pcm, rate))
-            self._said = said + duration
+            self.said = said + duration
         return True
 
     def _clock(self) -> int:
@@ -263,7 +268,7 @@ class Playout:
     @property
     def is_flowing(self) -> bool:
         """Whether a reader may go on: not while the queue waits for somebody to come."""
-        return not self._is_paused and (
+        return not self.is_paused and (
             self._is_draining or any(reader.is_present for reader in self._readers)
         )
 
@@ -280,11 +285,6 @@ class Playout:
                 break
             number += 1
         return number
-
-    @property
-    def said(self) -> int:
-        """Ticks."""
-        return self._said
 
     @property
     def settled(self) -> int:
