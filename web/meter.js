@@ -3,7 +3,7 @@
 
 /** What the bar shows as empty; quieter is silence to people. */
 const FLOOR_DB = -60;
-/** The number for screen readers follows more slowly than the bar. */
+/** The number for screen readers follows more slowly than the bar: the loudest since the last one. */
 const TELL_EVERY_MS = 500;
 
 export class Meter {
@@ -13,6 +13,7 @@ export class Meter {
   #source = null;
   #samples = new Float32Array(1024);
   #toldAt = 0;
+  #peak = FLOOR_DB;
   #frame = 0;
 
   /** @param {HTMLElement} element a role=meter with a `.meter-bar` inside */
@@ -44,7 +45,7 @@ export class Meter {
     this.#source?.disconnect();
     this.#source = null;
     this.#analyser = null;
-    this.#toldAt = 0;
+    this.#peak = FLOOR_DB;
     this.#show(FLOOR_DB, 0);
   }
 
@@ -65,9 +66,12 @@ export class Meter {
   #show(level_db, now) {
     const level = Math.min(0, Math.max(FLOOR_DB, level_db));
     this.bar.style.setProperty("--level", (1 - level / FLOOR_DB).toFixed(3));
+    this.#peak = Math.max(this.#peak, level);
     if (now !== 0 && now - this.#toldAt < TELL_EVERY_MS) return;
+    const told = this.#peak.toFixed(0);
+    this.element.setAttribute("aria-valuenow", told);
+    this.element.setAttribute("aria-valuetext", this.#peak <= FLOOR_DB ? "silent" : `${told} dB`);
     this.#toldAt = now;
-    this.element.setAttribute("aria-valuenow", level.toFixed(0));
-    this.element.setAttribute("aria-valuetext", level <= FLOOR_DB ? "silent" : `${level.toFixed(0)} dB`);
+    this.#peak = FLOOR_DB;
   }
 }
