@@ -64,6 +64,7 @@ class Generator:
         Raises:
             CallFailedError, ConnectError: a call could not be set up.
         """
+        gc.unfreeze()
         excess = self.calls[count:]
         del self.calls[count:]
         await self._end(excess)
