@@ -80,7 +80,7 @@ class Node:
         self.version = version
         self.config = config
         self._loop = loop
-        self._pacer = pacer
+        self.pacer = pacer
         self._name = config.name
         self._is_closed = False
         self._router = Router(config.routes)
@@ -125,6 +125,11 @@ class Node:
     def webrtc_port(self) -> int | None:
         """The UDP port of browsers' media; None where no browser is taken."""
         return None if self._webrtc is None else self._webrtc.port
+
+    @property
+    def rtp_ports_in_use(self) -> int:
+        """Pairs of RTP ports that calls hold now."""
+        return self._ports.in_use
 
     # ---- SIP bytes
 
@@ -317,7 +322,7 @@ class Node:
             ntp_offset=time.time() - now,
             spread=_spread,
         )
-        return AudioStream(transport, session, pacer=self._pacer, clock=self._loop.time)
+        return AudioStream(transport, session, pacer=self.pacer, clock=self._loop.time)
 
     def _codecs_for_browser(self, plan: Plan) -> tuple[Codec, ...]:
         """Opus first; told to stay narrowband where the far end is."""

@@ -112,7 +112,7 @@ async def test_receptionist_takes_a_digit_and_hangs_up_after_its_goodbye(
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [("+15550486", "busy"), ("+15550603", "declined"), ("nobody", "route")]
+    ("number", "words"), [("+15550486", "busy"), ("+15550603", "declined"), ("agent:nobody", "route")]
 )
 async def test_refusal_is_told_in_plain_words(
     gateway: Gateway, tmp_path: Path, number: str, words: str

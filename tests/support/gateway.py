@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 20.0
 
 CONFIG = """
@@ -78,6 +79,21 @@ def free_port(kind: int = socket.SOCK_DGRAM) -> int:
         return int(probe.getsockname()[1])
 
 
+def config_text(more: str = "") -> tuple[str, dict[str, int]]:
+    """The embedded default on free ports, as TOML, and the ports."""
+    rtp_first = free_port() // 2 * 2 % 20_000 + 30_000
+    ports = {name: free_port() for name in ("webrtc", "sip", "lab")}
+    ports["http"] = free_port(socket.SOCK_STREAM)
+    text = CONFIG.format(
+        **ports,
+        rtp_first=rtp_first,
+        rtp_last=rtp_first + 999,
+        receptionist=ROOT / "gateway/agents/receptionist/receptionist.toml",
+        more=more,
+    )
+    return text, ports
+
+
 class Gateway:
     """A running gateway."""
 
@@ -124,20 +140,9 @@ class Gateway:
 @contextlib.asynccontextmanager
 async def running_gateway(directory: Path, more: str = "") -> AsyncIterator[Gateway]:
     """Start a gateway, and end it by SIGTERM; its log must hold no traceback."""
-    root = Path(__file__).parents[2]
-    rtp_first = free_port() // 2 * 2 % 20_000 + 30_000
-    ports = {name: free_port() for name in ("webrtc", "sip", "lab")}
-    ports["http"] = free_port(socket.SOCK_STREAM)
+    text, ports = config_text(more)
     config = directory / "gateway.toml"
-    config.write_text(
-        CONFIG.format(
-            **ports,
-            rtp_first=rtp_first,
-            rtp_last=rtp_first + 399,
-            receptionist=root / "gateway/agents/receptionist/receptionist.toml",
-            more=more,
-        )
-    )
+    config.write_text(text)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -148,7 +153,7 @@ async def running_gateway(directory: Path, more: str = "") -> AsyncIterator[Gate
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     gateway = Gateway(process, ports)
     reader = asyncio.ensure_future(_read_log(gateway))
