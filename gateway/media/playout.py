@@ -21,6 +21,9 @@ MAX_QUEUED_S = 60.0
 MAX_MARKS = 1000
 "Marks that may be pending: one per 60 ms of the longest queue."
 
+MAX_COPIED_RATE = 24_000
+"Hz at which a frame without a payload is copied, at most: voices need no more."
+
 MAX_UNHEARD_WAIT_S = 2.0
 "How long a queue waits for somebody to listen before it drains unheard."
 
@@ -113,7 +116,7 @@ class Playout:
             return self._add(frame.duration, frame.codec, frame.payload, None, 0)
         if isinstance(frame, BornFrame):
             return self.say_pcm(frame.born, frame.rate)
-        rate = frame.natural_rate
+        rate = min(frame.natural_rate, MAX_COPIED_RATE)
         return self.say_pcm(frame.pcm(rate), rate)
 
     def say_pcm(self, pcm: Pcm, rate: int) -> bool:

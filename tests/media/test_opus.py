@@ -15,6 +15,7 @@ from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.media import opus
 from gateway.media.opus import (
     RATES,
+    Application,
     Bandwidth,
     OpusDecoder,
     OpusEncoder,
@@ -23,7 +24,16 @@ from gateway.media.opus import (
     opus_duration,
 )
 from gateway.media.tone import level_dbfs
-from tests.media.sound import Pcm, delay_of, frames_of, frequency_of, speechlike, tone
+from tests.media.sound import (
+    Pcm,
+    delay_of,
+    frames_of,
+    frequency_of,
+    sine_fit,
+    snr_db,
+    speechlike,
+    tone,
+)
 
 
 def coded(pcm: Pcm, rate: int, options: OpusOptions) -> list[bytes]:
@@ -63,6 +73,28 @@ def test_delay_of_the_narrowband_coder_is_its_look_ahead() -> None:
     heard = np.concatenate([decoder.decode(payload) for payload in payloads])
 
     assert 5.0 <= delay_of(heard, sent, 8000) <= 8.0
+
+
+def test_noise_of_the_waveform_coder_stays_20_db_below_speech() -> None:
+    # SILK moves phases below 100 Hz, and so cannot be measured by difference.
+    sent = speechlike(1.0, 8000)
+    options = OpusOptions(application=Application.LOW_DELAY)
+    decoder = OpusDecoder(8000)
+
+    heard = np.concatenate([decoder.decode(p) for p in coded(sent, 8000, options)])
+
+    late = round(delay_of(heard, sent, 8000) * 8)
+    assert late == 20
+    assert snr_db(heard[1600 + late :], sent[1600 : len(sent) - late]) > 20
+
+
+def test_noise_of_the_speech_coder_stays_20_db_below_a_tone() -> None:
+    decoder = OpusDecoder(8000)
+
+    payloads = coded(tone(800, 1.0, 8000, -12), 8000, OpusOptions())
+
+    heard = np.concatenate([decoder.decode(p) for p in payloads])[4000:]
+    assert sine_fit(heard, 800, 8000)[1] > 20
 
 
 def test_bitrate_is_kept() -> None:
