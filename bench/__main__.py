@@ -8,6 +8,7 @@ import sys
 import uvloop
 
 from bench.bridge import BridgeOptions, NotEnoughCoresError, bridge
+from bench.path import path
 from bench.system import SYSTEMS
 
 
@@ -16,7 +17,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_bridge(commands.add_parser("bridge", help="bridged calls, WebRTC Opus to SIP PCMU"))
+    stages = commands.add_parser("path", help="each stage of the media path, in process")
+    stages.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
+    if arguments.command == "path":
+        return path(as_json=arguments.json)
     options = BridgeOptions(
         systems=tuple(arguments.systems),
         load=arguments.load,

@@ -218,7 +218,9 @@ class _Session:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._bench._say(f"{self._system.name} wrote last:\n{self.running.log_tail()}")
         await self._close()
 
     async def measure(self, calls: int, window_s: float, warm_up_s: float) -> Round:
