@@ -146,7 +146,7 @@ class DigitSender:
     def _begin(self, now: float, timestamp: int) -> _Press:
         self._timestamp = self.reach = timestamp
         self._started_at = self._due_at = now
-        self._reported = self._before = 0
+        self._reported = self._before = self._finals = 0
         return self._waiting.popleft()
 
     def _sound(self, press: _Press, now: float) -> list[EventPacket]:

@@ -35,8 +35,8 @@ MAX_AHEAD_S = 2.0
 """By how much a timestamp may move ahead of the time that has passed. Bursts after a stall do;
 what exceeds it is a sender's new timeline, not silence."""
 
-MAX_DRIFT_S = 5.0
-"A longer difference in spacing is a pause or a new timeline, not jitter."
+MAX_DRIFT_S = 1.0
+"A longer difference in spacing is a pause, an outage or a new timeline, not jitter."
 
 LEFT_SOURCE_S = 0.2
 "An SSRC that was left is taken back only after such a silence: its last packets come late."
@@ -346,7 +346,6 @@ class Receiver:
         self._heard, self._arrived_at = self._position, held.arrived_at
         self._given_up.clear()
         self._restart = RestartDetector()
-        self._suspect = None
 
     def _insert(self, held: _Held, ahead: int, out: list[Received]) -> None:
         """Deliver a packet whose turn it is, and those that waited for it; let others wait."""

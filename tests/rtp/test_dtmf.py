@@ -149,6 +149,16 @@ def test_a_press_that_timed_out_is_not_pressed_again_by_its_late_end() -> None:
     assert ear.events == press("5", 20)
 
 
+def test_reports_that_overtake_each_other_never_shorten_a_press() -> None:
+    ear = Ear()
+
+    for duration in (160, 480, 320):
+        ear.hear(duration, now=1.0)
+    ear.wait(now=2.0)
+
+    assert ear.events == press("5", 60)
+
+
 @pytest.mark.rfc(4733, "2.5.2.2")
 def test_the_next_press_ends_one_whose_end_is_lost() -> None:
     ear = Ear()
@@ -189,6 +199,8 @@ def test_a_long_press_in_segments_is_one_press(clock: int, timestamp_rate: int) 
     ear.hear(0xFFFF, now=1.1, timestamp=1000 + step)
     ear.hear(clock, now=1.2, timestamp=1000 + 2 * step, end=True)
 
+    ear.hear(0xFFFF, now=1.21)  # said three times, and come late
+
     assert ear.events == press("5", (2 * 0xFFFF + clock) * 1000 // clock)
 
 
@@ -211,6 +223,8 @@ def test_a_flood_is_cut_to_20_digits_a_second() -> None:
 
     assert len(ear.events) == 2 * MAX_DIGITS_PER_S
     assert ear.receiver.refused == 500 - MAX_DIGITS_PER_S
+    ear.hear(800, now=2.5, end=True, timestamp=499_000)  # a repeat of what was refused
+    assert len(ear.events) == 2 * MAX_DIGITS_PER_S
     ear.hear(800, now=2.5, end=True, timestamp=999_000)
     assert len(ear.events) == 2 * MAX_DIGITS_PER_S + 2
 

@@ -186,6 +186,22 @@ def test_releasing_a_key_that_is_not_down_does_nothing() -> None:
     assert [event.phase for event in keypad.heard()] == ["start"]
 
 
+def test_a_press_cut_off_in_its_end_leaves_the_next_whole() -> None:
+    keypad = Keypad()
+    keypad.press("1", at=1.0)
+    keypad.release("1", at=1.0)
+    keypad.run(1.09)
+
+    keypad.sender.clear()
+    keypad.sent.clear()
+    keypad.press("2", at=2.0)
+    keypad.release("2", at=2.0)
+    keypad.run(3.0)
+
+    assert keypad.heard() == [DigitEvent("2", "start", 0), DigitEvent("2", "end", 100)]
+    assert len(keypad.sent) == 7
+
+
 def test_more_presses_than_can_wait_are_refused() -> None:
     keypad = Keypad()
     accepted = [keypad.press("1", at=1.0) for _ in range(40)]
@@ -235,6 +251,22 @@ def test_a_stall_is_not_made_up_for_by_a_burst() -> None:
 
     assert burst == len(keypad.sent) == 2
     assert keypad.sent[-1].duration == round(0.92 * 8000)
+
+
+def test_after_a_long_stall_segments_follow_one_by_one() -> None:
+    keypad = Keypad(48000, 48000)
+    keypad.press("1", at=1.0)
+    bursts = []
+
+    for turn in range(8):
+        before = len(keypad.sent)
+        keypad.poll(6.0 + turn * 0.02)
+        bursts.append(len(keypad.sent) - before)
+    keypad.release("1", at=6.2)
+    keypad.run(7.0)
+
+    assert max(bursts) == 4
+    assert keypad.heard(48000)[-1].duration_ms == pytest.approx(5200, abs=20)
 
 
 @settings(deadline=None, max_examples=60)

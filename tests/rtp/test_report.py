@@ -129,7 +129,7 @@ def test_what_the_peer_says_about_us_is_kept() -> None:
 
     ours.receive(
         build_rtcp(
-            [ReceiverReport(THEIRS, (others, block(lost=-3, fraction_lost=64, jitter=480)))]
+            [ReceiverReport(THEIRS, (block(lost=-3, fraction_lost=64, jitter=480), others))]
         ),
         48_000,
         10.0,

@@ -128,6 +128,7 @@ def test_a_press_replaces_the_audio_on_the_same_numbers() -> None:
     assert [packet.sequence for packet in after] == list(range(18, 23))
     assert [packet.timestamp for packet in after] == [1000 + 160 * n for n in range(7, 12)]
     assert [packet.marker for packet in after] == [True] + [False] * 4
+    assert (session.stats.sent.packets, session.stats.sent.bytes) == (13, 6 * 160 + 7 * 4)
 
 
 def test_a_press_takes_its_time_also_where_no_audio_is_sent() -> None:
