@@ -160,7 +160,12 @@ class AudioStream:
         return self._encoder
 
     def _send_pcm(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
-        packet = self.session.send(encoder.encode(pcm), self._frame_ticks // self._send_scale, now)
+        payload = encoder.encode(pcm)
+        duration = self._frame_ticks // self._send_scale
+        if not payload:  # DTX: time passes unsent
+            self.session.skip(duration)
+            return
+        packet = self.session.send(payload, duration, now)
         if packet:
             self.transport.send(packet)
 
