@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from tests.support.audio import bursts, record_page, tone, write_wav
+from tests.support.audio import bursts, record_page, report, tone, write_wav
 from tests.support.browser import BrowserOptions, open_browser, open_page
 from tests.support.gateway import Gateway
 
@@ -77,8 +77,7 @@ async def test_round_trip_over_the_trunk_is_short(
     ]
     assert len(delays) >= 3
     typical = sorted(delays)[len(delays) // 2]
-    with capsys.disabled():
-        print(f"\npage → trunk → echo → page: {1000 * typical:.0f} ms round trip")
+    report(capsys, f"page → trunk → echo → page: {1000 * typical:.0f} ms round trip")
     assert typical < 0.5, "a second of bursts would be mistaken for the next one"
 
 
@@ -112,7 +111,8 @@ async def test_receptionist_takes_a_digit_and_hangs_up_after_its_goodbye(
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [("+15550486", "busy"), ("+15550603", "declined"), ("agent:nobody", "route")]
+    ("number", "words"),
+    [("+15550486", "busy"), ("+15550603", "declined"), ("agent:nobody", "route")],
 )
 async def test_refusal_is_told_in_plain_words(
     gateway: Gateway, tmp_path: Path, number: str, words: str

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import sys
 import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float64]
@@ -121,6 +123,12 @@ async def record_page(page: Any, seconds: float) -> tuple[Recording, Recording]:
         return Recording(pcm.astype(np.float64) / 32768, int(taken["rate"]))
 
     return read(taken["said"]), read(taken["heard"])
+
+
+def report(capsys: pytest.CaptureFixture[str], figure: str) -> None:
+    """Print a measured figure past pytest's capture: people want to see it."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n{figure}\n")
 
 
 def write_wav(path: Path, samples: Samples, rate: int = 48_000) -> Path:

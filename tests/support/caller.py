@@ -19,7 +19,7 @@ from gateway.net.pacer import Pacer
 from gateway.node import Node
 from gateway.sdp.description import MediaDescription, Origin, parse_sdp
 from gateway.sdp.negotiation import build_offer
-from gateway.webrtc.certificate import generate_certificate
+from gateway.webrtc.certificate import Certificate, generate_certificate
 from gateway.webrtc.options import WebRtcOptions
 from gateway.webrtc.port import WebRtcPort
 from gateway.webrtc.transport import WebRtcTransport
@@ -29,11 +29,14 @@ from tests.support.gateway import config_text
 class PlacedCall:
     """One call as its page sees it."""
 
-    def __init__(self, node: Node, port: WebRtcPort, to: str, name: str) -> None:
+    def __init__(self, node: Node, certificate: Certificate, to: str, name: str) -> None:
         self.messages: list[dict[str, Any]] = []
         self.states: list[TransportState] = []
         self.packets = 0
-        self.transport: WebRtcTransport = port.new_transport()
+        # As a browser does: each call has a port of its own.
+        options = WebRtcOptions(listen="127.0.0.1:0", controlling=False)
+        self._port = WebRtcPort.open(options, certificate)
+        self.transport: WebRtcTransport = self._port.new_transport()
         self.transport.on_state = self.states.append
         self.transport.on_packet = self._on_packet
         offer = build_offer(
@@ -63,9 +66,9 @@ class PlacedCall:
             while TransportState.CONNECTED not in self.states:
                 await asyncio.sleep(0.005)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Go without a word in signalling: DTLS says goodbye."""
-        self.transport.close()
+        await self._port.close()
 
     def _on_packet(self, data: bytes, now: float) -> None:
         self.packets += 1
@@ -74,14 +77,14 @@ class PlacedCall:
 class Caller:
     """Calls a node as pages do."""
 
-    def __init__(self, node: Node, lab: Node, port: WebRtcPort) -> None:
+    def __init__(self, node: Node, lab: Node, certificate: Certificate) -> None:
         self.node = node
         self.lab = lab
-        self.port = port
+        self._certificate = certificate
         self._names = (f"call-{number}" for number in itertools.count())
 
     def place(self, to: str) -> PlacedCall:
-        return PlacedCall(self.node, self.port, to, next(self._names))
+        return PlacedCall(self.node, self._certificate, to, next(self._names))
 
     def calls(self) -> list[Call]:
         return self.node.registry.calls()
@@ -101,11 +104,8 @@ async def node_and_caller() -> AsyncIterator[Caller]:
         return Node(config, version="test", loop=loop, pacer=pacer, certificate=certificate)
 
     lab, node = open_node(lab_config), open_node(config)
-    options = WebRtcOptions(listen="127.0.0.1:0", controlling=False)
-    port = WebRtcPort.open(options, certificate)
     try:
-        yield Caller(node, lab, port)
+        yield Caller(node, lab, certificate)
     finally:
         await node.close()
         await lab.close()
-        await port.close()
