@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from quart import websocket
 
 from gateway.api.openapi import Operation
+from gateway.api.outbox import Outbox
 from gateway.api.server import ApiError, check_json
 from gateway.call.call import CallSummary
 from gateway.call.events import (
@@ -188,23 +187,18 @@ def _describe_outcome(outcome: CallEnded) -> Outcome:
 
 async def serve_events(control: CallControl) -> None:
     """Tell one subscriber of `/v1/events` everything that happens in calls."""
-    waiting: asyncio.Queue[str | None] = asyncio.Queue(MAX_EVENTS_BEHIND)
-
-    def observe(event: CallEvent) -> None:
-        try:
-            waiting.put_nowait(json.dumps(describe_event(event)))
-        except asyncio.QueueFull:
-            stop()
-            waiting.get_nowait()
-            waiting.put_nowait(None)
-
-    stop = _once(control.observe(observe))
+    outbox = Outbox(MAX_EVENTS_BEHIND, describe_event)
+    stop = control.observe(outbox.put)
     try:
-        while (text := await waiting.get()) is not None:
-            await websocket.send(text)
-        await websocket.close(1008, "too slow: events were dropped, subscribe again")
+        await outbox.serve(_ignore_all)
     finally:
         stop()
+
+
+async def _ignore_all() -> None:
+    """A subscriber has nothing to say; what it says all the same must not pile up."""
+    while True:
+        await websocket.receive()
 
 
 def describe_event(event: CallEvent) -> dict[str, Any]:
@@ -244,15 +238,3 @@ def _unknown(call_id: str) -> ApiError:
     return ApiError(
         HTTPStatus.NOT_FOUND, "unknown-call", f"There is no call {call_id!r}; see GET /v1/calls"
     )
-
-
-def _once(stop: Callable[[], None]) -> Callable[[], None]:
-    stopped = False
-
-    def stop_once() -> None:
-        nonlocal stopped
-        if not stopped:
-            stopped = True
-            stop()
-
-    return stop_once

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -24,12 +22,13 @@ from gateway.api.messages import (
     Place,
     page_message,
 )
+from gateway.api.outbox import Outbox, close
 from gateway.api.server import explain
 from gateway.call.call import Call
 from gateway.call.events import CallEvent
 from gateway.errors import GatewayError
 from gateway.leg.browser import BrowserLeg
-from gateway.leg.leg import EndReason, MediaQuality, Role, reason_of_status
+from gateway.leg.leg import MediaQuality, reason_of_error
 from gateway.observe.ladder import Ladder
 
 log = logging.getLogger(__name__)
@@ -64,9 +63,7 @@ class PageNode(Protocol):
             GatewayError: no route, no common codec, no room; nothing was placed.
         """
 
-    def find(self, call_id: str) -> Call | None: ...
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]: ...
-    def end(self, call_id: str, reason: EndReason) -> None: ...
 
 
 Send = Callable[[dict[str, Any]], None]
@@ -75,51 +72,111 @@ Send = Callable[[dict[str, Any]], None]
 async def serve_page(node: PageNode) -> None:
     """Talk with one page until its socket ends."""
     page = _Page(node)
-    writer = asyncio.ensure_future(page.write())
     try:
-        await page.read()
+        await page.outbox.serve(page.read)
     finally:
-        writer.cancel()
         page.lost()
-        await asyncio.gather(writer, return_exceptions=True)
 
 
 class _PageCall:
-    """One call of a page."""
+    """One call of a page, from its first word to its last."""
 
-    def __init__(self, leg: BrowserLeg, call: Call) -> None:
-        self.leg = leg
-        self.call = call
-        self.ladder = Ladder()
-        self.quality_timer: asyncio.TimerHandle | None = None
+    def __init__(self, name: str, tell: Callable[[dict[str, Any]], None]) -> None:
+        """
+        Args:
+            tell: takes what is to be sent to the page.
+        """
+        self.name = name
         self.is_ended = False
+        self._is_lost = False
+        self._tell = tell
+        self._held: list[dict[str, Any]] | None = []
+        "What the leg says before it is sure that there will be a call."
+        self._early: list[CallEvent] = []
+        self._leg: BrowserLeg | None = None
+        self._call: Call | None = None
+        self._ladder: Ladder | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        "Reports quality; once the page is lost, ends the call."
 
-    def end(self) -> None:
-        """The page was told; the last rungs of the ladder may still come."""
-        self.is_ended = True
-        if self.quality_timer is not None:
-            self.quality_timer.cancel()
+    @property
+    def leg(self) -> BrowserLeg:
+        assert self._leg is not None, "a call is known by its name once it was begun"
+        return self._leg
+
+    def begin(self, leg: BrowserLeg, call: Call) -> None:
+        """The call is placed."""
+        self._leg, self._call, self._ladder = leg, call, Ladder(leg.id)
+        held, self._held = self._held or [], None
+        for message in held:
+            self.send(message)
+        early, self._early = self._early, []
+        for event in early:
+            self.on_call_event(event)
+        self.report_quality()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """The leg has something to say to the page."""
+        if self._held is not None:
+            self._held.append(message)
+            return
+        self._tell({**message, "call": self.name})
+        if message["type"] == "answered":
+            self.report_quality()
+        elif message["type"] == "ended":
+            # The last rungs of the ladder may still come.
+            self.is_ended = True
+            self._stop_timer()
+
+    def on_call_event(self, event: CallEvent) -> None:
+        """Something happened in some call."""
+        if self._call is None or self._ladder is None:
+            self._early.append(event)
+            return
+        rung = self._ladder.fold(event) if event.call == self._call.id else None
+        if rung is not None:
+            told = {"at_ms": rung.at_ms, "lane": rung.lane, "sent": rung.sent, "text": rung.text}
+            self._tell({"type": "ladder", "call": self.name, **told})
+
+    def report_quality(self) -> None:
+        """Say how the media fares, now and every so often."""
+        if self.is_ended or self._is_lost or self._call is None:
+            return
+        self._start_timer(QUALITY_EVERY_S, self.report_quality)
+        legs = {
+            "browser" if party.leg is self._leg else "peer": _quality(party.leg.quality())
+            for party in self._call.heard_parties()
+        }
+        self._tell({"type": "quality", "call": self.name, "legs": legs})
+
+    def lost(self) -> None:
+        """The page's socket ended: the call goes on a while, for its media may be fine."""
+        self._is_lost = True
+        self._stop_timer()
+        if not self.is_ended:
+            self._start_timer(SOCKET_LOST_GRACE_S, self.leg.leave)
+
+    def _start_timer(self, seconds: float, do: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, do)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Page:
     """One page: its calls, and what is still to be sent to it."""
 
     def __init__(self, node: PageNode) -> None:
+        self.outbox: Outbox[dict[str, Any]] = Outbox(MAX_UNSENT, lambda message: message)
         self._node = node
         self._loop = asyncio.get_running_loop()
-        self._unsent: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_UNSENT)
         self._calls: dict[str, _PageCall] = {}
         self._stop_observing = node.observe(self._on_call_event)
-        self._placing: list[CallEvent] | None = None
         self._window_at = 0.0
         self._window_count = 0
         self._is_lost = False
-
-    async def write(self) -> None:
-        """Send what is to be sent, in order."""
-        while True:
-            message = await self._unsent.get()
-            await websocket.send(json.dumps(message))
 
     async def read(self) -> None:
         """Take messages until the socket ends. Bad ones get an error; the socket stays."""
@@ -127,31 +184,28 @@ class _Page:
         while True:
             text = await websocket.receive()
             if self._is_flood():
-                await websocket.close(1008, "too many messages")
+                await close(1008, "too many messages")
                 return
             try:
                 message = _parse(text)
             except _BadMessage as error:
                 self._refuse(error.code, str(error), error.call)
                 continue
+            name = getattr(message, "call", None)
             try:
                 self._on_message(message)
             except GatewayError as error:
-                self._refuse("refused", str(error), getattr(message, "call", None))
+                self._refuse("refused", str(error), name)
             except Exception:
                 log.exception("a page's message broke")
-                self._refuse("gateway-error", "The gateway broke on this message", None)
+                self._refuse("gateway-error", "The gateway broke on this message", name)
 
     def lost(self) -> None:
-        """The socket ended: calls go on a while, for their media may be fine."""
+        """The socket ended; nobody is told anything any more."""
         self._is_lost = True
         self._stop_observing()
         for entry in self._calls.values():
-            if entry.quality_timer is not None:
-                entry.quality_timer.cancel()
-            end = partial(self._node.end, entry.call.id, EndReason.LEFT)
-            self._loop.call_later(SOCKET_LOST_GRACE_S, end)
-        self._calls.clear()
+            entry.lost()
 
     # ---- what the page says
 
@@ -163,18 +217,17 @@ class _Page:
                 self._send({"type": "pong"})
             case Leaving():
                 for entry in list(self._calls.values()):
-                    self._node.end(entry.call.id, EndReason.LEFT)
+                    entry.leg.leave()
             case _:
                 known = self._calls.get(message.call)
                 if known is None or known.is_ended:
                     self._refuse("unknown-call", "There is no such call", message.call)
                 else:
-                    self._on_call_message(known, message)
+                    self._on_call_message(known.leg, message)
 
     def _on_call_message(
-        self, entry: _PageCall, message: Accept | Decline | Candidate | Digit | Bye
+        self, leg: BrowserLeg, message: Accept | Decline | Candidate | Digit | Bye
     ) -> None:
-        leg = entry.leg
         match message:
             case Bye():
                 leg.hang_up()
@@ -196,72 +249,26 @@ class _Page:
         if len(self._calls) >= MAX_CALLS_PER_PAGE:
             self._refuse("too-many-calls", f"At most {MAX_CALLS_PER_PAGE} calls at a time", name)
             return
-        self._placing = []
+        entry = self._calls[name] = _PageCall(name, self._send)
         try:
-            leg, call = self._node.call_from_page(
-                message.to, message.sdp, name, partial(self._send_of_call, name)
-            )
+            entry.begin(*self._node.call_from_page(message.to, message.sdp, name, entry.send))
         except GatewayError as error:
+            del self._calls[name]
             self._send(_ended_before_it_began(name, error))
-            return
-        finally:
-            early, self._placing = self._placing, None
-        entry = _PageCall(leg, call)
-        self._calls[name] = entry
-        for event in early:
-            self._tell(name, entry, event)
-        self._report_quality(name)
+        except Exception:
+            log.exception("a page's call could not be placed")
+            del self._calls[name]
+            self._send(_ended_before_it_began(name, GatewayError("The gateway broke on this call")))
 
     # ---- what the node says
 
     def _on_call_event(self, event: CallEvent) -> None:
-        if self._placing is not None:
-            self._placing.append(event)
-        for name, entry in self._calls.items():
-            if entry.call.id == event.call:
-                self._tell(name, entry, event)
-
-    def _tell(self, name: str, entry: _PageCall, event: CallEvent) -> None:
-        if event.call != entry.call.id:
-            return
-        rung = entry.ladder.fold(event)
-        if rung is not None:
-            self._send(
-                {
-                    "type": "ladder",
-                    "call": name,
-                    "at_ms": rung.at_ms,
-                    "lane": rung.lane,
-                    "sent": rung.sent,
-                    "text": rung.text,
-                }
-            )
-
-    def _send_of_call(self, name: str, message: dict[str, Any]) -> None:
-        self._send({**message, "call": name})
-        if message["type"] == "answered":
-            self._report_quality(name)
-        elif message["type"] == "ended":
-            self._calls[name].end()
-
-    def _report_quality(self, name: str) -> None:
-        entry = self._calls.get(name)
-        if entry is None or entry.is_ended or self._is_lost:
-            return
-        if entry.quality_timer is not None:
-            entry.quality_timer.cancel()
-        entry.quality_timer = self._loop.call_later(QUALITY_EVERY_S, self._report_quality, name)
-        legs = {
-            "browser" if party.role is Role.CALLER else "peer": _quality(party.leg.quality())
-            for party in entry.call.heard_parties()
-        }
-        self._send({"type": "quality", "call": name, "legs": legs})
+        for entry in self._calls.values():
+            entry.on_call_event(event)
 
     def _send(self, message: dict[str, Any]) -> None:
-        try:
-            self._unsent.put_nowait(message)
-        except asyncio.QueueFull:
-            log.warning("a page does not read what it is sent; dropped a %s", message["type"])
+        if not self._is_lost:
+            self.outbox.put(message)
 
     def _refuse(self, code: str, text: str, call: str | None) -> None:
         self._send({"type": "error", "call": call, "code": code, "text": text})
@@ -283,8 +290,8 @@ class _BadMessage(GatewayError):
         self.call = call
 
 
-def _parse(text: str | bytes) -> PageMessage:
-    if isinstance(text, bytes):
+def _parse(text: object) -> PageMessage:
+    if not isinstance(text, str):  # bytes, or None for an empty binary frame
         raise _BadMessage("not-text", "Send text frames, not binary")
     if len(text) > MAX_MESSAGE_CHARACTERS:
         raise _BadMessage("too-long", f"A message has at most {MAX_MESSAGE_CHARACTERS} characters")
@@ -300,7 +307,7 @@ def _ended_before_it_began(name: str, error: GatewayError) -> dict[str, Any]:
     return {
         "type": "ended",
         "call": name,
-        "reason": reason_of_status(error.status).value,
+        "reason": reason_of_error(error).value,
         "status": error.status,
         "text": str(error),
         "fault": error.fault.value,

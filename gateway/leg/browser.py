@@ -151,6 +151,10 @@ class BrowserLeg:
         self._tell(Signalled(sent=False, text="bye"))
         self._leave(EndReason.HANGUP)
 
+    def leave(self) -> None:
+        """The page is gone, or will be."""
+        self._leave(EndReason.LEFT)
+
     def press(self, digit: str, duration_ms: int) -> None:
         """A key press of a browser that cannot send telephone-event."""
         self._tell(DigitPressed(digit, Phase.START))
@@ -195,7 +199,7 @@ class BrowserLeg:
         if self._has_ended:
             return
         self._has_ended = True
-        self.on_event(Ended(reason, status))
+        self._pass_on(Ended(reason, status))
         self._close(reason, status, "")
 
     def _close(self, reason: EndReason, status: int, text: str) -> None:
@@ -229,8 +233,10 @@ class BrowserLeg:
                 self._leave(EndReason.LEFT)
 
     def _tell(self, event: LegEvent) -> None:
-        if self._has_ended and not isinstance(event, Gone | Signalled):
-            return
+        if not self._has_ended or isinstance(event, Gone | Signalled):
+            self._pass_on(event)
+
+    def _pass_on(self, event: LegEvent) -> None:
         if self._on_event is None:
             self._told.append(event)
         else:
