@@ -65,6 +65,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
     responses = {
         str(operation.status.value): _content(operation.status, operation.gives),
         **{str(refusal.value): _content(refusal, Problem) for refusal in operation.refuses},
+        "default": {"description": "Refused", "content": _schema(Problem)},
     }
     described: dict[str, Any] = {
         "operationId": operation.name,

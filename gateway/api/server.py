@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from quart import Quart, Response, jsonify, make_response, request, websocket
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from gateway.api.openapi import Operation, build_document
 from gateway.errors import GatewayError
@@ -66,8 +66,7 @@ class Access:
 
     def is_known_host(self, host: str) -> bool:
         """Whether a Host header names us: a stranger's name there is DNS rebinding."""
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        name = name.strip("[]").lower()
+        name = _name_of(host)
         if name == "localhost" or name in self.hosts:
             return True
         try:
@@ -119,7 +118,7 @@ def create_server(
     async def admit_socket() -> None:
         headers = websocket.headers
         _check_host(access, headers.get("Host", ""))
-        _check_origin(headers.get("Origin"), headers.get("Host", ""))
+        _check_origin(access, headers.get("Origin"), headers.get("Host", ""))
         _check_token(access, headers.get("Authorization"), websocket.requested_subprotocols)
 
     @app.after_request
@@ -128,20 +127,7 @@ def create_server(
             response.headers.setdefault(name, value)
         return response
 
-    @app.errorhandler(GatewayError)
-    async def on_refusal(error: GatewayError) -> tuple[Response, int]:
-        code = error.code if isinstance(error, ApiError) else _slug(error)
-        return jsonify(code=code, text=str(error)), int(error.status)
-
-    @app.errorhandler(HTTPException)
-    async def on_http_error(error: HTTPException) -> tuple[Response, int]:
-        name = (error.name or "error").lower().replace(" ", "-")
-        return jsonify(code=name, text=error.description or error.name), error.code or 500
-
-    @app.errorhandler(Exception)
-    async def on_bug(error: Exception) -> tuple[Response, int]:
-        log.error("a request broke", exc_info=error)
-        return jsonify(code="gateway-error", text="The gateway broke on this request"), 500
+    _answer_errors(app)
 
     @app.get("/")
     async def page() -> Response:
@@ -157,6 +143,31 @@ def create_server(
     for path, serve in sockets.items():
         app.add_websocket(path, path, _accepting(serve))
     return app
+
+
+def _answer_errors(app: Quart) -> None:
+    """Every refusal is a Problem, as the OpenAPI document says."""
+
+    @app.errorhandler(GatewayError)
+    async def on_refusal(error: GatewayError) -> tuple[Response, int]:
+        code = error.code if isinstance(error, ApiError) else _slug(error)
+        response = jsonify(code=code, text=str(error))
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 §11.6.1
+        return response, int(error.status)
+
+    @app.errorhandler(HTTPException)
+    async def on_http_error(error: HTTPException) -> tuple[Response, int]:
+        name = (error.name or "error").lower().replace(" ", "-")
+        response = jsonify(code=name, text=error.description or error.name)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # §15.5.6
+        return response, error.code or 500
+
+    @app.errorhandler(Exception)
+    async def on_bug(error: Exception) -> tuple[Response, int]:
+        log.error("a request broke", exc_info=error)
+        return jsonify(code="gateway-error", text="The gateway broke on this request"), 500
 
 
 async def check_json(model: type[Model]) -> Model:
@@ -216,9 +227,15 @@ def _check_host(access: Access, host: str) -> None:
         )
 
 
-def _check_origin(origin: str | None, host: str) -> None:
-    """A page of another site may not open our sockets (cross-site WebSocket hijacking)."""
-    if origin is not None and origin.partition("://")[2] != host:
+def _check_origin(access: Access, origin: str | None, host: str) -> None:
+    """A page of another site may not open our sockets (cross-site WebSocket hijacking).
+
+    A proxy may tell us another Host than the page was fetched by: then the configured name counts.
+    """
+    if origin is None:
+        return
+    site = origin.partition("://")[2].lower()
+    if site != host.lower() and _name_of(site) not in access.hosts:
         raise ApiError(
             HTTPStatus.FORBIDDEN, "wrong-origin", "A page of another site may not connect"
         )
@@ -229,6 +246,12 @@ def _check_token(access: Access, authorization: str | None, subprotocols: Sequen
         raise ApiError(
             HTTPStatus.UNAUTHORIZED, "no-token", "Send the token as Authorization: Bearer TOKEN"
         )
+
+
+def _name_of(host: str) -> str:
+    """A Host header without its port and brackets."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return name.strip("[]").lower()
 
 
 def _is_bearer(subprotocol: str) -> bool:
