@@ -39,6 +39,13 @@ MAX_DIGITS_WAITING = 64
 MAX_SAID_AHEAD_MS = 30_000
 "`say` waits while more than this is queued."
 
+PIECE_S = 10
+"What `say` queues at once: a longer recording waits for its room piece by piece."
+
+TICK_S = 0.02
+"How often a queue that is full is looked at, at most."
+
+KEYS = frozenset("0123456789*#ABCD")
 DIGIT_MS = 100
 DIGIT_GAP_S = 0.2
 DIGIT_PAUSE_S = 0.5
@@ -85,6 +92,8 @@ class AgentLeg:
     def dial(self) -> None:
         """Offer the call to the agent."""
         self._task = self._loop.create_task(self._attend())
+        # Not in the task itself: one that is cancelled before its first step never runs at all.
+        self._task.add_done_callback(self._on_done)
 
     def progress(self, *, ringing: bool, early_media: bool) -> None:
         """An agent that calls is told nothing before the answer."""
@@ -129,8 +138,9 @@ class AgentLeg:
         self._tell(Progressed(180, "Ringing"))
 
     async def open_early_media(self) -> None:
-        self._is_early = True
-        self._tell(Progressed(183, "Session Progress", early_media=True))
+        if not self._is_early:
+            self._is_early = True
+            self._tell(Progressed(183, "Session Progress", early_media=True))
 
     async def accept(self) -> None:
         if not self._is_answered:
@@ -156,11 +166,21 @@ class AgentLeg:
             if self._ears is ears:
                 self._ears = None
 
-    async def room_to_say(self) -> None:
+    async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
         await self.speak_up()
-        ahead_ms = self.playout.queued_ms - MAX_SAID_AHEAD_MS
-        if ahead_ms > 0:
-            await asyncio.sleep(ahead_ms / 1000)
+        for start in range(0, len(pcm), PIECE_S * rate):
+            await self._room_to_say()
+            self.playout.say_pcm(pcm[start : start + PIECE_S * rate], rate)
+
+    async def say_frame(self, frame: AudioFrame) -> None:
+        await self._room_to_say()
+        self.playout.say(frame)
+
+    async def _room_to_say(self) -> None:
+        await self.speak_up()
+        # A playout tells nobody that it has room again.
+        while (ahead_ms := self.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(max(ahead_ms / 1000, TICK_S))
 
     async def played(self) -> None:
         self._marks += 1
@@ -180,7 +200,8 @@ class AgentLeg:
         return cleared
 
     async def next_digit(self) -> str:
-        await self.digit_waiting()
+        while not self._digits:
+            await self.digit_waiting()
         digit = self._digits.popleft()
         if not self._digits:
             self._digit_came.clear()
@@ -190,43 +211,49 @@ class AgentLeg:
         await self._digit_came.wait()
 
     async def press(self, digits: str) -> None:
+        wrong = set(digits) - KEYS - {"w"}
+        if wrong:
+            raise ValueError(f"there is no key {min(wrong)!r}; there are 0-9 * # A-D, and w waits")
         await self.speak_up()
         for digit in digits:
             if digit == "w":
                 await asyncio.sleep(DIGIT_PAUSE_S)
                 continue
             self._tell(DigitPressed(digit, Phase.START))
-            await asyncio.sleep(DIGIT_MS / 1000)
-            self._tell(DigitPressed(digit, Phase.END, DIGIT_MS))
+            try:
+                await asyncio.sleep(DIGIT_MS / 1000)
+            finally:
+                # Also when the agent is interrupted: no key stays down.
+                self._tell(DigitPressed(digit, Phase.END, DIGIT_MS))
             await asyncio.sleep(DIGIT_GAP_S)
 
     async def leave(self) -> None:
         """Hang up once everything said was played."""
         await self.played()
-        if not self._has_ended:
-            self._has_ended = True
-            self.on_event(Ended(EndReason.HANGUP))
+        self._conclude(Ended(EndReason.HANGUP))
         if self._task is not None:
             self._task.cancel()
 
     # ---- the guard around the agent's task
 
     async def _attend(self) -> None:
-        ended = Ended(EndReason.HANGUP)
         try:
             await self._agent.on_call(self._call)
-            await self.leave()
-        except asyncio.CancelledError:
-            # By `end`, by `leave`, or by the loop's own end: nobody waits for this task.
-            pass
+            if not self._has_ended:
+                await self.leave()
         except Exception:
             log.exception("leg=%s its agent broke", self.id)
-            ended = Ended(EndReason.AGENT_FAILED, 500, fault=Fault.AGENT)
-        finally:
-            if not self._has_ended:
-                self._has_ended = True
-                self.on_event(ended)
-            self.on_event(Gone())
+            self._conclude(Ended(EndReason.AGENT_FAILED, 500, fault=Fault.AGENT))
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        """The agent's task is over: by itself, by `end`, by `leave`, or by the loop's own end."""
+        self._conclude(Ended(EndReason.HANGUP))
+        self.on_event(Gone())
+
+    def _conclude(self, ended: Ended) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self.on_event(ended)
 
     def _tell(self, event: LegEvent) -> None:
         if not self._has_ended or isinstance(event, Gone):
@@ -267,12 +294,10 @@ class _AgentCall:
         return self._leg.hear_frames()
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
-        await self._leg.room_to_say()
-        self._leg.playout.say_pcm(pcm, rate)
+        await self._leg.say(pcm, rate)
 
     async def say_frame(self, frame: AudioFrame) -> None:
-        await self._leg.room_to_say()
-        self._leg.playout.say(frame)
+        await self._leg.say_frame(frame)
 
     async def played(self) -> None:
         await self._leg.played()
