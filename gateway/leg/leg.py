@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from gateway.errors import Fault
+from gateway.errors import CapacityError, Fault, GatewayError
 from gateway.media.frame import AudioFrame
 from gateway.media.hub import Listener
 from gateway.media.playout import Playout
@@ -128,6 +128,13 @@ def reason_of_status(status: int) -> EndReason:
     if status in _REASON_OF_STATUS:
         return _REASON_OF_STATUS[status]
     return EndReason.UNREACHABLE if 500 <= status < 600 else EndReason.REJECTED
+
+
+def reason_of_error(error: GatewayError) -> EndReason:
+    """What it means for a person that a call, or a leg of it, was refused by us."""
+    if isinstance(error, CapacityError):
+        return EndReason.OVERLOADED
+    return EndReason.GATEWAY_ERROR if error.status == 500 else reason_of_status(error.status)
 
 
 @dataclass(frozen=True, slots=True)

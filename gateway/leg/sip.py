@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from gateway.leg.leg import (
     Phase,
     Progressed,
     Signalled,
+    reason_of_error,
     reason_of_status,
 )
 from gateway.leg.stream import AudioStream
@@ -36,12 +38,16 @@ from gateway.sdp.description import (
 from gateway.sdp.negotiation import accept_answer, answer_offer, build_offer, find_audio
 from gateway.sdp.target import check_media_target
 from gateway.sip import event as sip
+from gateway.sip.dialog import DialogId
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.flow import Send
 from gateway.sip.invite import InviteRequest, Session
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.message import Request
+from gateway.sip.reason import REASONS
+
+log = logging.getLogger(__name__)
 
 _REASON_OF_CAUSE = {
     sip.EndCause.BYE: EndReason.HANGUP,
@@ -51,6 +57,14 @@ _REASON_OF_CAUSE = {
     sip.EndCause.NO_ACK: EndReason.NO_ACK,
     sip.EndCause.NO_ANSWER_SDP: EndReason.NO_COMMON_CODEC,
 }
+
+
+NO_MATTER_OF_THE_CALLER = frozenset({401, 407, 420, 421, 422, 423, 494})
+"""What a trunk wants of us: our credentials, our extensions. A caller who is told so could do
+nothing about it, and would have to be given a challenge with it (RFC 3261 §22, S17)."""
+
+MAX_METHOD_CHARACTERS = 16
+"Longer than any that is registered."
 
 
 class SipLegs:
@@ -121,6 +135,8 @@ class SipLeg:
         self._session: InviteClient | InviteServer | None = session
         self._local: SessionDescription | None = None
         self._agreed: bytes | None = None
+        self._early: dict[DialogId, bytes] = {}
+        "What each callee of a forked INVITE answered before the 200; the stack limits them."
         self._session_id = session_id
         self._has_answered = False
         self._has_ended = False
@@ -150,8 +166,8 @@ class SipLeg:
         try:
             session = legs.endpoint.invite(request, legs.loop.time())
         except (GatewayError, ValueError) as error:
-            status = getattr(error, "status", 500)
-            ended = Ended(reason_of_status(status), status, str(error))
+            refused = error if isinstance(error, GatewayError) else GatewayError(str(error))
+            ended = Ended(reason_of_error(refused), refused.status, fault=refused.fault)
             legs.loop.call_soon(self._fail, ended)
             return
         self._session = session
@@ -214,8 +230,7 @@ class SipLeg:
             self._legs.loop.call_soon(self.on_event, Gone())
             return
         if isinstance(session, InviteServer) and not self._has_answered:
-            wanted = status if status >= 300 else reason.status
-            session.reject(wanted, self._now())
+            session.reject(_rejection(reason, status), self._now())
         else:
             session.bye(self._now())
         self._legs.driver.flush()
@@ -247,14 +262,17 @@ class SipLeg:
         if event.status == 100:
             return
         early_media = event.body is not None and self._take_answer(event.body)
+        if early_media and event.body is not None and event.dialog_id is not None:
+            self._early[event.dialog_id] = event.body
         if not self._has_ended:
             self._tell(Progressed(event.status, event.reason, early_media))
 
     def _on_answered(self, event: sip.Answered) -> None:
         # RFC 3261 §13.2.1: a 2xx may leave out the answer that an early response gave.
-        body = event.body or self._agreed
+        body = event.body or self._early.get(event.dialog_id)
+        self._early.clear()
         if body is None:
-            self._give_up("the answer brought no SDP")
+            self._give_up("the 200 brought no SDP")
         elif self._take_answer(body):
             self._tell(Answered())
 
@@ -279,9 +297,11 @@ class SipLeg:
         return True
 
     def _give_up(self, why: str) -> None:
+        """There is no media to be had with the peer. What it said stays with us: addresses too."""
         session = self._session
         assert session is not None
-        self._fail(Ended(EndReason.NO_COMMON_CODEC, 488, why))
+        log.info("leg=%s is given up: %s", self.id, why)
+        self._fail(Ended(EndReason.NO_COMMON_CODEC, 488, REASONS[488]))
         session.bye(self._now())
         self._legs.driver.flush()
 
@@ -303,7 +323,8 @@ class SipLeg:
         return self._local
 
     def _accept_media(self, media: MediaDescription) -> None:
-        check_media_target(media.address, media.port, allow_local=self._allow_local_media)
+        if not media.is_muted:
+            check_media_target(media.address, media.port, allow_local=self._allow_local_media)
         self._stream.transport.accept(media)
 
     def _origin(self) -> Origin:
@@ -330,11 +351,22 @@ def _told(event: sip.Ended) -> Ended:
     return Ended(reason, status, event.reason, event.retry_after_s)
 
 
+def _rejection(reason: EndReason, status: int) -> int:
+    """What a caller is told that a callee, or nobody, gave this status."""
+    if status in NO_MATTER_OF_THE_CALLER:
+        return 500
+    # A redirection would need its Contact, which is not for the caller to know (A37).
+    return status if status >= 400 else reason.status
+
+
 def _rung(event: sip.Signalled) -> str:
+    """A method or a status, in words of ours: the peer's may name people and numbers."""
     message = event.message
     if isinstance(message, Request):
-        return message.method
-    return f"{message.status} {message.reason}"
+        method = message.method
+        is_word = method.isalpha() and len(method) <= MAX_METHOD_CHARACTERS
+        return method if is_word else "unknown method"
+    return f"{message.status} {REASONS.get(message.status, '')}".rstrip()
 
 
 def _nobody(event: LegEvent) -> None:
