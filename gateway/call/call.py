@@ -24,7 +24,7 @@ from gateway.call.events import (
     LegSignalled,
     LegStarted,
 )
-from gateway.errors import Fault
+from gateway.errors import Fault, GatewayError
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -42,6 +42,7 @@ from gateway.leg.leg import (
     Restored,
     Role,
     Signalled,
+    reason_of_error,
     reason_of_status,
 )
 from gateway.media.hub import Hub
@@ -151,6 +152,8 @@ class Call:
         self._options = options or CallOptions()
         self._deadline: float | None = None
         self._failure: Ended | None = None
+        self._was_heard = False
+        "Whether early media of a callee reached the caller: then nobody else is tried (F4)."
         self._gone: set[LegId] = set()
         self._events: list[CallEvent] = []
 
@@ -200,7 +203,7 @@ class Call:
         if self._caller.state is PartyState.DIALLED:
             self._finish(self._failure, now)
         else:
-            self._dial_next_group(now)
+            self._fail_over(self._failure, now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called (loop seconds)."""
@@ -259,6 +262,7 @@ class Call:
             return
         if event.early_media and party.state is PartyState.DIALLED:
             party.state = PartyState.EARLY
+            self._was_heard = True
             self._route()
         self._events.append(
             CallProgressed(
@@ -269,8 +273,9 @@ class Call:
 
     def _on_answered(self, party: Party, now: float) -> None:
         if party is self._caller:
-            party.state = PartyState.UP
-            self._dial_next_group(now)
+            if party.state is PartyState.DIALLED:
+                party.state = PartyState.UP
+                self._dial_next_group(now)
             return
         if self.state is not CallState.DIALLING:
             # The 200 of a target that lost the race: its leg was told to end and will.
@@ -305,12 +310,8 @@ class Call:
             return
         self._mark_ended(party, event, now)
         self._failure = _graver(self._failure, event)
-        if any(self._callees()):
-            return
-        if event.status in FAILOVER_STATUSES or event.reason is EndReason.UNREACHABLE:
-            self._dial_next_group(now)
-        else:
-            self._finish(self._failure, now)
+        if not self._callees():
+            self._fail_over(self._failure, now)
 
     def _blame(self, party: Party, event: Ended) -> Ended:
         if event.fault is not None or event.reason not in (EndReason.HANGUP, EndReason.LEFT):
@@ -319,22 +320,40 @@ class Call:
         reason = event.reason if self.state is CallState.UP else EndReason.CANCELLED
         return replace(event, reason=reason, fault=fault)
 
+    def _fail_over(self, failure: Ended, now: float) -> None:
+        """Nobody of the group answered: the next is tried, unless that was somebody's word."""
+        if _is_answer(failure) or self._was_heard:
+            self._finish(failure, now)
+        else:
+            self._dial_next_group(now)
+
     def _dial_next_group(self, now: float) -> None:
         """Try the plan's next group; with none left, the caller learns why the last one failed."""
-        if self._next_group >= len(self._plan.groups):
-            self._finish(self._failure or Ended(EndReason.NOT_FOUND, 404), now)
-            return
-        group = self._plan.groups[self._next_group]
-        self._next_group += 1
-        rejection = next((t for t in group if t.kind is TargetKind.REJECT), None)
-        if rejection is not None:
-            self._finish(Ended(reason_of_status(rejection.status), rejection.status), now)
-            return
-        self._deadline = now + self._options.ringing_timeout_s
+        while self._next_group < len(self._plan.groups):
+            group = self._plan.groups[self._next_group]
+            self._next_group += 1
+            rejection = next((t for t in group if t.kind is TargetKind.REJECT), None)
+            if rejection is not None:
+                self._finish(Ended(reason_of_status(rejection.status), rejection.status), now)
+                return
+            self._deadline = now + self._options.ringing_timeout_s
+            if self._dial_group(group, now):
+                return
+        self._finish(self._failure or Ended(EndReason.NOT_FOUND, 404), now)
+
+    def _dial_group(self, group: Sequence[Target], now: float) -> bool:
+        """Ring all of a group; False where none of it can be, for want of ports or the like."""
         for target in group:
-            party = Party(self._dial(target), Role.CALLEE, str(target), PartyState.DIALLED)
+            try:
+                leg = self._dial(target)
+            except GatewayError as error:
+                refused = Ended(reason_of_error(error), error.status, fault=error.fault)
+                self._failure = _graver(self._failure, refused)
+                continue
+            party = Party(leg, Role.CALLEE, str(target), PartyState.DIALLED)
             self._join(party, now)
             party.leg.dial()
+        return bool(self._callees())
 
     # ---- parties
 
@@ -358,9 +377,10 @@ class Call:
         return [party for party in self.parties.values() if party.state in open_states]
 
     def _route(self) -> None:
-        """Everybody who is up, or heard early, hears everybody else."""
-        ids = [party.leg.id for party in self.heard_parties()]
-        self.hub.route({a: {b: 1.0 for b in ids if b != a} for a in ids})
+        """The caller hears whoever is up, or heard early, and they the caller."""
+        caller = self._caller.leg.id
+        others = [p.leg.id for p in self.heard_parties() if p is not self._caller]
+        self.hub.route({caller: dict.fromkeys(others, 1.0)} | {o: {caller: 1.0} for o in others})
 
     def _leave(self, party: Party, event: Ended, now: float) -> None:
         """We let this party go."""
@@ -391,15 +411,25 @@ class Call:
             answered=answered_at is not None,
             duration_s=0.0 if answered_at is None else now - answered_at,
         )
+        bugs = []
         for party in list(self.parties.values()):
             if party.state is not PartyState.ENDED:
-                self._leave(party, why, now)
+                try:
+                    self._leave(party, why, now)
+                except Exception as error:
+                    # One broken leg keeps neither the others nor the call from their end.
+                    self._gone.add(party.leg.id)
+                    bugs.append(error)
         self._events.append(self.outcome)
+        if bugs:
+            raise bugs[0]
+
+
+def _is_answer(ended: Ended) -> bool:
+    """Whether somebody turned the call down, rather than that the network failed (F4)."""
+    return ended.status not in FAILOVER_STATUSES and ended.reason is not EndReason.UNREACHABLE
 
 
 def _graver(first: Ended | None, second: Ended) -> Ended:
     """The better word for the caller: an answer of a person beats a failure of the network."""
-    if first is None:
-        return second
-    first_is_answer = first.status not in FAILOVER_STATUSES and first.status > 0
-    return first if first_is_answer else second
+    return first if first is not None and first.status > 0 and _is_answer(first) else second
