@@ -29,7 +29,10 @@ class RegistryOptions:
     """How much this node takes on."""
 
     max_calls: int = 1000
-    "More are refused with 503."
+    "That go on at a time; more are refused with 503."
+    max_lingering: int = 10_000
+    """That have ended, whose legs still owe the wire something: SIP remembers a transaction for
+    32 s after its end (RFC 3261 §17.2.2)."""
     call: CallOptions = field(default_factory=CallOptions)
 
 
@@ -56,6 +59,7 @@ class Registry:
         self._dial = dial
         self._options = options or RegistryOptions()
         self._calls: dict[CallId, _Entry] = {}
+        self._going_on: dict[CallId, Call] = {}
         self._ended: OrderedDict[CallId, CallSummary] = OrderedDict()
         self._observers: list[Callable[[CallEvent], None]] = []
         self._posted: deque[tuple[_Entry, LegId, LegEvent]] = deque()
@@ -73,13 +77,12 @@ class Registry:
 
     def calls(self) -> list[Call]:
         """The calls that go on, oldest first."""
-        calls = (entry.call for entry in self._calls.values())
-        return [call for call in calls if call.state is not CallState.ENDED]
+        return list(self._going_on.values())
 
     @property
     def lingering(self) -> int:
         """Calls that have ended, whose legs still owe the wire something."""
-        return len(self._calls) - len(self.calls())
+        return len(self._calls) - len(self._going_on)
 
     def find(self, call_id: CallId) -> Call | None:
         """A call by its id, until the last of its legs is gone."""
@@ -107,7 +110,9 @@ class Registry:
         Raises:
             CapacityError: the node is full, or no longer takes calls. The caller is not touched.
         """
-        if self._is_draining or len(self._calls) >= self._options.max_calls:
+        options = self._options
+        is_full = len(self._calls) >= options.max_calls + options.max_lingering
+        if self._is_draining or is_full or len(self._going_on) >= options.max_calls:
             raise CapacityError("this node takes no more calls now")
         call = Call(
             self._new_id(),
@@ -121,6 +126,7 @@ class Registry:
         )
         entry = _Entry(call)
         self._calls[call.id] = entry
+        self._going_on[call.id] = call
         self._emptied.clear()
         entry.stop_pacing = self._pacer.add(call.hub.tick)
 
@@ -208,13 +214,15 @@ class Registry:
             entry.timer = (
                 None if timer_at is None else self._loop.call_at(timer_at, self._on_timer, entry)
             )
+        if call.state is CallState.ENDED:
+            self._going_on.pop(call.id, None)
+            if not self._going_on:
+                self._emptied.set()
         if call.is_over and self._calls.pop(call.id, None) is not None:
             entry.stop_pacing()
             self._ended[call.id] = call.summary(self._loop.time())
             if len(self._ended) > KEPT_ENDED_CALLS:
                 self._ended.popitem(last=False)
-        if call.state is CallState.ENDED and not self.calls():
-            self._emptied.set()
 
     def _on_timer(self, entry: _Entry) -> None:
         entry.timer, entry.timer_at = None, None
