@@ -41,6 +41,9 @@ from gateway.media.vad import EnergyDetector, SpeechStarted
 MAX_STEPS_DONE = 10_000
 "Steps one call may do: a script that goes in circles without waiting ends here."
 
+MAX_TONE_S = 60
+"A longer tone is a script that repeats one."
+
 TONE_RATE = 8000
 TONE_LEVEL_DBFS = -12.0
 KEYS = "0123456789*#ABCD"
@@ -103,7 +106,15 @@ def parse_script(document: Mapping[str, Any], path: Path) -> Script:
     if unknown or not isinstance(rows, list) or not rows:
         raise ConfigError(f"{path}: wants a list of [[step]] and nothing else, has {[*document]}")
     steps = tuple(_parse_step(row, f"{path}: step {n}") for n, row in enumerate(rows, 1))
-    labels = {step.label: n for n, step in enumerate(steps) if step.label is not None}
+    labels: dict[str, int] = {}
+    for number, step in enumerate(steps, 1):
+        if step.label in labels:
+            raise ConfigError(
+                f"{path}: step {number}: label = {step.label!r} is taken by step"
+                f" {labels[step.label] + 1}; name it otherwise"
+            )
+        if step.label is not None:
+            labels[step.label] = number - 1
     for number, step in enumerate(steps, 1):
         for label in _targets(step):
             if label not in labels:
@@ -111,8 +122,14 @@ def parse_script(document: Mapping[str, Any], path: Path) -> Script:
                     f"{path}: step {number}: no step is labelled {label!r};"
                     f" there are {sorted(labels)}"
                 )
-    names = {step.value for step in steps if step.verb == "say"}
-    return Script(steps, labels, {name: Clip(*read_wav(path.parent / name)) for name in names})
+    clips: dict[str, Clip] = {}
+    for number, step in enumerate(steps, 1):
+        if step.verb == "say" and step.value not in clips:
+            try:
+                clips[step.value] = Clip(*read_wav(path.parent / step.value))
+            except ConfigError as error:
+                raise ConfigError(f"{path}: step {number}: say = {step.value!r}: {error}") from None
+    return Script(steps, labels, clips)
 
 
 class ScriptedAgent:
@@ -183,7 +200,7 @@ class _Run:
 
     async def menu(self, step: Step) -> str | None:
         try:
-            async with asyncio.timeout(step.timeout_s):
+            async with asyncio.timeout(_finite(step.timeout_s)):
                 digit = await self._call.digit()
         except TimeoutError:
             return step.otherwise
@@ -261,7 +278,7 @@ def _is_menu(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and bool(value)
-        and all(key in KEYS and isinstance(label, str) for key, label in value.items())
+        and all(len(key) == 1 and key in KEYS and _is_name(value[key]) for key in value)
     )
 
 
@@ -298,9 +315,18 @@ _MODIFIERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "timeout_s": (_is_seconds, "seconds"),
     "otherwise": (_is_name, "a label"),
     "interrupt": (lambda v: isinstance(v, bool), "true or false"),
-    "times": (lambda v: isinstance(v, int) and v > 0, "a number above 0"),
-    "for_s": (lambda v: _is_seconds(v) and math.isfinite(v), "seconds"),
+    "times": (lambda v: type(v) is int and v > 0, "a number above 0"),
+    "for_s": (lambda v: _is_seconds(v) and v <= MAX_TONE_S, f"seconds, {MAX_TONE_S} at most"),
 }
+
+_FITS = {
+    "timeout_s": ("menu",),
+    "otherwise": ("menu", "listen"),
+    "interrupt": ("say",),
+    "times": ("goto",),
+    "for_s": ("tone",),
+}
+"Which verbs a modifier says something to; a label fits them all."
 
 
 def _parse_step(row: Any, where: str) -> Step:
@@ -319,8 +345,14 @@ def _parse_step(row: Any, where: str) -> Step:
         is_right, wanted = (_WANTS | _MODIFIERS)[key]
         if not is_right(value):
             raise ConfigError(f"{where}: {key} = {value!r} is not {wanted}")
+    (verb,) = verbs
     modifiers = {key: value for key, value in row.items() if key in _MODIFIERS}
-    return Step(verbs[0], row[verbs[0]], **modifiers)
+    for key in modifiers:
+        if verb not in _FITS.get(key, (verb,)):
+            raise ConfigError(
+                f"{where}: {key} goes with {' or '.join(_FITS[key])}, not with {verb}"
+            )
+    return Step(verb, row[verb], **modifiers)
 
 
 def _targets(step: Step) -> list[str]:
@@ -330,6 +362,11 @@ def _targets(step: Step) -> list[str]:
     if step.verb == "menu":
         targets.extend(step.value.values())
     return targets
+
+
+def _finite(seconds: float) -> float | None:
+    """None for ever, as asyncio writes it."""
+    return None if math.isinf(seconds) else seconds
 
 
 async def _sleep(seconds: float) -> None:
@@ -344,7 +381,7 @@ async def _first(*waits: Awaitable[None], timeout_s: float = math.inf) -> bool:
     try:
         done, _ = await asyncio.wait(
             tasks,
-            timeout=None if math.isinf(timeout_s) else timeout_s,
+            timeout=_finite(timeout_s),
             return_when=asyncio.FIRST_COMPLETED,
         )
     finally:
