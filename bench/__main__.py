@@ -8,7 +8,6 @@ import sys
 import uvloop
 
 from bench.bridge import BridgeOptions, NotEnoughCoresError, bridge
-from bench.path import path
 from bench.system import SYSTEMS
 
 
@@ -21,6 +20,9 @@ def main() -> int:
     stages.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
     if arguments.command == "path":
+        # Not above: it needs the gateway's modules, and `bridge` has to do without them.
+        from bench.path import path
+
         return path(as_json=arguments.json)
     options = BridgeOptions(
         systems=tuple(arguments.systems),
