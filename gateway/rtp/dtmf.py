@@ -29,6 +29,10 @@ RELEASE_S = 0.2
 """A press of which no packet came for so long is over: senders repeat every 50 ms at the latest
 (RFC 4733 §2.5.1.2), and three lost in a row are plausible."""
 
+REPLAY_S = 1.0
+"""A first packet that comes so long after its press was over is a new press with old numbers:
+recordings of a press are sent again as they are (SIPp)."""
+
 REMEMBERED_PRESSES = 16
 "Presses that ended and may still be repeated: more than can be under way in a reordering window."
 
@@ -83,20 +87,25 @@ def build_events(reports: list[EventReport]) -> bytes:
     )
 
 
+_Key = tuple[int, int, int]  # SSRC, timestamp, event: what packets of one press have in common
+
+
 @dataclass(slots=True)
 class _Heard:
     """A press that a peer is at."""
 
-    ssrc: int
-    timestamp: int
+    key: _Key
     "Of its present segment."
-    digit: str
     clock_rate: int
     heard_at: float
     duration: int = 0
     "Of its present segment."
     before: int = 0
     "Of the segments before it."
+
+    @property
+    def digit(self) -> str:
+        return DIGITS[self.key[2]]
 
     @property
     def duration_ms(self) -> int:
@@ -108,12 +117,12 @@ class DigitReceiver:
 
     A press starts with the first of its packets that comes, be it the last one sent, and ends
     with an E bit, with the next press or after `RELEASE_S` without a packet. A packet may come
-    again or late: a press is known by SSRC and timestamp.
+    again or late: a press is known by SSRC, timestamp and event.
     """
 
     def __init__(self) -> None:
         self._press: _Heard | None = None
-        self._over: deque[tuple[int, int]] = deque(maxlen=REMEMBERED_PRESSES)
+        self._over: dict[_Key, float] = {}  # when presses ended, the latest last
         self._started_at: deque[float] = deque(maxlen=MAX_DIGITS_PER_S)
         self.junk = 0
         "Payloads that are no events."
@@ -138,10 +147,11 @@ class DigitReceiver:
         events: list[DigitEvent] = []
         timestamp = packet.timestamp
         for report in reports:
-            key = (packet.ssrc, timestamp)
+            key = (packet.ssrc, timestamp, report.event)
+            over_at = self._over.get(key)
             if report.event >= len(DIGITS):
                 self.refused += 1
-            elif key not in self._over:
+            elif over_at is None or (packet.marker and now >= over_at + REPLAY_S):
                 self._hear(key, report, clock_rate, timestamp_rate, now, events)
             # RFC 4733 §2.5.1.5: the next one begins where this one ends.
             step = report.duration * max(timestamp_rate, clock_rate) // clock_rate
@@ -153,7 +163,7 @@ class DigitReceiver:
         events: list[DigitEvent] = []
         press = self._press
         if press is not None and now >= press.heard_at + RELEASE_S:
-            self._end(press, events)
+            self._end(press, now, events)
         return events
 
     def next_timer(self) -> float | None:
@@ -162,7 +172,7 @@ class DigitReceiver:
 
     def _hear(
         self,
-        key: tuple[int, int],
+        key: _Key,
         report: EventReport,
         clock_rate: int,
         timestamp_rate: int,
@@ -170,64 +180,63 @@ class DigitReceiver:
         events: list[DigitEvent],
     ) -> None:
         press = self._press
-        if press is not None and (press.ssrc, press.timestamp) != key:
+        if press is not None and press.key != key:
             if _is_older(key, press):
                 return
-            if _continues(key, report, press, timestamp_rate):
-                self._over.append((press.ssrc, press.timestamp))
-                press.timestamp = key[1]
+            if _continues(key, press, timestamp_rate):
+                self._remember(press.key, now)
+                press.key = key
                 press.before += press.duration
                 press.duration = 0
             else:
                 # RFC 4733 §2.5.2.2: the next tone ends the one before.
-                self._end(press, events)
-        press = self._press or self._start(key, report, clock_rate, now, events)
+                self._end(press, now, events)
+        press = self._press or self._start(key, clock_rate, now, events)
         if press is None:
             return
         press.heard_at = now
         press.duration = max(press.duration, report.duration)
         if report.end:
-            self._end(press, events)
+            self._end(press, now, events)
 
     def _start(
-        self,
-        key: tuple[int, int],
-        report: EventReport,
-        clock_rate: int,
-        now: float,
-        events: list[DigitEvent],
+        self, key: _Key, clock_rate: int, now: float, events: list[DigitEvent]
     ) -> _Heard | None:
         started_at = self._started_at
         if len(started_at) == MAX_DIGITS_PER_S and now - started_at[0] < 1.0:
             self.refused += 1
-            self._over.append(key)
+            self._remember(key, now)
             return None
         started_at.append(now)
-        press = self._press = _Heard(*key, DIGITS[report.event], clock_rate, now)
+        self._over.pop(key, None)
+        press = self._press = _Heard(key, clock_rate, now)
         events.append(DigitEvent(press.digit, "start", 0))
         return press
 
-    def _end(self, press: _Heard, events: list[DigitEvent]) -> None:
+    def _end(self, press: _Heard, now: float, events: list[DigitEvent]) -> None:
         self._press = None
-        self._over.append((press.ssrc, press.timestamp))
+        self._remember(press.key, now)
         events.append(DigitEvent(press.digit, "end", press.duration_ms))
 
+    def _remember(self, key: _Key, now: float) -> None:
+        over = self._over
+        over.pop(key, None)
+        over[key] = now
+        if len(over) > REMEMBERED_PRESSES:
+            del over[next(iter(over))]
 
-def _is_older(key: tuple[int, int], press: _Heard) -> bool:
+
+def _is_older(key: _Key, press: _Heard) -> bool:
     """Whether a packet belongs to a press before `press`, all of whose packets were overtaken."""
-    ssrc, timestamp = key
-    return ssrc == press.ssrc and (press.timestamp - timestamp) & 0xFFFF_FFFF < 0x8000_0000
+    return key[0] == press.key[0] and 0 < (press.key[1] - key[1]) & 0xFFFF_FFFF < 0x8000_0000
 
 
-def _continues(
-    key: tuple[int, int], report: EventReport, press: _Heard, timestamp_rate: int
-) -> bool:
+def _continues(key: _Key, press: _Heard, timestamp_rate: int) -> bool:
     """Whether a packet tells of the next segment of one long press (RFC 4733 §2.5.2.3)."""
-    ssrc, timestamp = key
-    step = (timestamp - press.timestamp) & 0xFFFF_FFFF
+    (ssrc, timestamp, event), (old_ssrc, old_timestamp, old_event) = key, press.key
+    step = (timestamp - old_timestamp) & 0xFFFF_FFFF
     return (
         press.duration == MAX_DURATION
-        and ssrc == press.ssrc
-        and DIGITS[report.event] == press.digit
+        and (ssrc, event) == (old_ssrc, old_event)
         and step in (MAX_DURATION, MAX_DURATION * timestamp_rate // press.clock_rate)
     )

@@ -198,7 +198,6 @@ class Receiver:
         out: list[Received] = []
         if now >= self._deadline:
             self._give_up(now, out)
-            self._foretell()
         out += self._digits.handle_timer(now)
         return out
 
@@ -344,7 +343,6 @@ class Receiver:
         self._sequence_offset = held.packet.sequence - place
         self._timestamp_offset = held.packet.timestamp - self._position
         self._heard, self._arrived_at = self._position, held.arrived_at
-        self._given_up.clear()
         self._restart = RestartDetector()
 
     def _insert(self, held: _Held, ahead: int, out: list[Received]) -> None:

@@ -47,15 +47,15 @@ class Ear:
         digit: str = "5",
         end: bool = False,
         timestamp: int = 1000,
-        ssrc: int = 7,
+        marker: bool = False,
     ) -> None:
         report = EventReport(DIGITS.index(digit), end, 10, duration)
-        self.hear_payload(build_events([report]), now, timestamp=timestamp, ssrc=ssrc)
+        self.hear_payload(build_events([report]), now, timestamp=timestamp, marker=marker)
 
     def hear_payload(
-        self, payload: bytes, now: float, *, timestamp: int = 1000, ssrc: int = 7
+        self, payload: bytes, now: float, *, timestamp: int = 1000, marker: bool = False
     ) -> None:
-        packet = RtpPacket(101, False, 1, timestamp, ssrc, payload)
+        packet = RtpPacket(101, marker, 1, timestamp, 7, payload)
         self.events += self.receiver.receive(packet, *self.rates, now)
 
     def wait(self, now: float) -> None:
@@ -174,6 +174,28 @@ def test_the_same_digit_twice_is_two_presses() -> None:
 
     ear.hear(800, now=1.0, end=True)
     ear.hear(800, now=1.2, end=True, timestamp=2600)
+
+    assert ear.events == press("5", 100) * 2
+
+
+def test_another_digit_with_the_same_timestamp_is_another_press() -> None:
+    ear = Ear()
+
+    ear.hear(800, now=1.0, digit="1", end=True)
+    ear.hear(800, now=1.2, digit="2")
+    ear.hear(800, now=1.4, digit="3", end=True)
+
+    assert ear.events == press("1", 100) + press("2", 100) + press("3", 100)
+
+
+def test_a_recorded_press_that_is_played_again_is_pressed_again() -> None:
+    ear = Ear()
+
+    for again_at in (1.0, 3.0):
+        ear.hear(160, now=again_at, marker=True)
+        for _ in range(3):
+            ear.hear(800, now=again_at + 0.1, end=True)
+    ear.hear(160, now=3.15, marker=True)  # the wire doubled it
 
     assert ear.events == press("5", 100) * 2
 

@@ -250,6 +250,15 @@ def test_a_packet_that_comes_after_it_was_given_up_is_dropped(source: Source, si
     assert (stats.late, stats.duplicates, stats.lost) == (1, 1, 0)  # late is not lost: A.3
 
 
+def test_a_packet_that_the_first_overtook_is_late(source: Source, sink: Sink) -> None:
+    before, first = source.next(), source.next()
+    sink.take(first)
+
+    assert sink.take(before, after=0.001) == []
+
+    assert (sink.receiver.stats.late, sink.receiver.stats.duplicates) == (1, 0)
+
+
 def test_a_packet_that_comes_twice_is_heard_once(source: Source, sink: Sink) -> None:
     first, _, third = source.next(), source.next(), source.next()
 
