@@ -137,7 +137,9 @@ class Receiver:
         self._due = -1  # the first 8 bytes of the next packet; -1: all go the long way
         # Order.
         self._waiting: dict[int, _Held] = {}
-        self._deadline = inf
+        self._deadline = inf  # when those that are missing are given up
+        self.timer_at = inf
+        "When `handle_timer` is due; infinity where nothing is waited for."
         self._given_up: set[int] = set()
         self._is_beside = False  # the place delivered last held no media
         self._restart = RestartDetector()
@@ -199,12 +201,8 @@ class Receiver:
         if now >= self._deadline:
             self._give_up(now, out)
         out += self._digits.handle_timer(now)
+        self._set_timer()
         return out
-
-    def next_timer(self) -> float:
-        """When `handle_timer` is due; infinity where nothing is waited for."""
-        digits_at = self._digits.next_timer()
-        return self._deadline if digits_at is None else min(self._deadline, digits_at)
 
     def take_reception(self) -> Reception | None:
         """What to report about the source; None where nothing came since the last call."""
@@ -255,7 +253,12 @@ class Receiver:
         else:
             self._take(packet, now, out)
         self._foretell()
+        self._set_timer()
         return out
+
+    def _set_timer(self) -> None:
+        digits_at = self._digits.next_timer()
+        self.timer_at = self._deadline if digits_at is None else min(self._deadline, digits_at)
 
     def _foretell(self) -> None:
         """Open the straight path to the next packet, if nothing is amiss."""

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import RemoteProtocolError
@@ -67,11 +67,13 @@ def press(digit: str, duration_ms: int) -> list[DigitEvent]:
 
 
 @pytest.mark.rfc(4733, "2.3")
+@settings(deadline=None)
 @given(st.lists(reports, min_size=1, max_size=MAX_EVENTS_IN_PACKET))
 def test_events_survive_the_wire(events: list[EventReport]) -> None:
     assert parse_events(build_events(events)) == events
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=24))
 def test_any_payload_gives_events_or_the_documented_error(payload: bytes) -> None:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import RemoteProtocolError
@@ -23,11 +23,13 @@ packets = st.builds(
 PLAIN = bytes.fromhex("80 00 0064 0000c350 12345678") + b"audio"
 
 
+@settings(deadline=None)
 @given(packets)
 def test_a_packet_survives_the_wire(packet: RtpPacket) -> None:
     assert parse_rtp(build_rtp(packet)) == packet
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80) | st.binary(max_size=80).map(lambda tail: b"\xbf\x00" + tail))
 def test_any_bytes_give_a_packet_or_the_documented_error(data: bytes) -> None:
     try:

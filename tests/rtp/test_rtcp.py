@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import RemoteProtocolError
@@ -55,6 +55,7 @@ RR = bytes.fromhex("80c90001 00000007")
 SDES = bytes.fromhex("81ca0003 00000007 01 02 6162 00000000")
 
 
+@settings(deadline=None)
 @given(packets)
 def test_a_compound_survives_the_wire(compound: list[RtcpPacket]) -> None:
     assert parse_rtcp(build_rtcp(compound)) == compound
@@ -73,6 +74,7 @@ almost = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=120) | almost)
 def test_any_bytes_give_packets_or_the_documented_error(data: bytes) -> None:
     try:
