@@ -232,13 +232,13 @@ class WebRtcTransport:
     # DTLS.
 
     def _decide_role(self, setup: str | None, *, is_answer: bool) -> DtlsRole:
-        """Our role, given the peer's `a=setup` (RFC 5763 §5); once chosen it stays."""
+        """Our role in a new association, given the peer's `a=setup` (RFC 5763 §5)."""
         if setup == "active":
             return DtlsRole.PASSIVE
         if setup == "passive":
             return DtlsRole.ACTIVE
         if setup in (None, "actpass") and not is_answer:
-            return self._role or self._port.options.dtls_role
+            return self._port.options.dtls_role
         raise NegotiationError(f"a=setup:{setup} leaves nobody to begin the handshake")
 
     def _associate(self, role: DtlsRole, fingerprints: tuple[Fingerprint, ...]) -> None:

@@ -425,6 +425,50 @@ async def test_closing_at_any_moment_leaves_nothing_behind(loop: VirtualLoop) ->
     await browser_port.close()
 
 
+@pytest.mark.parametrize(
+    "moment", [TransportState.CONNECTED, TransportState.FAILED, TransportState.CLOSED]
+)
+def test_the_owner_may_close_in_the_callback(moment: TransportState) -> None:
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
+
+        def leave(state: TransportState) -> None:
+            gateway.states.append(state)
+            if state is moment:
+                gateway.transport.close()
+
+        gateway.transport.on_state = leave
+        negotiate(browser, gateway)
+        await elapse(1)
+        if moment is TransportState.FAILED:
+            loop.network.passes = lambda _datagram: False
+        browser.transport.close()
+        await elapse(40)
+
+        assert gateway.states[-1] is moment
+        assert gateway.port.transports == 0
+        assert gateway.port.mux.by_ufrag == {}
+        assert gateway.port.counters.faults == 0
+        await hang_up(gateway, browser)
+
+    scenario()
+
+
+@in_virtual_time
+async def test_the_owner_may_close_on_a_packet(loop: VirtualLoop) -> None:
+    gateway, browser = await connect(loop)
+    gateway.transport.on_packet = lambda _packet, _now: gateway.transport.close()
+
+    for sequence in range(10):
+        browser.transport.send(rtp(sequence))
+    await elapse(1)
+
+    assert browser.states[-1] is TransportState.CLOSED
+    assert gateway.port.counters.faults == 0
+    await hang_up(gateway, browser)
+
+
 @in_virtual_time
 async def test_closing_the_port_says_goodbye_to_every_browser(loop: VirtualLoop) -> None:
     gateway, browser = await connect(loop)
