@@ -36,6 +36,7 @@ METHODS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         },
         "aiortc.rtcdtlstransport.RTCCertificate": {
             "__init__": ("key", "cert"),
+            "_create_ssl_context": ("srtp_profiles",),
         },
         "aiortc.rtcdtlstransport.RTCDtlsTransport": {
             "_recv_next": (),
