@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from gateway.api.calls import call_operations, serve_events
 from gateway.api.openapi import Operation
-from gateway.api.server import Access, create_server
+from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.signalling import serve_page
 from gateway.config import Config, HttpOptions, parse_config
 from gateway.errors import ConfigError
@@ -66,10 +66,10 @@ async def serve(config: Config) -> int:
             certificate = load_certificate(CERTS, now=now)
         node = Node(config, version=VERSION, loop=loop, pacer=pacer, certificate=certificate)
         stack.push_async_callback(node.close)
-        shut_http = asyncio.Event()
+        shut_http, sockets = asyncio.Event(), OpenSockets()
         http = None
         if config.http is not None:
-            http = asyncio.ensure_future(_serve_http(config.http, node, shut_http))
+            http = asyncio.ensure_future(_serve_http(config.http, node, sockets, shut_http))
         _announce(config, node)
         await _first_of(stop.asked, http)
         log.info("stopping: no new calls; %d go on", len(node.registry.calls()))
@@ -77,6 +77,7 @@ async def serve(config: Config) -> int:
         await _first_of(stop.asked_again, draining)
         draining.cancel()
         await node.close()
+        await sockets.close()
         shut_http.set()
         if http is not None:
             await asyncio.wait([http], timeout=3)
@@ -108,13 +109,16 @@ async def _first_of(*waits: asyncio.Future[Any] | None) -> None:
         wait.result()
 
 
-async def _serve_http(options: HttpOptions, node: Node, shut: asyncio.Event) -> None:
+async def _serve_http(
+    options: HttpOptions, node: Node, sockets: OpenSockets, shut: asyncio.Event
+) -> None:
     settings = hypercorn.config.Config()
     settings.bind = [f"{options.host}:{options.port}"]
     settings.accesslog = None
     settings.errorlog = None
     settings.websocket_max_message_size = MAX_SOCKET_BYTES
     settings.graceful_timeout = 1
+    settings.alpn_protocols = ["http/1.1"]  # one way to carry a WebSocket is enough
     if options.certificate is not None and options.key is not None:
         _check_certificate(options.certificate, options.key)
         settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
@@ -128,6 +132,7 @@ async def _serve_http(options: HttpOptions, node: Node, shut: asyncio.Event) -> 
             "/v1/signal": lambda: serve_page(node),
             "/v1/events": lambda: serve_events(node),
         },
+        open_sockets=sockets,
     )
     try:
         await hypercorn.asyncio.serve(app, settings, shutdown_trigger=shut.wait)

@@ -4,7 +4,8 @@
 // For tests and developers `window.phone` tells how the last call goes: `state` ("ready" or a
 // CallState), `call` (the Call), `pc` (its RTCPeerConnection), `remoteStream`, `gatewayId` (the
 // gateway's id of it) and `quality()` (a promise of what the browser measures).
-// URL: ?to=+15550100 fills in the destination, ?processing=off switches audio processing off.
+// URL: ?to=+15550100 fills in the destination, ?processing=off switches audio processing off,
+// #token=… lets the page in where the gateway asks for a token.
 
 import { Call } from "./call.js";
 import { DestinationField } from "./destination.js";
@@ -20,6 +21,7 @@ import { QualityTable, measure } from "./quality.js";
 import { Screen, showExplanation } from "./screen.js";
 import { Signal } from "./signal.js";
 import { wireTheme } from "./theme.js";
+import { authorization, readToken, subprotocols } from "./token.js";
 import { RINGBACK, Tone } from "./tone.js";
 
 /**
@@ -71,7 +73,8 @@ class Phone {
     onAccept: ({ call, from }) => this.#accept(call, from),
     onDecline: ({ call }) => this.#signal.send({ type: "decline", call }),
   });
-  #signal = new Signal(signalUrl(), {
+  #token = readToken();
+  #signal = new Signal(signalUrl(), subprotocols(this.#token), {
     onMessage: (message) => this.#received(message),
     onState: (state) => this.#linkChanged(state),
   });
@@ -254,7 +257,10 @@ class Phone {
 
   async #loadDestinations() {
     try {
-      const response = await fetch("/v1/destinations", { signal: AbortSignal.timeout(5000) });
+      const response = await fetch("/v1/destinations", {
+        headers: authorization(this.#token),
+        signal: AbortSignal.timeout(5000),
+      });
       if (!response.ok) return;
       const { destinations, notice } = await response.json();
       this.#destination.offer(Array.isArray(destinations) ? destinations : []);

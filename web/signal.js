@@ -63,10 +63,12 @@ export class Signal {
 
   /**
    * @param {string} url
+   * @param {string[]} protocols offered to the server, the token among them
    * @param {{onMessage: (message: FromGateway) => void, onState: (state: SignalState) => void}} to
    */
-  constructor(url, { onMessage, onState }) {
+  constructor(url, protocols, { onMessage, onState }) {
     this.url = url;
+    this.protocols = protocols;
     this.onMessage = onMessage;
     this.onState = onState;
     setInterval(() => this.#ping(), PING_EVERY_MS);
@@ -78,7 +80,7 @@ export class Signal {
   open() {
     clearTimeout(this.#retry);
     this.#quiet = false;
-    const socket = new WebSocket(this.url);
+    const socket = new WebSocket(this.url, this.protocols);
     this.#socket = socket;
     socket.onopen = () => this.#opened();
     socket.onmessage = (event) => this.#received(event.data);

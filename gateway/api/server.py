@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import ipaddress
 import logging
@@ -87,6 +89,46 @@ class Access:
         return any(hmac.compare_digest(token.encode(), wanted) for token in given)
 
 
+class OpenSockets:
+    """The WebSockets that are open: the process closes them before it stops the server.
+
+    Left open, each would hold the server up, and break off with an error.
+    """
+
+    def __init__(self) -> None:
+        self._closing = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._count = 0
+
+    async def serve(self, talk: Callable[[], Awaitable[None]]) -> None:
+        """Talk on one accepted socket until the talk or the process ends."""
+        self._count += 1
+        self._emptied.clear()
+        talking = asyncio.ensure_future(talk())
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({talking, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done():
+                await websocket.close(1001, "the gateway stops")
+        finally:
+            closing.cancel()
+            talking.cancel()
+            await asyncio.gather(talking, closing, return_exceptions=True)
+            self._count -= 1
+            if not self._count:
+                self._emptied.set()
+        if not talking.cancelled():
+            talking.result()
+
+    async def close(self, timeout_s: float = 1.0) -> None:
+        """Tell every page that the gateway stops."""
+        self._closing.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._emptied.wait()
+
+
 def create_server(
     *,
     access: Access,
@@ -94,6 +136,7 @@ def create_server(
     version: str,
     operations: Sequence[Operation],
     sockets: dict[str, Callable[[], Awaitable[None]]],
+    open_sockets: OpenSockets,
 ) -> Quart:
     """The HTTP application.
 
@@ -101,6 +144,7 @@ def create_server(
         web: the folder of the page.
         operations: what the API can do; the OpenAPI document is made of them.
         sockets: WebSocket paths and what serves them.
+        open_sockets: where those that are open can be closed.
     """
     app = Quart("gateway", static_folder=str(web), static_url_path="/assets")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -141,7 +185,7 @@ def create_server(
         path = operation.path.replace("{", "<").replace("}", ">")
         app.add_url_rule(path, operation.name, _answering(operation), methods=[operation.method])
     for path, serve in sockets.items():
-        app.add_websocket(path, path, _accepting(serve))
+        app.add_websocket(path, path, _accepting(open_sockets, serve))
     return app
 
 
@@ -209,11 +253,13 @@ def _answering(operation: Operation) -> Callable[..., Awaitable[Any]]:
     return answer
 
 
-def _accepting(serve: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def _accepting(
+    open_sockets: OpenSockets, serve: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
     async def accept() -> None:
         offered = websocket.requested_subprotocols
         await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await serve()
+        await open_sockets.serve(serve)
 
     return accept
 

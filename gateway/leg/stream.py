@@ -99,6 +99,9 @@ class AudioStream:
 
     def close(self) -> None:
         """End it; nothing is sent or said any more."""
+        goodbye = self.session.goodbye(self._clock())
+        if goodbye:
+            self.transport.send(goodbye)
         self._stop_pacing()
         self._voice.close()
         if self._encoder is not None:
@@ -108,13 +111,13 @@ class AudioStream:
         self.transport.on_packet = _nothing
         self.transport.close()
 
-    def digit(self, digit: str, phase: Phase) -> None:
-        """Send one edge of a key press to the party (RFC 4733)."""
+    def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
+        """Send one edge of a key press to the party (RFC 4733); at its end, how long it was."""
         now = self._clock()
         if phase is Phase.START:
             self.session.start_digit(digit, now)
         else:
-            self.session.end_digit(digit, now)
+            self.session.end_digit(digit, now, duration_ms)
         self._send_output()
 
     def quality(self) -> MediaQuality:
@@ -203,6 +206,10 @@ class AudioStream:
         scale = TICK_RATE // codec.clock_rate
         duration = packet.duration * scale
         self.last_packet_at = now
+        if not duration:
+            # Comfort noise (RFC 3389) says how a pause sounds, not how long it is: the beat
+            # fills the pause.
+            return
         expected = self._next_timestamp
         self._next_timestamp = packet.timestamp + packet.duration
         if expected is not None and packet.timestamp > expected:

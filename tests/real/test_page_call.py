@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from playwright.async_api import Page
 
 from tests.support.audio import bursts, record_page, report, tone, write_wav
 from tests.support.browser import BrowserOptions, open_browser, open_page
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, running_gateway
 
 pytestmark = pytest.mark.real
 
@@ -134,3 +135,68 @@ async def test_closed_page_ends_the_call(gateway: Gateway, tmp_path: Path) -> No
         await gateway.wait_for_calls(1)
 
     await gateway.wait_for_calls(0, timeout_s=5)
+
+
+async def test_keys_cross_the_trunk_and_come_back(gateway: Gateway, tmp_path: Path) -> None:
+    speaks = write_wav(tmp_path / "silence.wav", tone(440, 2, level_dbfs=-120))
+    pressed: list[str] = []
+
+    def note(frame: str | bytes) -> None:
+        message = json.loads(frame)
+        if message["type"] == "digit" and message["phase"] == "end":
+            pressed.append(message["digit"])
+
+    url = f"{gateway.url}/?to=%2B15550104"
+    options = BrowserOptions(speaks=speaks, repeats=True)
+    async with open_browser(options) as browser, open_page(browser, url) as page:
+        page.on("websocket", lambda socket: socket.on("framereceived", note))
+        await page.reload()
+        await page.get_by_role("button", name="Call", exact=True).click()
+        await wait_for_state(page, "in-call")
+        await asyncio.sleep(0.5)
+        for key in "17#":
+            await page.keyboard.press(key)
+            await asyncio.sleep(0.6)
+        async with asyncio.timeout(5):
+            while len(pressed) < 3:
+                await asyncio.sleep(0.05)
+
+    assert pressed == ["1", "7", "#"]
+
+
+async def test_early_media_is_heard_before_the_answer(gateway: Gateway, tmp_path: Path) -> None:
+    url = f"{gateway.url}/?to=%2B15550102"
+    async with open_browser() as browser, open_page(browser, url) as page:
+        await page.get_by_role("button", name="Call", exact=True).click()
+        await wait_for_state(page, "early-media")
+        _, early = await record_page(page, 2)
+        state = await page.evaluate("window.phone.state")
+        await wait_for_state(page, "in-call")
+
+    assert state == "early-media"
+    assert early.part(1, 2).peak_hz == pytest.approx(425, rel=0.01)
+
+
+async def test_far_end_that_hangs_up_is_told(gateway: Gateway) -> None:
+    url = f"{gateway.url}/?to=%2B15550110"
+    async with open_browser() as browser, open_page(browser, url) as page:
+        await page.get_by_role("button", name="Call", exact=True).click()
+        await wait_for_state(page, "in-call")
+        await wait_for_state(page, "ended")
+        text = await page.locator("#state").inner_text()
+
+    assert "hung up" in text
+
+
+async def test_gateway_that_goes_away_is_told(tmp_path: Path) -> None:
+    async with (
+        running_gateway(tmp_path) as gateway,
+        open_browser() as browser,
+        open_page(browser, f"{gateway.url}/?to=echo") as page,
+    ):
+        await page.get_by_role("button", name="Call", exact=True).click()
+        await wait_for_state(page, "in-call")
+
+        gateway.process.terminate()
+        await wait_for_state(page, "ended")
+        await page.wait_for_selector("text=The gateway cannot be reached")
