@@ -179,7 +179,7 @@ class BrowserLeg:
         self._signal("answered", {"codec": {"browser": self.quality().codec}})
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
-        self._stream.digit(digit, phase)
+        self._stream.digit(digit, phase, duration_ms)
         self._send({"type": "digit", "digit": digit, "phase": phase.value})
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:

@@ -218,7 +218,7 @@ class SipLeg:
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         if not self._has_ended:
-            self._stream.digit(digit, phase)
+            self._stream.digit(digit, phase, duration_ms)
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         if self._has_ended:
