@@ -22,7 +22,7 @@ from gateway.webrtc.options import DtlsRole
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from gateway.rtp.srtp import SrtpReceiver, SrtpSender
     from gateway.sdp.description import MediaDescription
@@ -282,7 +282,7 @@ class WebRtcTransport:
 
     # The end.
 
-    def _spawn(self, work: Any, what: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
         task = self._port.spawn(work, what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
