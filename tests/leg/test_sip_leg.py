@@ -33,17 +33,6 @@ def bench() -> Iterator[SipBench]:
     bench.close()
 
 
-@pytest.fixture
-def bench() -> Iterator[SipBench]:
-    bench = SipBench()
-    yield bench
-    bench.close()
-
-
-def full(*_: object) -> InviteClient:
-    raise CapacityError("as many as the limits allow")
-
-
 # ---- we call
 
 
