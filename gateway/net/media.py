@@ -33,7 +33,7 @@ MAX_PACKET_BYTES = 2048
 MAX_USE = 0.9
 "Of the port pairs: beyond it new calls are refused, so that live ones can still change (F24)."
 
-MAX_PORT_TRIES = 32
+MAX_PORT_TRIES = 256
 "Ports tried when others on this machine have taken some of ours."
 
 
