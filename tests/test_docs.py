@@ -1,0 +1,45 @@
+"""The documents say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+from gateway.config import parse_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_configuration_reference_is_fresh() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+
+    assert page == load(ROOT / "docs/make_reference.py").render()
+
+
+def test_configuration_in_the_readme_can_be_used() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = readme.partition("```toml\n")[2].partition("```")[0]
+
+    config = parse_config(tomllib.loads(example), ROOT / "x.toml", {"CARRIER_PASSWORD": "secret"})
+
+    assert [trunk.name for trunk in config.trunks] == ["carrier"]
+
+
+def test_layout_in_the_design_is_there() -> None:
+    design = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    tree = design.partition("```\ngateway/\n")[2].partition("```")[0]
+
+    for line in tree.splitlines():
+        name = line.split()[0]
+        assert (ROOT / "gateway" / name).exists(), name
