@@ -11,9 +11,10 @@ TARGET = ROOT / "docs/configuration.md"
 
 HEAD = """# Configuration
 
-One TOML file: `gateway serve --config FILE`, `gateway check FILE`. What is left out has the default shown;
-an unknown key is an error that names the nearest known one. Secrets come from the environment, by the name of
-a variable. `GATEWAY_SECTION_KEY` sets a key of a plain section: `GATEWAY_HTTP_LISTEN=127.0.0.1:9000`.
+One TOML file: `gateway serve --config FILE`, `gateway check FILE`. What is left out has the default
+shown; an unknown key is an error that names the nearest known one. Secrets come from the
+environment, by the name of a variable. `GATEWAY_SECTION_KEY` sets a key of a plain section:
+`GATEWAY_HTTP_LISTEN=127.0.0.1:9000`.
 
 The [embedded default](../gateway/default.toml) is a good start. This page is made from
 `gateway/document.py` by `docs/make_reference.py`.
@@ -22,11 +23,10 @@ The [embedded default](../gateway/default.toml) is a good start. This page is ma
 
 def render() -> str:
     """The page."""
-    parts = [HEAD]
-    for node in ast.parse(SOURCE.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and (ast.get_docstring(node) or "").startswith("["):
-            parts.append(_section(node))
-    return "\n".join(parts)
+    nodes = ast.parse(SOURCE.read_text(encoding="utf-8")).body
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    sections = [node for node in classes if (ast.get_docstring(node) or "").startswith("[")]
+    return "\n".join([HEAD, *map(_section, sections)])
 
 
 def _section(node: ast.ClassDef) -> str:
