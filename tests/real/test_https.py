@@ -8,7 +8,10 @@ import os
 import socket
 import ssl
 import sys
+import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,10 @@ to = ["agent:echo"]
 """
 
 
-async def serve(directory: Path, host: str, tls: str) -> tuple[asyncio.subprocess.Process, int]:
+@asynccontextmanager
+async def serving(
+    directory: Path, host: str, tls: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     port = free_port(socket.SOCK_STREAM)
     config = directory / "gateway.toml"
     config.write_text(
@@ -58,7 +64,12 @@ async def serve(directory: Path, host: str, tls: str) -> tuple[asyncio.subproces
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    return process, port
+    try:
+        yield process, port
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def fetch(url: str, context: ssl.SSLContext | None) -> Any:
@@ -92,27 +103,26 @@ async def test_made_certificate_serves_https_and_a_call(tmp_path: Path) -> None:
     making = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environment)
     assert await making.wait() == 0
     tls = 'certificate = "certs/server.pem"\nkey = "certs/server.key"'
-    process, port = await serve(tmp_path, "0.0.0.0", tls)
     context = ssl.create_default_context(cafile=str(tmp_path / "certs/ca.pem"))
 
-    destinations = await fetch_when_up(f"https://localhost:{port}/v1/destinations", context)
-    assert destinations["notice"] is None
+    async with serving(tmp_path, "0.0.0.0", tls) as (process, port):
+        destinations = await fetch_when_up(f"https://localhost:{port}/v1/destinations", context)
+        assert destinations["notice"] is None
 
-    async with open_browser(BrowserOptions(hosts=(("gw.test", "127.0.0.1"),))) as browser:
-        page = await (await browser.new_context(ignore_https_errors=True)).new_page()
-        await page.goto(f"https://127.0.0.1:{port}/?to=echo#token=s3cret")
-        await page.get_by_role("button", name="Call", exact=True).click()
-        await page.wait_for_function("() => window.phone.state === 'in-call'", timeout=15_000)
+        async with open_browser(BrowserOptions(hosts=(("gw.test", "127.0.0.1"),))) as browser:
+            page = await (await browser.new_context(ignore_https_errors=True)).new_page()
+            await page.goto(f"https://127.0.0.1:{port}/?to=echo#token=s3cret")
+            await page.get_by_role("button", name="Call", exact=True).click()
+            await page.wait_for_function("() => window.phone.state === 'in-call'", timeout=15_000)
 
-    assert "https://" in await stop(process)
-    assert process.returncode == 0
-    assert (tmp_path / "certs/server.key").stat().st_mode & 0o077 == 0
+        assert "https://" in await stop(process)
+        assert process.returncode == 0
+        assert (tmp_path / "certs/server.key").stat().st_mode & 0o077 == 0
 
 
 async def test_page_beyond_localhost_without_https_is_told(tmp_path: Path) -> None:
-    process, port = await serve(tmp_path, "0.0.0.0", "")
+    async with serving(tmp_path, "0.0.0.0", "") as (process, port):
+        destinations = await fetch_when_up(f"http://127.0.0.1:{port}/v1/destinations", None)
 
-    destinations = await fetch_when_up(f"http://127.0.0.1:{port}/v1/destinations", None)
-
-    assert "HTTPS" in destinations["notice"]
-    assert "HTTPS" in await stop(process)
+        assert "HTTPS" in destinations["notice"]
+        assert "HTTPS" in await stop(process)
