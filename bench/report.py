@@ -60,6 +60,8 @@ class Round:
             return f"steal {self.steal_percent:.1f} %"
         if self.generator_core_percent > MAX_GENERATOR_PERCENT:
             return f"generator core {self.generator_core_percent:.0f} %"
+        if self.frames_fallen:
+            return f"the generator was held up for {self.frames_fallen * 20} ms"
         return None
 
 

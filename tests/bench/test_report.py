@@ -14,7 +14,7 @@ def measured(**changes: float | str) -> Round:
         field.name: "opus" if field.name.endswith("_mode") else 1.0 for field in fields(Round)
     }
     good = Round(**values)  # type: ignore[arg-type]
-    return replace(good, calls=200, **changes)  # type: ignore[arg-type]
+    return replace(good, calls=200, **{"frames_fallen": 0, **changes})  # type: ignore[arg-type]
 
 
 def test_the_median_and_the_range_of_the_rounds_are_given() -> None:
@@ -54,6 +54,10 @@ def test_a_round_with_steal_does_not_count() -> None:
 
 def test_a_round_with_a_busy_generator_does_not_count() -> None:
     assert measured(generator_core_percent=86.0).discard_reason == "generator core 86 %"
+
+
+def test_a_round_in_which_the_generator_was_held_up_does_not_count() -> None:
+    assert measured(frames_fallen=4).discard_reason == "the generator was held up for 80 ms"
 
 
 def test_when_no_round_counts_that_is_said() -> None:
