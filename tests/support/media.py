@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,7 +21,10 @@ OURS = "192.0.2.1"
 class FakeTransport:
     """A `MediaTransport` that keeps what it is given."""
 
-    def __init__(self, *, is_webrtc: bool = False) -> None:
+    def __init__(
+        self, *, is_webrtc: bool = False, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        """With a `loop` it is connected as plain RTP is: a turn after an address was accepted."""
         self.on_packet: Callable[[bytes, float], None] = lambda _data, _now: None
         self.on_state: Callable[[TransportState], None] = lambda _state: None
         self.accepted: list[MediaDescription] = []
@@ -28,6 +32,7 @@ class FakeTransport:
         self.sent: list[bytes] = []
         self.is_closed = False
         self._is_webrtc = is_webrtc
+        self._loop = loop
 
     def describe(self, media: MediaDescription, *, restart: bool = False) -> MediaDescription:
         if not self._is_webrtc:
@@ -47,6 +52,8 @@ class FakeTransport:
 
     def accept(self, remote: MediaDescription) -> None:
         self.accepted.append(remote)
+        if self._loop is not None:
+            self._loop.call_soon(self._tell_connected)
 
     def add_candidate(self, candidate: str, ufrag: str | None) -> None:
         self.candidates.append((candidate, ufrag))
@@ -57,6 +64,9 @@ class FakeTransport:
 
     def close(self) -> None:
         self.is_closed = True
+
+    def _tell_connected(self) -> None:
+        self.on_state(TransportState.CONNECTED)
 
     @property
     def packets(self) -> list[RtpPacket]:

@@ -127,7 +127,7 @@ class SipBench:
             flow=Flow("udp", GATEWAY, FAR),
             offer=None,
         )
-        box = self._box(request=request)
+        box = self.new_box(request=request)
         box.leg.dial()
         self.run(0.02)
         return box
@@ -149,30 +149,35 @@ class SipBench:
         """Let everything end; nothing may be left, and every leg has told its end as promised."""
         for box in self.boxes:
             box.leg.end(EndReason.SHUTDOWN)
+        self.settle()
+        for box in self.boxes:
+            assert len(box.heard(Ended)) <= 1
+            assert len(box.heard(Gone)) == 1
+            assert type(box.told[-1]) is Gone
+
+    def settle(self) -> None:
+        """Let the last transactions end: nothing is left of them, and nothing was contained."""
         self.run(40)
         assert not len(self.legs)
         assert self.station.endpoint.is_idle
         assert self.pacer.count == 0
-        for box in self.boxes:
-            assert box.transport.is_closed
-            assert len(box.heard(Ended)) <= 1
-            assert len(box.heard(Gone)) == 1
-            assert type(box.told[-1]) is Gone
+        assert all(box.transport.is_closed for box in self.boxes)
         assert self.station.driver.failures == 0
         self.station.driver.close()
         self.loop.finish()
 
     def _on_incoming(self, event: sip.Incoming) -> None:
         """As a node would, in short."""
-        box = self._box(session=event.session)
+        box = self.new_box(session=event.session)
         try:
             box.leg.take_offer()
         except GatewayError as error:
             self.refused.append(error.status)
             box.leg.end(EndReason.REJECTED, error.status)
 
-    def _box(self, **given: object) -> LegBox:
-        transport = FakeTransport()
+    def new_box(self, **given: object) -> LegBox:
+        """A leg of a `request` to send, or of a `session` that came."""
+        transport = FakeTransport(loop=self.loop)
         box = LegBox(transport)
         box.leg = SipLeg(
             f"leg-{len(self.boxes)}",
