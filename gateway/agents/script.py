@@ -208,8 +208,9 @@ class _Run:
         return label
 
     async def echo(self, step: Step) -> str | None:
-        """Say back what is heard, until the time is over or a key is pressed."""
-        await _first(self._echo(), self._call.digit_waiting(), timeout_s=step.value)
+        """Say back what is heard, until the time is over or, unless forbidden, a key is pressed."""
+        keys = [self._call.digit_waiting()] if step.interrupt else []
+        await _first(self._echo(), *keys, timeout_s=step.value)
         self._call.clear()
         return None
 
@@ -322,7 +323,7 @@ _MODIFIERS: dict[str, tuple[Callable[[Any], bool], str]] = {
 _FITS = {
     "timeout_s": ("menu",),
     "otherwise": ("menu", "listen"),
-    "interrupt": ("say",),
+    "interrupt": ("say", "echo"),
     "times": ("goto",),
     "for_s": ("tone",),
 }
