@@ -1,11 +1,11 @@
 """The exception tree. An error knows whose fault it is and what to answer.
 
-    GatewayError
-    ├── RemoteProtocolError    a peer's bytes break a standard      400
-    ├── NegotiationError       no common codec or keying            488
-    ├── RoutingError           no route names the destination       404
-    ├── CapacityError          a limit of ours is reached           503
-    └── ConfigError            the configuration cannot be used
+GatewayError
+├── RemoteProtocolError    a peer's bytes break a standard      400
+├── NegotiationError       no common codec or keying            488
+├── RoutingError           no route names the destination       404
+├── CapacityError          a limit of ours is reached           503
+└── ConfigError            the configuration cannot be used
 """
 
 from __future__ import annotations

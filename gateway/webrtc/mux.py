@@ -241,7 +241,7 @@ class Mux:
                 self.counters.stray_responses += 1
             else:
                 end.receive_response(data, address, now)
-        # Binding indications are keep-alives and need no more than to have come (RFC 8445 §11).
+        # Binding indications are a keep-alive and need no more than to have come (RFC 8445 §11).
 
     def may_send_error(self, host: str) -> bool:
         """Whether this source may get one more STUN error reply now."""
