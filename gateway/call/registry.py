@@ -13,7 +13,7 @@ from gateway.call.call import Call, CallOptions, CallState, CallSummary
 from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted
 from gateway.errors import CapacityError, Fault
 from gateway.leg.leg import EndReason, Leg, LegEvent, LegId
-from gateway.media.hub import Hub
+from gateway.media.hub import Hub, PartyId
 from gateway.net.pacer import Pacer
 from gateway.private import Private
 from gateway.trunk.route import Plan, Target
@@ -121,7 +121,7 @@ class Registry:
             numbers=numbers,
             plan=plan,
             dial=lambda target: self._make_leg(target, entry),
-            hub=Hub(),
+            hub=Hub(on_fault=lambda party, error: self._on_media_fault(entry, party, error)),
             options=self._options.call,
         )
         entry = _Entry(call)
@@ -202,6 +202,14 @@ class Registry:
                 )
         self._after(entry)
 
+    def _on_media_fault(self, entry: _Entry, party: PartyId, error: Exception) -> None:
+        """A listener raised, in the middle of a packet: its call ends in the loop's next turn."""
+        if entry.is_broken:
+            return
+        entry.is_broken = True
+        log.error("call=%s leg=%s broke, and is ended", entry.call.id, party, exc_info=error)
+        self._loop.call_soon(self.end, entry.call.id, EndReason.GATEWAY_ERROR, Fault.GATEWAY)
+
     def _after(self, entry: _Entry) -> None:
         call = entry.call
         for event in call.take_events():
@@ -215,11 +223,11 @@ class Registry:
                 None if timer_at is None else self._loop.call_at(timer_at, self._on_timer, entry)
             )
         if call.state is CallState.ENDED:
+            entry.stop_pacing()
             self._going_on.pop(call.id, None)
             if not self._going_on:
                 self._emptied.set()
         if call.is_over and self._calls.pop(call.id, None) is not None:
-            entry.stop_pacing()
             self._ended[call.id] = call.summary(self._loop.time())
             if len(self._ended) > KEPT_ENDED_CALLS:
                 self._ended.popitem(last=False)
