@@ -1,0 +1,165 @@
+"""The HTTP server over a registry of fake legs, asked in memory and in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quart import Quart
+
+from gateway.api.calls import call_operations, serve_events
+from gateway.api.server import Access, OpenSockets, create_server
+from gateway.api.signalling import Send, serve_page
+from gateway.call.call import Call, CallSummary
+from gateway.call.events import CallEvent
+from gateway.errors import GatewayError, RoutingError
+from gateway.leg.browser import BrowserLeg
+from gateway.leg.leg import EndReason
+from gateway.private import Private, Secret
+from gateway.trunk.route import Plan, parse_target
+from tests.leg.test_browser_leg import CODECS
+from tests.support.exchange import Exchange
+from tests.support.loop import VirtualLoop, elapse
+from tests.support.media import FakeTransport, new_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from quart.typing import TestWebsocketConnectionProtocol
+
+WEB = Path(__file__).parents[2] / "web"
+Message = dict[str, Any]
+
+
+class FakeNode:
+    """What the API and the pages ask of a node; its trunks and agents are fake legs."""
+
+    version = "9.9.9"
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self.exchange = Exchange(loop)
+        self.registry = self.exchange.registry
+        self.transports: list[FakeTransport] = []
+        self.plan = ["trunk:lab"]
+        self.breaks = False
+
+    def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
+        """As a node does it."""
+        if self.breaks:
+            raise RuntimeError("bug")
+        if to == "nowhere":
+            raise RoutingError("no route leads from browser to this destination")
+        transport = FakeTransport(is_webrtc=True)
+        self.transports.append(transport)
+        leg = BrowserLeg(
+            f"page-{len(self.transports)}",
+            stream=new_stream(self.loop, self.exchange.pacer, transport),
+            codecs=CODECS,
+            session_id="1",
+            send=send,
+            loop=self.loop,
+        )
+        try:
+            leg.take_offer(offer)
+            call = self.exchange.place(self.plan, caller=leg)
+        except GatewayError:
+            leg.end(EndReason.REJECTED)
+            raise
+        if call.outcome is None:
+            leg.announce(call.id)
+        return leg, call
+
+    def originate(self, from_: str, to: str) -> CallSummary:
+        if to == "nowhere":
+            raise RoutingError("no route leads from api to this destination")
+        call = self.registry.place(
+            self.exchange.new_leg("first"),
+            Plan(((parse_target("trunk:lab"),),)),
+            caller_target="agent:echo",
+            numbers=(Private(from_), Private(to)),
+            dial_caller=True,
+        )
+        return call.summary(self.loop.time())
+
+    def calls(self) -> Sequence[CallSummary]:
+        return [call.summary(self.loop.time()) for call in self.registry.calls()]
+
+    def summary(self, call_id: str) -> CallSummary | None:
+        return self.registry.summary(call_id)
+
+    def hang_up(self, call_id: str) -> bool:
+        return self.registry.end(call_id, EndReason.HANGUP)
+
+    def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
+        return self.registry.observe(observer)
+
+    async def close(self) -> None:
+        """End all calls; nothing of them, and no observer but the bench's own, is left."""
+        for call in self.registry.calls():
+            self.registry.end(call.id, EndReason.SHUTDOWN)
+        await elapse(0.1)
+        assert self.registry.lingering == 0
+        assert self.exchange.pacer.count == 0
+        assert all(transport.is_closed for transport in self.transports)
+        assert len(self.registry._observers) == 1
+
+
+def new_app(node: FakeNode, token: str | None = None, *hosts: str) -> Quart:
+    """The server."""
+    return create_server(
+        access=Access(None if token is None else Secret(token), frozenset(hosts)),
+        web=WEB,
+        version=node.version,
+        operations=call_operations(node),
+        sockets={
+            "/v1/signal": lambda: serve_page(node),
+            "/v1/events": lambda: serve_events(node),
+        },
+        open_sockets=OpenSockets(),
+    )
+
+
+class Page:
+    """A socket with its messages as JSON."""
+
+    def __init__(self, socket: TestWebsocketConnectionProtocol) -> None:
+        self._socket = socket
+        self.got: list[Message] = []
+
+    async def say(self, kind: str, **rest: Any) -> None:
+        """Send a message, and read all that comes of it at once."""
+        await self.say_text(json.dumps({"type": kind, **rest}))
+
+    async def say_text(self, text: str | bytes) -> None:
+        await self._socket.send(text)
+        await self.read()
+
+    async def read(self) -> None:
+        """Read what has come, without waiting."""
+        await elapse(0.001)
+        while True:
+            try:
+                async with asyncio.timeout(0.001):
+                    self.got.append(json.loads(await self._socket.receive()))
+            except TimeoutError:
+                return
+
+    def all(self, kind: str) -> list[Message]:
+        return [message for message in self.got if message["type"] == kind]
+
+    def last(self, kind: str) -> Message:
+        return self.all(kind)[-1]
+
+
+@asynccontextmanager
+async def open_page(app: Quart, path: str = "/v1/signal") -> AsyncIterator[Page]:
+    """A page, or a subscriber of events, until its socket is lost."""
+    async with app.test_client().websocket(path) as socket:
+        page = Page(socket)
+        await page.read()
+        yield page
