@@ -38,6 +38,10 @@ from gateway.sdp.negotiation import Agreement, answer_offer, find_audio
 
 Send = Callable[[dict[str, Any]], None]
 
+LAST_WORD_S = 0.25
+"""A page that hangs up says `bye` and closes its connection, which may be heard first, by UDP: so
+long its word is waited for."""
+
 
 class BrowserLeg:
     """One page in one call."""
@@ -230,7 +234,7 @@ class BrowserLeg:
             case TransportState.FAILED:
                 self._leave(EndReason.PATH_LOST)
             case TransportState.CLOSED:
-                self._leave(EndReason.LEFT)
+                self._loop.call_later(LAST_WORD_S, self._leave, EndReason.LEFT)
 
     def _tell(self, event: LegEvent) -> None:
         if not self._has_ended or isinstance(event, Gone | Signalled):

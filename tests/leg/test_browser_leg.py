@@ -9,7 +9,7 @@ import pytest
 
 from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, TELEPHONE_EVENT_48K
 from gateway.errors import NegotiationError, RemoteProtocolError
-from gateway.leg.browser import BrowserLeg
+from gateway.leg.browser import LAST_WORD_S, BrowserLeg
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -267,9 +267,26 @@ async def test_path_that_is_lost_ends_the_leg_once(
     bench = PageBench(loop).connected()
 
     bench.transport.on_state(TransportState[state])
+    await elapse(LAST_WORD_S)
 
     assert bench.heard(Ended) == [Ended(reason)]
     assert bench.sent[-1]["reason"] == reason.value
+    await bench.close()
+
+
+@in_virtual_time
+async def test_bye_counts_though_the_connection_was_closed_before_it_came(
+    loop: VirtualLoop,
+) -> None:
+    bench = PageBench(loop).connected()
+
+    bench.transport.on_state(TransportState.CLOSED)
+    await elapse(LAST_WORD_S / 2)
+    bench.leg.hang_up()
+    await elapse(LAST_WORD_S)
+
+    assert bench.heard(Ended) == [Ended(EndReason.HANGUP)]
+    assert bench.kinds().count("ended") == 1
     await bench.close()
 
 
