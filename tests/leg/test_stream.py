@@ -1,0 +1,433 @@
+"""The RTP half of a leg, over a transport of paper and in virtual time."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+
+from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
+from gateway.leg.leg import DigitPressed, Phase
+from gateway.media.frame import AudioFrame, Voice
+from gateway.media.g711 import A_LAW, MU_LAW
+from gateway.media.opus import OpusEncoder, options_for
+from gateway.media.tone import tone_level_dbfs
+from gateway.net.media import TransportState
+from gateway.net.pacer import Pacer
+from gateway.rtp.dtmf import DIGITS
+from gateway.sdp.description import Direction
+from gateway.sdp.negotiation import Agreement
+from tests.media.sound import Pcm, frames_of, tone
+from tests.support.loop import VirtualLoop, elapse, in_virtual_time
+from tests.support.media import FakeTransport, new_stream
+
+MS = 48
+"Ticks."
+
+
+class StreamBench:
+    """A stream, what it hands on, and a peer that sends packets."""
+
+    def __init__(self, loop: VirtualLoop, codec: Codec = PCMU, ptime_ms: int = 20) -> None:
+        self.loop = loop
+        self.pacer = Pacer(loop, phases=1)
+        self.transport = FakeTransport()
+        self.stream = new_stream(loop, self.pacer, self.transport)
+        self.frames: list[AudioFrame] = []
+        self.pieces: list[Pcm] = []
+        self.keys: list[DigitPressed] = []
+        self.stream.on_frame = self._on_frame
+        self.stream.on_digit = self.keys.append
+        self.configure(codec, ptime_ms)
+        self.sequence = 10
+        self.timestamp = 4000
+
+    def configure(self, codec: Codec, ptime_ms: int = 20) -> None:
+        self.stream.configure(
+            Agreement(
+                index=0,
+                send=codec,
+                receive=(codec, TELEPHONE_EVENT),
+                send_digits=TELEPHONE_EVENT,
+                direction=Direction.SENDRECV,
+                ptime_ms=ptime_ms,
+            )
+        )
+
+    def arrive(
+        self, payload: bytes = b"\xff" * 160, *, step: int = 160, payload_type: int = 0
+    ) -> None:
+        """The peer's next packet arrives now."""
+        head = struct.pack(
+            "!BBHII", 0x80, payload_type, self.sequence, self.timestamp & 0xFFFF_FFFF, 0x2222
+        )
+        self.lose(step)
+        self.transport.on_packet(head + payload, self.loop.time())
+
+    def lose(self, step: int = 160) -> None:
+        """The peer's next packet never arrives."""
+        self.sequence += 1
+        self.timestamp += step
+
+    async def talk(self, seconds: float) -> None:
+        """The peer speaks, a packet each 20 ms."""
+        for _ in range(round(seconds / 0.02)):
+            self.arrive()
+            await elapse(0.02)
+
+    @property
+    def heard_ms(self) -> float:
+        """How long what was handed on is."""
+        return sum(frame.duration for frame in self.frames) / MS
+
+    @property
+    def pcm(self) -> Pcm:
+        return np.concatenate([np.zeros(0, np.int16), *self.pieces])
+
+    async def close(self) -> None:
+        self.stream.close()
+        await elapse(0.1)
+        assert self.transport.is_closed
+        assert self.pacer.count == 0
+
+    def _on_frame(self, frame: AudioFrame) -> None:
+        self.frames.append(frame)
+        self.pieces.append(frame.pcm(8000))
+
+
+def said(codec: Codec, pcm: Pcm, *, rate: int = 8000, ptime_ms: int = 20) -> list[AudioFrame]:
+    """Frames of somebody else who speaks a codec."""
+    voice = Voice()
+    pieces = frames_of(pcm, rate * ptime_ms // 1000)
+    if codec.name == "opus":
+        encoder = OpusEncoder(rate, options_for(rate))
+        payloads = [encoder.encode(piece) for piece in pieces]
+    else:
+        law = MU_LAW if codec.name == "PCMU" else A_LAW
+        payloads = [law.encode(piece) for piece in pieces]
+    return [voice.frame(codec, payload, ptime_ms * MS, 1000.0) for payload in payloads]
+
+
+# ---- to the party
+
+
+@in_virtual_time
+async def test_payload_of_the_same_codec_is_relayed_untouched(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    frames = said(PCMU, tone(1000, 0.2, 8000))
+
+    for frame in frames:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert [packet.payload for packet in packets] == [frame.payload for frame in frames]
+    assert np.diff([packet.timestamp for packet in packets]).tolist() == [160] * 9
+    assert np.diff([packet.sequence for packet in packets]).tolist() == [1] * 9
+    assert [packet.marker for packet in packets] == [True] + [False] * 9
+    await bench.close()
+
+
+@in_virtual_time
+async def test_opus_is_relayed_in_its_own_clock(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, OPUS)
+    frames = said(OPUS, tone(1000, 0.2, 48_000), rate=48_000)
+
+    for frame in frames:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert [packet.payload for packet in packets] == [frame.payload for frame in frames]
+    assert np.diff([packet.timestamp for packet in packets]).tolist() == [960] * 9
+    assert {packet.payload_type for packet in packets} == {OPUS.payload_type}
+    await bench.close()
+
+
+@in_virtual_time
+async def test_other_codec_is_transcoded(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, PCMA)
+
+    for frame in said(PCMU, tone(1000, 0.4, 8000)):
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    pcm = np.concatenate([A_LAW.decode(packet.payload) for packet in packets])
+    assert {packet.payload_type for packet in packets} == {PCMA.payload_type}
+    assert tone_level_dbfs(pcm, 8000, 1000) == pytest.approx(-10, abs=0.2)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_opus_is_transcoded_to_g711(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+
+    for frame in said(OPUS, tone(1000, 0.6, 48_000), rate=48_000):
+        bench.stream.hear(frame)
+
+    pcm = np.concatenate([MU_LAW.decode(packet.payload) for packet in bench.transport.packets])
+    assert len(pcm) == 4800
+    assert tone_level_dbfs(pcm[1600:], 8000, 1000) == pytest.approx(-10, abs=1)
+    await bench.close()
+
+
+@pytest.mark.parametrize("theirs_ms", [10, 30, 60])
+@in_virtual_time
+async def test_other_packet_lengths_are_cut_into_what_the_party_wants(
+    loop: VirtualLoop, theirs_ms: int
+) -> None:
+    bench = StreamBench(loop, PCMA)
+
+    for frame in said(PCMU, tone(1000, 0.6, 8000), ptime_ms=theirs_ms):
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert {len(packet.payload) for packet in packets} == {160}
+    assert len(packets) == 30
+    assert np.diff([packet.timestamp for packet in packets]).tolist() == [160] * 29
+    pcm = np.concatenate([A_LAW.decode(packet.payload) for packet in packets])
+    assert tone_level_dbfs(pcm, 8000, 1000) == pytest.approx(-10, abs=0.2)
+    await bench.close()
+
+
+@pytest.mark.parametrize("wanted_ms", [10, 30, 60])
+@in_virtual_time
+async def test_party_gets_the_packet_length_it_asks_for(loop: VirtualLoop, wanted_ms: int) -> None:
+    bench = StreamBench(loop, PCMA, wanted_ms)
+
+    for frame in said(PCMU, tone(1000, 0.6, 8000)):
+        bench.stream.hear(frame)
+
+    assert {len(packet.payload) for packet in bench.transport.packets} == {8 * wanted_ms}
+    assert len(bench.transport.packets) == 600 // wanted_ms
+    await bench.close()
+
+
+@in_virtual_time
+async def test_numbers_go_on_when_the_codec_changes(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    frames = said(PCMU, tone(1000, 0.2, 8000))
+
+    for frame in frames[:5]:
+        bench.stream.hear(frame)
+    bench.configure(PCMA)
+    for frame in frames[5:]:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert [packet.payload_type for packet in packets] == [0] * 5 + [8] * 5
+    assert np.diff([packet.sequence for packet in packets]).tolist() == [1] * 9
+    assert np.diff([packet.timestamp for packet in packets]).tolist() == [160] * 9
+    assert len({packet.ssrc for packet in packets}) == 1
+    await bench.close()
+
+
+@in_virtual_time
+async def test_nothing_is_sent_before_a_codec_is_known_or_after_the_end(
+    loop: VirtualLoop,
+) -> None:
+    bench = StreamBench(loop)
+    transport = FakeTransport()
+    unnegotiated = new_stream(loop, bench.pacer, transport)
+    (frame, *_) = said(PCMU, tone(1000, 0.1, 8000))
+
+    unnegotiated.hear(frame)
+    unnegotiated.close()
+    await bench.close()
+    bench.stream.hear(frame)
+
+    assert not transport.sent
+    assert not bench.transport.sent
+
+
+@in_virtual_time
+async def test_party_is_connected_while_its_path_is(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    seen = [bench.stream.is_connected]
+
+    for state in (TransportState.CONNECTED, TransportState.DISCONNECTED):
+        bench.stream.on_state(state)
+        seen.append(bench.stream.is_connected)
+
+    assert seen == [False, True, False]
+    await bench.close()
+
+
+# ---- from the party
+
+
+@in_virtual_time
+async def test_packet_in_is_a_frame_out_in_the_same_call(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+
+    bench.arrive(b"\x55" * 160)
+
+    (frame,) = bench.frames
+    assert (frame.payload, frame.codec, frame.duration) == (b"\x55" * 160, PCMU, 20 * MS)
+    assert frame.heard_at == loop.time()
+    await bench.close()
+
+
+@in_virtual_time
+async def test_packets_in_the_wrong_order_are_put_right(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    bench.arrive(b"a" * 160)
+    sequence, timestamp = bench.sequence, bench.timestamp
+    bench.lose()
+    bench.arrive(b"c" * 160)
+    bench.sequence, bench.timestamp = sequence, timestamp
+    bench.arrive(b"b" * 160)
+
+    assert [frame.payload and frame.payload[:1] for frame in bench.frames] == [b"a", b"b", b"c"]
+    await bench.close()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+@in_virtual_time
+async def test_hole_is_filled_so_that_the_timeline_has_none(loop: VirtualLoop, lost: int) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+    for _ in range(lost):
+        bench.lose()
+        await elapse(0.02)
+
+    await bench.talk(0.2)
+
+    assert bench.heard_ms == pytest.approx(400 + 20 * lost, abs=1)
+    positions = [frame.position for frame in bench.frames]
+    ends = [frame.position + frame.duration for frame in bench.frames]
+    assert positions[1:] == ends[:-1]
+    await bench.close()
+
+
+@in_virtual_time
+async def test_silent_party_is_filled_in_for_by_the_beat(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+
+    await elapse(2.0)
+
+    assert bench.heard_ms == pytest.approx(2200, abs=100)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_party_that_was_never_heard_is_not_filled_in_for(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+
+    await elapse(2.0)
+
+    assert not bench.frames
+    await bench.close()
+
+
+@in_virtual_time
+async def test_late_burst_adds_no_delay(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+    await elapse(0.5)
+    for _ in range(25):  # what was sent while nothing came through
+        bench.arrive()
+    await bench.talk(1.0)
+
+    assert bench.heard_ms == pytest.approx(1700, abs=100)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_pause_that_the_timestamps_tell_is_no_more_than_a_pause(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+    bench.timestamp += 8000
+    await elapse(1.0)
+    await bench.talk(1.0)
+
+    spoken = [frame for frame in bench.frames if frame.payload is not None]
+    assert len(spoken) == pytest.approx(60, abs=3)
+    assert bench.heard_ms == pytest.approx(2200, abs=100)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_key_of_the_party_is_told_with_both_edges(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    bench.arrive()
+    at = bench.timestamp
+    for duration, end in ((160, 0), (320, 0), (480, 0x80), (480, 0x80), (480, 0x80)):
+        bench.timestamp = at
+        event = struct.pack("!BBH", DIGITS.index("5"), end | 10, duration)
+        bench.arrive(event, payload_type=101)
+        await elapse(0.02)
+
+    assert bench.keys == [DigitPressed("5", Phase.START), DigitPressed("5", Phase.END, 60)]
+    await bench.close()
+
+
+@in_virtual_time
+async def test_key_for_the_party_replaces_its_audio(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    frames = said(PCMU, tone(1000, 1.0, 8000))
+
+    for number, frame in enumerate(frames):
+        if number == 10:
+            bench.stream.digit("5", Phase.START)
+        if number == 20:
+            bench.stream.digit("5", Phase.END)
+        bench.stream.hear(frame)
+        await elapse(0.02)
+
+    packets = bench.transport.packets
+    events = [packet for packet in packets if packet.payload_type == 101]
+    first, last = packets.index(events[0]), packets.index(events[-1])
+    assert {packet.payload_type for packet in packets[first : last + 1]} == {101}
+    assert {packet.timestamp for packet in events} == {events[0].timestamp}
+    assert [packet.payload[1] >> 7 for packet in events[-3:]] == [1, 1, 1]
+    assert np.diff([packet.sequence for packet in packets]).tolist() == [1] * (len(packets) - 1)
+    # 50 frames were heard; time went on under the events.
+    assert packets[-1].timestamp - packets[0].timestamp == 49 * 160
+    await bench.close()
+
+
+@in_virtual_time
+async def test_reports_go_out_and_measure_the_round_trip(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    for frame in said(PCMU, tone(1000, 2.0, 8000)):
+        bench.stream.hear(frame)
+        bench.arrive()
+        await elapse(0.02)
+    report = bench.transport.reports[-1]
+    seconds, fraction = struct.unpack("!II", report[8:16])
+    last_report = (seconds & 0xFFFF) << 16 | fraction >> 16
+    await elapse(0.04)
+
+    block = struct.pack("!IIIIII", 0x1111, 0, 0, 0, last_report, 0)
+    bench.transport.on_packet(struct.pack("!BBHI", 0x81, 201, 7, 0x2222) + block, loop.time())
+
+    quality = bench.stream.quality()
+    assert (quality.codec, quality.loss_percent) == ("PCMU", 0)
+    assert quality.round_trip_ms is not None
+    assert 0 < quality.round_trip_ms < 2000
+    await bench.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\xc8", b"\x00" * 12, b"\xff" * 1500])
+@in_virtual_time
+async def test_junk_is_no_frame_and_no_error(loop: VirtualLoop, data: bytes) -> None:
+    bench = StreamBench(loop)
+
+    bench.transport.on_packet(data, loop.time())
+
+    assert not bench.frames
+    await bench.close()
+
+
+@in_virtual_time
+async def test_nothing_is_handed_on_after_the_end(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.1)
+    await bench.close()
+    bench.frames.clear()
+
+    bench.arrive()
+    await elapse(1)
+
+    assert not bench.frames
