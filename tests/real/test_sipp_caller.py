@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.audio import tone
 from tests.support.events import CallEvents, call_events
 from tests.support.gateway import Gateway, free_port, running_gateway
-from tests.support.rtp import rtp_peer
+from tests.support.rtp import encode_pcmu, rtp_peer
 from tests.support.sipp import Sipp, running_sipp
 from tests.support.wire import SipSocket
 
@@ -195,6 +196,27 @@ async def test_two_sipps_talk_through_the_gateway(booth: Booth) -> None:
 
     assert here.recording().part(0.3, 1.3).peak_hz == pytest.approx(700, rel=0.01)
     assert there.recording().part(0.3, 1.3).peak_hz == pytest.approx(440, rel=0.01)
+
+
+async def test_what_sipp_itself_sends_reaches_the_carrier(booth: Booth) -> None:
+    file = booth.directory / "says.pcmu"
+    file.write_bytes(encode_pcmu(tone(520, 1, rate=8000)))
+    options = ("-mp", str(free_port() // 2 * 2))
+
+    async with (
+        rtp_peer() as there,
+        booth.carrier("answers", rtp_port=there.port) as carrier,
+        booth.caller("speaks", "+19990001", values={"file": str(file)}, options=options) as caller,
+    ):
+        await there.wait_for_packets(75)
+        await booth.hang_up()
+        await caller.finish()
+        await carrier.finish()
+
+    heard = there.recording().part(0.3, 1.3)
+    assert heard.peak_hz == pytest.approx(520, rel=0.01)
+    assert heard.level_dbfs == pytest.approx(-12, abs=1)
+    assert {packet.payload_type for packet in there.heard} == {0}
 
 
 # ---- answers

@@ -81,7 +81,7 @@ class RtpPeer(asyncio.DatagramProtocol):
         self._transport.close()
 
     async def _speak(self, hz: float, remote: tuple[str, int]) -> None:
-        pcmu = _encode(tone(hz, 1.0, rate=RATE))  # whole waves: it loops without a click
+        pcmu = encode_pcmu(tone(hz, 1.0, rate=RATE))  # whole waves: it loops without a click
         loop = asyncio.get_running_loop()
         started = loop.time()
         for number in range(3000):
@@ -102,6 +102,14 @@ async def rtp_peer() -> AsyncIterator[RtpPeer]:
         peer.close()
 
 
+def encode_pcmu(samples: Samples) -> bytes:
+    """μ-law: for each sample the byte of the nearest level."""
+    levels = _LEVELS[_RISING]
+    above = np.clip(np.searchsorted(levels, samples), 1, 255)
+    nearer = np.where(samples - levels[above - 1] < levels[above] - samples, above - 1, above)
+    return bytes(_RISING[nearer].astype(np.uint8))
+
+
 def _levels() -> NDArray[np.float64]:
     """What each byte of μ-law means (ITU-T G.711 table 2a), from -1 to 1."""
     code = ~np.arange(256, dtype=np.int64) & 0xFF
@@ -116,11 +124,3 @@ _RISING = np.argsort(_LEVELS)
 
 def _decode(payload: bytes) -> Samples:
     return _LEVELS[np.frombuffer(payload, np.uint8)]
-
-
-def _encode(samples: Samples) -> bytes:
-    """The nearest level's byte, for each sample."""
-    levels = _LEVELS[_RISING]
-    above = np.clip(np.searchsorted(levels, samples), 1, 255)
-    nearer = np.where(samples - levels[above - 1] < levels[above] - samples, above - 1, above)
-    return bytes(_RISING[nearer].astype(np.uint8))
