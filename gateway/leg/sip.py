@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from gateway.codec import Codec
 from gateway.errors import GatewayError
+from gateway.leg.info import read_press
 from gateway.leg.leg import (
     Answered,
+    DigitPressed,
     Ended,
     EndReason,
     Established,
@@ -255,6 +257,8 @@ class SipLeg:
                 self._on_answered(event)
             case sip.Acked():
                 self._on_acked(event)
+            case sip.Informed():
+                self._on_informed(event)
             case sip.Ended():
                 self._fail(_told(event))
 
@@ -279,6 +283,14 @@ class SipLeg:
     def _on_acked(self, event: sip.Acked) -> None:
         if event.body is None or self._take_answer(event.body):
             self._tell(Established())
+
+    def _on_informed(self, event: sip.Informed) -> None:
+        press = read_press(event.content_type, event.body)
+        if press is not None:
+            digit, duration_ms = press
+            self._tell(DigitPressed(digit, Phase.START))
+            released = DigitPressed(digit, Phase.END, duration_ms)
+            self._legs.loop.call_later(duration_ms / 1000, self._tell, released)
 
     def _take_answer(self, body: bytes) -> bool:
         """Use the peer's answer; the same one again changes nothing. False: it ends the leg."""

@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import Fault
 from gateway.leg.leg import (
     Answered,
+    DigitPressed,
     Ended,
     EndReason,
     Established,
@@ -21,7 +22,7 @@ from gateway.sdp.description import parse_sdp
 from gateway.sip import event as sip
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.message import build_response
-from tests.support.sip_legs import SipBench, sdp
+from tests.support.sip_legs import GATEWAY, SipBench, sdp
 
 A, B = sdp(30_000), sdp(40_000)
 
@@ -457,6 +458,27 @@ def test_key_is_played_to_the_peer_while_it_is_there(bench: SipBench) -> None:
     box.leg.digit("6", Phase.START)
 
     assert sent == {101}
+
+
+def test_key_by_info_has_two_edges(bench: SipBench) -> None:
+    box = bench.dial()
+    bench.answer(200, body=A)
+    ack = bench.peer.request("ACK")
+    info = (
+        f"INFO sip:{GATEWAY[0]}:{GATEWAY[1]} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKinfo\r\n"
+        f"From: {ack.headers.get('To')}\r\nTo: {ack.headers.get('From')}\r\n"
+        f"Call-ID: {ack.call_id}\r\nCSeq: 7 INFO\r\nMax-Forwards: 70\r\n"
+        "Content-Type: application/dtmf-relay\r\nContent-Length: 26\r\n\r\n"
+        "Signal= 5\r\nDuration= 200\r\n"
+    )
+
+    bench.peer.send(bench.station, info)
+    bench.run(0.1)
+    assert box.heard(DigitPressed) == [DigitPressed("5", Phase.START)]
+    bench.run(0.2)
+
+    assert box.heard(DigitPressed)[1:] == [DigitPressed("5", Phase.END, 200)]
 
 
 def test_invite_that_the_limits_refuse_fails_like_a_far_end_that_is_full() -> None:
