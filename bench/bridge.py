@@ -247,6 +247,7 @@ class _Session:
             rss_mb=(after.rss_bytes - empty.rss_bytes) / MB,
             loads=loads,
             lost=lost,
+            failures=len(self.generator.failures),
         )
 
     async def _close(self) -> None:
@@ -264,6 +265,7 @@ def _round_of(
     rss_mb: float,
     loads: list[CoreLoad],
     lost: int,
+    failures: int,
 ) -> Round:
     calls = len(recording.calls)
     result = evaluate(recording)
@@ -295,6 +297,7 @@ def _round_of(
         calls_lost=lost,
         calls_unmatched=result.up.unmatched + result.down.unmatched,
         calls_shifted=result.up.shifted + result.down.shifted,
+        setup_failures=failures,
         frames_fallen=recording.frames_fallen,
         up_mode=result.up_mode,
         down_mode=result.down_mode,

@@ -8,7 +8,7 @@ import time
 from array import array
 
 from bench.pacer import Clockwork
-from bench.page import Page, PlainPage
+from bench.page import ConnectError, Page, PlainPage
 from bench.peers import Carrier, Phone
 from bench.signalling import CallFailedError, CallSocket
 from bench.stream import CAPTURED_FRAMES
@@ -19,6 +19,9 @@ SETUPS_PER_S = 20
 "Slow enough that set-up does not disturb the calls that talk already."
 
 MAX_SETUPS_AT_ONCE = 8
+MAX_FAILURES = 3
+"More calls than these that cannot be set up, and the round is given up."
+
 GOLDEN = 0.618033988749895
 "Multiples of it, modulo one, stay evenly spread however many there are."
 
@@ -52,6 +55,8 @@ class Generator:
         self._carrier = Carrier(self._clockwork.intake)
         self._placed = 0
         self.calls: list[BenchCall] = []
+        self.failures: list[str] = []
+        "Set-ups that failed and were made up for by another call."
 
     @property
     def carrier_port(self) -> int:
@@ -62,7 +67,7 @@ class Generator:
         """Place or end calls until there are `count`; `port` is the system's HTTP port.
 
         Raises:
-            CallFailedError, ConnectError: a call could not be set up.
+            CallFailedError, ConnectError: several calls could not be set up.
         """
         gc.unfreeze()
         excess = self.calls[count:]
@@ -114,18 +119,28 @@ class Generator:
     async def _place(self, port: int) -> None:
         self._placed += 1
         order = self._placed
-        number = f"+1555{order:07d}"
-        socket = await CallSocket.open(f"c{order}", port)
-        set_up = self._set_up_plain if self._system.is_plain else self._set_up
         try:
-            call = await set_up(number, socket)
-        except BaseException:
-            await socket.close()
-            raise
+            call = await self._call(order, port)
+        except (CallFailedError, ConnectError) as error:
+            self.failures.append(str(error))
+            if len(self.failures) > MAX_FAILURES:
+                raise
+            await self._place(port)
+            return
         self.calls.append(call)
         phase_ns = round(order * GOLDEN % 1.0 * FRAME_NS)
         self._clockwork.pacer.add(phase_ns, call.page.send)
         self._clockwork.pacer.add(phase_ns + FRAME_NS // 2, call.phone.send)
+
+    async def _call(self, order: int, port: int) -> BenchCall:
+        number = f"+1555{order:07d}"
+        socket = await CallSocket.open(f"c{order}", port)
+        set_up = self._set_up_plain if self._system.is_plain else self._set_up
+        try:
+            return await set_up(number, socket)
+        except BaseException:
+            await socket.close()
+            raise
 
     async def _set_up(self, number: str, socket: CallSocket) -> BenchCall:
         intake = self._clockwork.intake

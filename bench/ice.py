@@ -30,7 +30,7 @@ class IceClient:
         self.remote: Address | None = None
         self._remote_ufrag = ""
         self._remote_key = b""
-        self._pending: dict[bytes, None] = {}
+        self._pending: dict[bytes, bool] = {}  # whether each was sent as the controlling agent
         self._is_answered = False
         self._is_nominated = False
         self.on_established: Callable[[], None] = lambda: None
@@ -56,7 +56,7 @@ class IceClient:
         request.add_message_integrity(self._remote_key)
         while len(self._pending) >= 8:  # the oldest will not be answered any more
             del self._pending[next(iter(self._pending))]
-        self._pending[request.transaction_id] = None
+        self._pending[request.transaction_id] = self.is_controlling
         self._send(bytes(request), self.remote)
 
     def receive(self, data: bytes, source: Address) -> None:
@@ -69,9 +69,10 @@ class IceClient:
             if message.check_message_integrity(self.pwd.encode()):
                 self._answer(message, source)
         elif message.transaction_id in self._pending:
-            del self._pending[message.transaction_id]
+            was_controlling = self._pending.pop(message.transaction_id)
             if message.error_code == 487:
-                self.is_controlling = not self.is_controlling
+                # Several may be refused: the role changes from the one that was refused, once.
+                self.is_controlling = not was_controlling
                 self.check()
             elif message.check_message_integrity(self._remote_key):
                 self._is_answered = True

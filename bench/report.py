@@ -48,6 +48,8 @@ class Round:
     "Directions of calls in which the speech was not recognised at the other end."
     calls_shifted: int
     "Directions of calls in which frames were dropped or held within the window."
+    setup_failures: int
+    "Calls that did not come about, and were made up for by others."
     frames_fallen: int
     "Times 20 ms that the generator itself left out for all calls."
     up_mode: str

@@ -78,6 +78,17 @@ def test_it_yields_to_a_gateway_that_wants_to_control() -> None:
     assert "USE-CANDIDATE" not in peer.received[1].attributes
 
 
+def test_two_refusals_of_a_role_change_it_once() -> None:
+    peer = Peer()
+    peer.client.check()
+    peer.client.check()
+
+    peer.answer(peer.received[0], role_conflict)
+    peer.answer(peer.received[1], role_conflict)
+
+    assert not peer.client.is_controlling
+
+
 def test_controlled_it_waits_to_be_nominated() -> None:
     peer = Peer()
     peer.check()
