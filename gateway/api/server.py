@@ -14,8 +14,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from quart import Quart, Response, jsonify, make_response, request, websocket
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from quart import (
+    Quart,
+    Response,
+    jsonify,
+    make_response,
+    request,
+    send_from_directory,
+    websocket,
+)
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from gateway.api.openapi import Operation, build_document
 from gateway.errors import GatewayError
@@ -33,6 +41,9 @@ BEARER_SUBPROTOCOL = "bearer."
 "A browser cannot set headers on a WebSocket: the token travels as a subprotocol, never in a URL."
 
 SUBPROTOCOL = "gateway.v1"
+
+PAGE_SUFFIXES = frozenset({".css", ".html", ".js", ".svg"})
+"What of the page's folder is served: a developer keeps more there."
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -146,7 +157,7 @@ def create_server(
         sockets: WebSocket paths and what serves them.
         open_sockets: where those that are open can be closed.
     """
-    app = Quart("gateway", static_folder=str(web), static_url_path="/assets")
+    app = Quart("gateway", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0
@@ -175,7 +186,13 @@ def create_server(
 
     @app.get("/")
     async def page() -> Response:
-        return await app.send_static_file("index.html")
+        return await send_from_directory(web, "index.html")
+
+    @app.get("/assets/<name>")
+    async def asset(name: str) -> Response:
+        if Path(name).suffix not in PAGE_SUFFIXES:
+            raise NotFound
+        return await send_from_directory(web, name)
 
     @app.get("/v1/openapi.json")
     async def openapi() -> Response:

@@ -315,3 +315,24 @@ async def test_page_and_its_files_are_served_with_a_strict_policy() -> None:
     assert "text/html" in page.headers["Content-Type"]
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
     assert (await app.test_client().get("/assets/../pyproject.toml")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/assets/phone.js", 200),
+        ("/assets/package.json", 404),
+        ("/assets/node_modules", 404),
+        ("/assets/..%2fpyproject.toml", 404),
+    ],
+)
+@in_virtual_time
+async def test_page_is_served_and_nothing_beside_it(
+    loop: VirtualLoop, path: str, status: int
+) -> None:
+    client = new_app(FakeNode(loop), None).test_client()
+
+    response = await client.get(path)
+
+    assert response.status_code == status
