@@ -132,17 +132,16 @@ class _Bench:
     async def _search(self, system: System) -> int:
         trials: list[Trial] = []
         wanted: int | None = system.first_calls
-        async with _Session(self, system) as session:
-            while wanted is not None and len(trials) < MAX_TRIALS:
-                await session.generator.set_calls(min(wanted, MAX_CALLS), session.running.port)
-                await asyncio.sleep(TRIAL_WARM_UP_S)
-                before, started = Usage.of(session.running.pid), time.monotonic()
-                await asyncio.sleep(TRIAL_S)
-                used = Usage.of(session.running.pid).cpu_s - before.cpu_s
-                percent = 100.0 * used / (time.monotonic() - started)
-                trials.append(Trial(len(session.generator.calls), percent))
-                self._say(f"{system.name}: {trials[-1].calls} calls use {percent:.1f} % of a core")
-                wanted = next_calls(trials, self.options.load)
+        try:
+            async with _Session(self, system) as session:
+                while wanted is not None and len(trials) < MAX_TRIALS:
+                    trials.append(await session.try_calls(min(wanted, MAX_CALLS)))
+                    wanted = next_calls(trials, self.options.load)
+        except ExceptionGroup:
+            # Too many, or too much else going on; what it bore before is known.
+            if not trials:
+                raise
+            wanted = None
         return best_calls(trials, self.options.load) if wanted is None else min(wanted, MAX_CALLS)
 
     async def _round(self, system: System, calls: int, rounds: list[Round]) -> None:
@@ -222,6 +221,17 @@ class _Session:
         if kind is not None and issubclass(kind, Exception):
             self._bench._say(f"{self._system.name} wrote last:\n{self.running.log_tail()}")
         await self._close()
+
+    async def try_calls(self, calls: int) -> Trial:
+        """Bring the number of calls to this and see what it costs."""
+        await self.generator.set_calls(calls, self.running.port)
+        await asyncio.sleep(TRIAL_WARM_UP_S)
+        before, started = Usage.of(self.running.pid), time.monotonic()
+        await asyncio.sleep(TRIAL_S)
+        used = Usage.of(self.running.pid).cpu_s - before.cpu_s
+        percent = 100.0 * used / (time.monotonic() - started)
+        self._bench._say(f"{self._system.name}: {calls} calls use {percent:.1f} % of a core")
+        return Trial(calls, percent)
 
     async def measure(self, calls: int, window_s: float, warm_up_s: float) -> Round:
         """Set up the calls, warm up, and measure one window; the calls are ended after it."""
