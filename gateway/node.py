@@ -24,15 +24,20 @@ from gateway.codec import (
     TELEPHONE_EVENT_48K,
     Codec,
 )
-from gateway.config import AgentOptions, Config, Listen
-from gateway.errors import ConfigError, GatewayError, RoutingError
+from gateway.config import AgentOptions, Config
+from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingError
 from gateway.leg.agent import AgentLeg
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg
 from gateway.leg.sip import SipLeg, SipLegs
 from gateway.leg.stream import AudioStream
 from gateway.net.driver import Driver
-from gateway.net.media import MediaTransport, PortPool, UdpMediaTransport
+from gateway.net.media import (
+    MediaTransport,
+    PortPool,
+    UdpMediaTransport,
+    open_rtp_socket,
+)
 from gateway.net.pacer import Pacer
 from gateway.net.udp import UdpTransport, open_udp_sockets
 from gateway.private import Private
@@ -44,14 +49,18 @@ from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.flow import Flow
 from gateway.sip.flow import Send as SipSend
 from gateway.sip.header import Address
-from gateway.sip.invite import InviteRequest
+from gateway.sip.invite import MAX_FORWARDS, InviteRequest
+from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import Uri, parse_uri
-from gateway.trunk.route import Plan, Router, Target, TargetKind
+from gateway.trunk.route import Plan, Router, Target, TargetKind, is_dialable
 from gateway.trunk.trunk import Peers, Trunk
 from gateway.webrtc.certificate import Certificate
 from gateway.webrtc.port import WebRtcPort
 
 log = logging.getLogger(__name__)
+
+RETRY_AFTER = (("Retry-After", "5"),)
+"Seconds that a caller is asked to wait whom we have no room for (RFC 3261 §21.5.4)."
 
 GOODBYE_S = 0.7
 "How long BYEs may take to be answered at the end: one retransmission (T1) included."
@@ -88,13 +97,15 @@ class Node:
         self._agents = {agent.name: _make_agent(agent) for agent in config.agents}
         self._peers = Peers(config.trunks, config.sip.allow)
         self.registry = Registry(loop=loop, pacer=pacer, new_id=self._new_id, dial=self._dial)
-        self._ports = PortPool(config.rtp)
-        self._webrtc = (
-            None
-            if config.webrtc is None or certificate is None
-            else WebRtcPort.open(config.webrtc, certificate, loop=loop)
-        )
+        self._ports = _open_ports(config)
+        self._webrtc: WebRtcPort | None = None
         self._open_sip()
+        if config.webrtc is not None and certificate is not None:
+            try:
+                self._webrtc = WebRtcPort.open(config.webrtc, certificate, loop=loop)
+            except ConfigError as error:
+                self._udp.close()
+                raise ConfigError(f"{config.file}: {error}") from None
 
     def _open_sip(self) -> None:
         loop = self._loop
@@ -108,9 +119,8 @@ class Node:
             endpoint, loop=loop, send=self._send_sip, on_event=self._legs.on_event
         )
         self._legs.driver = self.driver
-        sockets = [each for listen in self.config.sip.listen for each in _listen(listen)]
         self._udp = UdpTransport(
-            sockets,
+            _open_sip_sockets(self.config),
             loop=loop,
             receive=self._receive_sip,
             admit=lambda source: self._peers.is_admitted(source[0]),
@@ -149,8 +159,8 @@ class Node:
         plan = self._router.plan("browser", to)
         leg = BrowserLeg(
             self._new_id(),
-            stream=self._new_stream(self._webrtc.new_transport()),
             codecs=self._codecs_for_browser(plan),
+            stream=self._new_stream(self._webrtc.new_transport()),
             session_id=_session_id(),
             send=send,
             loop=self._loop,
@@ -158,7 +168,7 @@ class Node:
         try:
             leg.take_offer(offer)
             call = self._place(leg, plan, "browser", ("", to))
-        except GatewayError:
+        except Exception:  # of a bug too: its port and its beat are given back
             leg.end(EndReason.REJECTED)
             raise
         if call.outcome is None:
@@ -167,58 +177,107 @@ class Node:
 
     def _on_invite(self, event: sip.Incoming) -> None:
         session, request = event.session, event.request
-        now = self._loop.time()
+        leg = None
         try:
             source = self._peers.source_of(session.flow.remote)
             dialled = parse_uri(request.uri).user or ""
             plan = self._router.plan(source, dialled)
-            if any(t.kind is TargetKind.IGNORE for group in plan.groups for t in group):
-                session.drop(now)
+            first = {target.kind: target for target in plan.groups[0]}
+            if TargetKind.IGNORE in first:
+                session.drop(self._loop.time())
                 return
+            if TargetKind.REJECT in first:
+                raise RoutingError("the route refuses", status=first[TargetKind.REJECT].status)
             leg = SipLeg(
                 self._new_id(),
                 legs=self._legs,
-                stream=self._new_stream(UdpMediaTransport(self._ports, loop=self._loop)),
                 codecs=self._codecs_for_source(source),
                 session_id=_session_id(),
                 allow_local_media=_is_loopback(session.flow.remote[0]),
                 session=session,
+                stream=self._new_stream(UdpMediaTransport(self._ports, loop=self._loop)),
             )
-        except GatewayError as error:
-            log.info("refused an INVITE with %d: %s", error.status, type(error).__name__)
-            session.reject(error.status, now)
-            return
-        try:
             leg.take_offer()
-            caller = request.from_.uri.user or ""
-            self._place(leg, plan, source, (caller, dialled))
-        except GatewayError as error:
-            leg.end(EndReason.REJECTED, error.status)
+            self._place(
+                leg,
+                plan,
+                source,
+                (_number_of(request.from_.uri), dialled),
+                # RFC 7332 §4: counted on through us, so that a loop over a trunk ends. At 0 the
+                # request was refused with 483.
+                max_forwards=(request.max_forwards or MAX_FORWARDS) - 1,
+            )
+        except Exception as error:
+            self._refuse_invite(session, leg, error)
+
+    def _refuse_invite(self, session: InviteServer, leg: SipLeg | None, error: Exception) -> None:
+        """Answer an INVITE of which no call came, and give back what its leg took."""
+        status = 500
+        if isinstance(error, GatewayError):
+            status = error.status
+            log.info("refused an INVITE with %d: %s", status, type(error).__name__)
+        else:
+            log.error("an INVITE broke", exc_info=error)
+        headers = RETRY_AFTER if isinstance(error, CapacityError) else ()
+        session.reject(status, self._loop.time(), headers=headers)
+        if leg is not None:
+            leg.end(EndReason.REJECTED, status)
 
     def originate(self, from_: str, to: str) -> CallSummary:
         """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
         first = self._router.plan("api", from_).groups[0][0]
         plan = self._router.plan("api", to)
-        numbers = (Private(from_), Private(to))
-        leg = self._make_leg(first, self._new_id(), caller="", called=from_)
-        call = self.registry.place(
-            leg, plan, caller_target=str(first), numbers=numbers, dial_caller=True
-        )
+        call_id = self._new_id()
+        leg = self._make_leg(first, call_id, caller="", called=from_)
+        try:
+            call = self.registry.place(
+                leg,
+                plan,
+                caller_target=str(first),
+                numbers=(Private(from_), Private(to)),
+                dial_caller=True,
+                call_id=call_id,
+            )
+        except GatewayError:
+            leg.end(EndReason.REJECTED)
+            raise
         return call.summary(self._loop.time())
 
-    def _place(self, leg: Leg, plan: Plan, source: str, numbers: tuple[str, str]) -> Call:
+    def _place(
+        self,
+        leg: Leg,
+        plan: Plan,
+        source: str,
+        numbers: tuple[str, str],
+        *,
+        max_forwards: int = MAX_FORWARDS,
+    ) -> Call:
         caller, called = numbers
         return self.registry.place(
-            leg, plan, caller_target=source, numbers=(Private(caller), Private(called))
+            leg,
+            plan,
+            caller_target=source,
+            numbers=(Private(caller), Private(called)),
+            max_forwards=max_forwards,
         )
 
     # ---- calls out
 
     def _dial(self, target: Target, call: Call) -> Leg:
         caller, called = (number.value for number in call.numbers)
-        return self._make_leg(target, call.id, caller=caller, called=called)
+        return self._make_leg(
+            target, call.id, caller=caller, called=called, max_forwards=call.max_forwards
+        )
 
-    def _make_leg(self, target: Target, call_id: str, *, caller: str, called: str) -> Leg:
+    def _make_leg(
+        self,
+        target: Target,
+        call_id: str,
+        *,
+        caller: str,
+        called: str,
+        max_forwards: int = MAX_FORWARDS,
+    ) -> Leg:
         match target.kind:
             case TargetKind.AGENT:
                 return AgentLeg(
@@ -230,15 +289,20 @@ class Node:
                     loop=self._loop,
                 )
             case TargetKind.TRUNK:
-                return self._trunk_leg(self._trunks[target.name], caller, called)
+                return self._trunk_leg(self._trunks[target.name], caller, called, max_forwards)
             case _:
                 raise RoutingError(f"{target.kind.value} targets cannot be dialled", status=501)
 
-    def _trunk_leg(self, trunk: Trunk, caller: str, called: str) -> SipLeg:
+    def _trunk_leg(self, trunk: Trunk, caller: str, called: str, max_forwards: int) -> SipLeg:
         remote = self._peers.address_of(trunk)
-        flow = self._udp.flow_to(remote)
+        try:
+            flow = self._udp.flow_to(remote)
+        except OSError:
+            raise RoutingError(
+                f"no [sip] listen is of the address family of trunk {trunk.name}", status=503
+            ) from None
         target = Uri("sip", user=called, host=trunk.uri.host, port=trunk.uri.port)
-        from_user = trunk.caller_id or caller or "anonymous"
+        from_user = trunk.caller_id or (caller if is_dialable(caller) else "anonymous")
         request = InviteRequest(
             target=target,
             from_=Address("", Uri("sip", user=from_user, host=flow.local[0])),
@@ -246,15 +310,16 @@ class Node:
             flow=flow,
             offer=None,
             credentials=_credentials(trunk),
+            max_forwards=max_forwards,
         )
         return SipLeg(
             self._new_id(),
             legs=self._legs,
-            stream=self._new_stream(UdpMediaTransport(self._ports, loop=self._loop)),
             codecs=_with_digits(trunk.codecs),
             session_id=_session_id(),
             allow_local_media=_is_loopback(remote[0]),
             request=request,
+            stream=self._new_stream(UdpMediaTransport(self._ports, loop=self._loop)),
         )
 
     # ---- what the API asks
@@ -287,24 +352,26 @@ class Node:
             async with asyncio.timeout(seconds):
                 await self.registry.emptied()
         except TimeoutError:
-            for call in self.registry.calls():
-                self.registry.end(call.id, EndReason.SHUTDOWN)
+            await self._hang_up_all()
 
     async def close(self) -> None:
-        """End what is left and give everything back. A BYE that goes out now may be lost once."""
+        """End what is left and give everything back."""
         if self._is_closed:
             return
         self._is_closed = True
-        leaving = False
-        for call in self.registry.calls():
-            self.registry.end(call.id, EndReason.SHUTDOWN)
-            leaving = True
-        if leaving:
-            await asyncio.sleep(GOODBYE_S)
+        await self._hang_up_all()
         self.driver.close()
         self._udp.close()
         if self._webrtc is not None:
             await self._webrtc.close()
+
+    async def _hang_up_all(self) -> None:
+        """End every call, and stay until a BYE that was lost once has been sent again."""
+        calls = self.registry.calls()
+        for call in calls:
+            self.registry.end(call.id, EndReason.SHUTDOWN)
+        if calls:
+            await asyncio.sleep(GOODBYE_S)
 
     # ---- small makers
 
@@ -347,14 +414,32 @@ class Node:
         return _with_digits((PCMU, PCMA) if trunk is None else trunk.codecs)
 
 
-def _listen(listen: Listen) -> list[socket.socket]:
+def _open_sip_sockets(config: Config) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    for listen in config.sip.listen:
+        try:
+            opened += open_udp_sockets(listen.host, listen.port)
+        except OSError as error:
+            for each in opened:
+                each.close()
+            raise ConfigError(
+                f"{config.file}: [sip] listen = '{listen}': cannot be listened on"
+                f" ({error.strerror}); free the port or name another"
+            ) from None
+    return opened
+
+
+def _open_ports(config: Config) -> PortPool:
+    """The RTP ports; that their address is ours is better found out now than by a caller."""
+    pool = PortPool(config.rtp)
     try:
-        return open_udp_sockets(listen.host, listen.port)
+        open_rtp_socket(pool.host, 0).close()
     except OSError as error:
         raise ConfigError(
-            f"[sip] listen: udp:{listen.host}:{listen.port} cannot be listened on"
-            f" ({error.strerror}); free the port or name another"
+            f"{config.file}: [rtp] address = {config.rtp.address!r}: cannot be bound"
+            f" ({error.strerror}); name an address of this machine"
         ) from None
+    return pool
 
 
 def _make_agent(options: AgentOptions) -> Agent:
@@ -376,6 +461,12 @@ def _credentials(trunk: Trunk) -> Credentials | None:
 
 def _with_digits(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
     return (*codecs, TELEPHONE_EVENT)
+
+
+def _number_of(caller: Uri) -> str:
+    """Whom an INVITE says it is from; empty where that is nothing that could be dialled (A14)."""
+    user = caller.user or ""
+    return user if is_dialable(user) else ""
 
 
 def _session_id() -> str:

@@ -47,6 +47,7 @@ from gateway.leg.leg import (
 )
 from gateway.media.hub import Hub
 from gateway.private import Private
+from gateway.sip.invite import MAX_FORWARDS
 from gateway.trunk.route import Plan, Target, TargetKind
 
 FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
@@ -128,6 +129,7 @@ class Call:
         dial: Callable[[Target], Leg],
         hub: Hub,
         options: CallOptions | None = None,
+        max_forwards: int = MAX_FORWARDS,
     ) -> None:
         """
         Args:
@@ -136,9 +138,11 @@ class Call:
             numbers: who calls and what was dialled.
             plan: the groups of targets, tried in order.
             dial: makes the leg to a target, not yet dialled.
+            max_forwards: hops it may still take; its caller's, less ours (RFC 7332 §4).
         """
         self.id = call_id
         self.numbers = numbers
+        self.max_forwards = max_forwards
         self.hub = hub
         self.state = CallState.DIALLING
         self.started_at = 0.0

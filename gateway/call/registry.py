@@ -16,6 +16,7 @@ from gateway.leg.leg import EndReason, Leg, LegEvent, LegId
 from gateway.media.hub import Hub, PartyId
 from gateway.net.pacer import Pacer
 from gateway.private import Private
+from gateway.sip.invite import MAX_FORWARDS
 from gateway.trunk.route import Plan, Target
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,14 @@ class Registry:
         caller_target: str,
         numbers: tuple[Private, Private],
         dial_caller: bool = False,
+        call_id: CallId | None = None,
+        max_forwards: int = MAX_FORWARDS,
     ) -> Call:
         """Start a call from `caller` along `plan`.
+
+        Args:
+            call_id: where the caller's leg has to know it before there is a call; None: a new one.
+            max_forwards: hops that the call may still take.
 
         Raises:
             CapacityError: the node is full, or no longer takes calls. The caller is not touched.
@@ -115,7 +122,7 @@ class Registry:
         if self._is_draining or is_full or len(self._going_on) >= options.max_calls:
             raise CapacityError("this node takes no more calls now")
         call = Call(
-            self._new_id(),
+            call_id or self._new_id(),
             caller=caller,
             caller_target=caller_target,
             numbers=numbers,
@@ -123,6 +130,7 @@ class Registry:
             dial=lambda target: self._make_leg(target, entry),
             hub=Hub(on_fault=lambda party, error: self._on_media_fault(entry, party, error)),
             options=self._options.call,
+            max_forwards=max_forwards,
         )
         entry = _Entry(call)
         self._calls[call.id] = entry

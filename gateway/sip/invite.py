@@ -19,6 +19,9 @@ from gateway.sip.uri import Uri
 DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
 "Bodies of INFO that are taken: digits, as carriers without RFC 4733 send them."
 
+MAX_FORWARDS = 70
+"Hops that a request which begins with us may take (RFC 3261 §8.1.1.6)."
+
 
 @dataclass(frozen=True, slots=True)
 class InviteRequest:
@@ -37,7 +40,7 @@ class InviteRequest:
     "Answer challenges to the requests of this session; None leaves 401 and 407 final."
     headers: tuple[tuple[str, str], ...] = ()
     "Further headers; structural ones (Via, Route, Contact, …) raise ValueError."
-    max_forwards: int = 70
+    max_forwards: int = MAX_FORWARDS
     "A B2BUA gives that of the other leg less one (RFC 7332)."
 
 

@@ -123,13 +123,18 @@ def is_number(text: str) -> bool:
     return 0 < len(digits) <= MAX_NUMBER_DIGITS and _DIGITS.issuperset(digits)
 
 
+def is_dialable(text: str) -> bool:
+    """Whether the text is a number or a name that could be dialled; one shown as caller is too."""
+    return 0 < len(text) <= MAX_DIALLED_CHARACTERS and _DIALLED.issuperset(text)
+
+
 def check_dialled(dialled: str) -> None:
     """Refuse what is no number and no name, before any pattern sees it (A13, A14).
 
     Raises:
         RoutingError: nothing can be routed by it.
     """
-    if not 0 < len(dialled) <= MAX_DIALLED_CHARACTERS or not _DIALLED.issuperset(dialled):
+    if not is_dialable(dialled):
         raise RoutingError(
             f"a destination has 1 to {MAX_DIALLED_CHARACTERS} letters, digits or ._~+-"
         )

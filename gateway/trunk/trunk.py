@@ -109,8 +109,8 @@ def _resolve(trunk: Trunk) -> tuple[str, int] | None:
     port = trunk.uri.port or SIP_PORT
     try:
         found = socket.getaddrinfo(trunk.uri.host, port, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        log.warning("trunk=%s has no address now: %s", trunk.name, error.strerror)
+    except (OSError, UnicodeError) as error:  # the latter of a name with an empty or long label
+        log.warning("trunk=%s has no address now: %s", trunk.name, error)
         return None
     host, found_port = found[0][4][:2]
     return str(host), int(found_port)

@@ -1,0 +1,237 @@
+"""A node over bare SIP sockets: whom it names to a trunk, and what a refusal gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.api.calls import describe_call
+from gateway.config import parse_config
+from gateway.errors import CapacityError, ConfigError
+from gateway.net.pacer import Pacer
+from gateway.node import Node
+from tests.support.gateway import free_port
+from tests.support.wire import Datagram, SipSocket
+
+pytestmark = pytest.mark.real
+
+CONFIG = """
+[http]
+listen = ""
+
+[webrtc]
+listen = ""
+
+[sip]
+listen = ["udp:127.0.0.1:0"]
+allow = ["127.0.0.0/8"]
+
+[[trunk]]
+name = "carrier"
+uri = "sip:127.0.0.1:{port}"
+
+[[agent]]
+name = "echo"
+protocol = "echo"
+
+[[route]]
+from = "sip"
+match = "moved"
+to = ["reject:302"]
+
+[[route]]
+from = "sip"
+match = "login"
+to = ["reject:401"]
+
+[[route]]
+from = ["sip", "api"]
+match = "echo"
+to = ["agent:echo"]
+
+[[route]]
+from = ["sip", "api"]
+match = "+*"
+to = ["trunk:carrier"]
+"""
+
+SDP = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=audio 29998 RTP/AVP 0\r\n"
+)
+
+INVITE = (
+    "INVITE sip:{to}@127.0.0.1 SIP/2.0\r\n"
+    "Via: SIP/2.0/UDP 127.0.0.1:{port};rport;branch=z9hG4bK{to}\r\n"
+    'From: "Ann" <sip:{caller}@127.0.0.1>;tag=1\r\nTo: <sip:{to}@127.0.0.1>\r\n'
+    "Call-ID: {to}\r\nCSeq: 1 INVITE\r\nContact: <sip:127.0.0.1:{port}>\r\n"
+    "Max-Forwards: {hops}\r\nContent-Type: application/sdp\r\n"
+    f"Content-Length: {len(SDP)}\r\n\r\n{SDP}"
+)
+
+
+@asynccontextmanager
+async def running_node(carrier_port: int) -> AsyncIterator[Node]:
+    loop = asyncio.get_running_loop()
+    config = parse_config(tomllib.loads(CONFIG.format(port=carrier_port)), Path("node.toml"), {})
+    node = Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
+    try:
+        yield node
+    finally:
+        await node.close()
+
+
+def ring(caller: SipSocket, node: Node, to: str, *, who: str = "ann", hops: int = 70) -> None:
+    text = INVITE.format(to=to, port=caller.port, caller=who, hops=hops)
+    caller.send(text, node.sip_addresses[0])
+
+
+async def final(caller: SipSocket) -> Datagram:
+    while (answer := await caller.receive_any()).label < "200":
+        pass
+    return answer
+
+
+async def test_hops_are_counted_on_to_the_trunk() -> None:
+    with SipSocket() as caller, SipSocket() as carrier:
+        async with running_node(carrier.port) as node:
+            ring(caller, node, "+15550100", hops=7)
+            invite = await carrier.receive("INVITE")
+            carrier.respond(invite, "486 Busy Here")
+
+    assert "\r\nMax-Forwards: 6\r\n" in invite.text
+
+
+@pytest.mark.parametrize(
+    ("who", "shown"),
+    [("+15550001", "+15550001"), ("%ff%0d%0aX", "anonymous"), ("a" * 65, "anonymous")],
+    ids=["a-number", "escaped-line-break", "too-long"],
+)
+async def test_caller_is_shown_to_the_trunk_only_if_it_could_be_dialled(
+    who: str, shown: str
+) -> None:
+    with SipSocket() as caller, SipSocket() as carrier:
+        async with running_node(carrier.port) as node:
+            ring(caller, node, "+15550100", who=who)
+            invite = await carrier.receive("INVITE")
+            listed = [describe_call(call).model_dump_json(by_alias=True) for call in node.calls()]
+            carrier.respond(invite, "486 Busy Here")
+
+    assert f"From: <sip:{shown}@127.0.0.1>;" in invite.text
+    assert json.loads(listed[0])["from"] == shown.removeprefix("anonymous")
+
+
+@pytest.mark.parametrize(("to", "status"), [("moved", "302"), ("login", "401")])
+async def test_route_that_rejects_does_so_by_its_very_status(to: str, status: str) -> None:
+    with SipSocket() as caller:
+        async with running_node(free_port()) as node:
+            ring(caller, node, to)
+
+            assert (await final(caller)).label == status
+
+
+async def test_node_that_drains_asks_to_come_back_and_keeps_nothing() -> None:
+    with SipSocket() as caller:
+        async with running_node(free_port()) as node:
+            node.registry.drain()
+            ring(caller, node, "echo")
+
+            answer = await final(caller)
+
+            assert answer.label == "503"
+            assert "\r\nRetry-After: 5\r\n" in answer.text
+            assert (node.rtp_ports_in_use, node.pacer.count) == (0, 0)
+
+
+async def test_caller_of_the_api_that_is_not_placed_gives_its_ports_back() -> None:
+    async with running_node(free_port()) as node:
+        node.registry.drain()
+
+        with pytest.raises(CapacityError):
+            node.originate("+15550100", "echo")
+
+        assert (node.rtp_ports_in_use, node.pacer.count) == (0, 0)
+
+
+async def test_bug_while_an_invite_is_taken_is_answered_and_leaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with SipSocket() as caller:
+        async with running_node(free_port()) as node:
+            monkeypatch.setattr(node, "_place", None)
+            ring(caller, node, "echo")
+
+            assert (await final(caller)).label == "500"
+            assert (node.rtp_ports_in_use, node.pacer.count) == (0, 0)
+    assert "an INVITE broke" in caplog.text
+
+
+async def test_agent_called_by_the_api_knows_its_call() -> None:
+    known = asyncio.get_running_loop().create_future()
+
+    class Knowing:
+        async def on_call(self, call: object) -> None:
+            known.set_result(call)
+
+    async with running_node(free_port()) as node:
+        node._agents["echo"] = Knowing()
+        placed = node.originate("echo", "+15550100")
+
+        assert (await known).id == placed.id
+
+
+async def test_bye_at_the_end_of_a_drain_is_sent_again_when_it_was_lost() -> None:
+    with SipSocket() as caller:
+        async with running_node(free_port()) as node:
+            ring(caller, node, "echo")
+            answer = await final(caller)
+            tag = next(line for line in answer.text.split("\r\n") if line.startswith("To:"))
+            ack = INVITE.format(to="echo", port=caller.port, caller="ann", hops=70)
+            ack = ack.replace("INVITE", "ACK").replace("To: <sip:echo@127.0.0.1>", tag)
+            caller.send(ack.replace("branch=z9hG4bK", "branch=z9hG4bKack"), node.sip_addresses[0])
+            await node.drain(0)
+            await node.close()
+
+        first, again = await caller.receive("BYE"), await caller.receive("BYE")
+
+    assert first.text == again.text
+
+
+async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with SipSocket() as caller:
+        async with running_node(free_port()) as node:
+            node._peers._addresses["carrier"] = ("2001:db8::1", 5060)
+            ring(caller, node, "+15550100")
+
+            assert (await final(caller)).label == "503"
+    assert "broke" not in caplog.text
+
+
+async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
+    loop = asyncio.get_running_loop()
+    config = parse_config(tomllib.loads(CONFIG.format(port=5070)), Path("node.toml"), {})
+    wrong = replace(config, rtp=replace(config.rtp, address="192.0.2.1"))
+
+    with pytest.raises(ConfigError, match=r"node\.toml: \[rtp\] address = '192\.0\.2\.1'"):
+        Node(wrong, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
+
+
+async def test_address_in_use_names_the_file_and_opens_nothing() -> None:
+    loop = asyncio.get_running_loop()
+    with SipSocket() as other:
+        text = CONFIG.format(port=5070).replace(
+            '["udp:127.0.0.1:0"]', f'["udp:127.0.0.1:0", "udp:127.0.0.1:{other.port}"]'
+        )
+        config = parse_config(tomllib.loads(text), Path("node.toml"), {})
+
+        with pytest.raises(ConfigError, match=r"node\.toml: \[sip\] listen = 'udp:127"):
+            Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
