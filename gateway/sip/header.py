@@ -34,14 +34,15 @@ MAX_CSEQ = 2**31 - 1
 # Unquoted values are read more widely than the ABNF has it: tags with "/", "=" or "@" are about.
 _PLAIN_VALUE = r"[!#-+\-./0-9:=?@A-Z\[\]\^_`a-z{|}~]"
 _PARAMETER = re.compile(
-    rf"[ \t]*+;[ \t]*+({TOKEN_CHAR}++)(?:[ \t]*+=[ \t]*+(?:({_PLAIN_VALUE}++)|{QUOTED_STRING}))?+",
+    rf"[ \t]*+;[ \t]*+({TOKEN_CHAR}++)"
+    rf"(?>(?:[ \t]*+=[ \t]*+(?:({_PLAIN_VALUE}++)|{QUOTED_STRING}))?)",
     re.DOTALL,
 )
 _PLAIN = re.compile(rf"{_PLAIN_VALUE}++\Z")
 _END_OF_ITEM = re.compile(r"[ \t]*+(?:(,)|\Z)")
 _VIA = re.compile(
     rf"[ \t]*+SIP[ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+({TOKEN_CHAR}++)[ \t]++"
-    r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?:[ \t]*+:[ \t]*+([0-9]++))?+",
+    r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?>(?:[ \t]*+:[ \t]*+([0-9]++))?)",
     re.IGNORECASE | re.ASCII,
 )
 _NAME_ADDRESS = re.compile(

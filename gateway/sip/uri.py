@@ -25,15 +25,15 @@ _TELEPHONE = DIGIT + b"ABCDEFabcdef*#-.()"
 _OPAQUE = _USER + b":@[]%#"
 _HEX = "0123456789abcdefABCDEF"
 
-HOST_PORT = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?::([0-9]++))?+"
+HOST_PORT = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)(?>(?::([0-9]++))?)"
 "Two groups: the host as written, the port."
 _HOST_PORT = re.compile(HOST_PORT)
 # A userinfo has one "@" at most: which of two ends the user is what injection plays with (A14).
 # "#" must be escaped in a user, and phones that dial #31# do not.
 _SIP_URI = re.compile(
-    r"(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]++)(?::([A-Za-z0-9\-_.!~*'()&=+$,%]*+))?+@)?+"
+    r"(?>(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]++)(?>(?::([A-Za-z0-9\-_.!~*'()&=+$,%]*+))?)@)?)"
     + HOST_PORT
-    + r"(?:;([^?]*+))?+(?:\?(.*+))?+"
+    + r"(?>(?:;([^?]*+))?)(?>(?:\?(.*+))?)"
 )
 
 
