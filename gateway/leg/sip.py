@@ -65,6 +65,9 @@ NO_MATTER_OF_THE_CALLER = frozenset({401, 407, 420, 421, 422, 423, 494})
 """What a trunk wants of us: our credentials, our extensions. A caller who is told so could do
 nothing about it, and would have to be given a challenge with it (RFC 3261 §22, S17)."""
 
+MAX_REASON_CHARACTERS = 256
+"A line for a person; a reason phrase may be as long as the message."
+
 MAX_METHOD_CHARACTERS = 16
 "Longer than any that is registered."
 
@@ -269,7 +272,7 @@ class SipLeg:
         if early_media and event.body is not None and event.dialog_id is not None:
             self._early[event.dialog_id] = event.body
         if not self._has_ended:
-            self._tell(Progressed(event.status, event.reason, early_media))
+            self._tell(Progressed(event.status, _words(event.reason), early_media))
 
     def _on_answered(self, event: sip.Answered) -> None:
         # RFC 3261 §13.2.1: a 2xx may leave out the answer that an early response gave.
@@ -360,7 +363,12 @@ def _told(event: sip.Ended) -> Ended:
         status = 408
     elif event.cause is sip.EndCause.TRANSPORT:
         status = 503
-    return Ended(reason, status, event.reason, event.retry_after_s)
+    return Ended(reason, status, _words(event.reason), event.retry_after_s)
+
+
+def _words(text: str) -> str:
+    """A peer's own words as people, and JSON, can take them: no control characters (A15, A30)."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:MAX_REASON_CHARACTERS])
 
 
 def _rejection(reason: EndReason, status: int) -> int:

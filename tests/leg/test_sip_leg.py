@@ -22,7 +22,7 @@ from gateway.sdp.description import parse_sdp
 from gateway.sip import event as sip
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.message import build_response
-from tests.support.sip_legs import GATEWAY, SipBench, sdp
+from tests.support.sip_legs import FAR, GATEWAY, SipBench, sdp
 
 A, B = sdp(30_000), sdp(40_000)
 
@@ -210,6 +210,19 @@ def test_rejection_has_a_reason(bench: SipBench, status: int, reason: EndReason)
 
     (ended,) = box.heard(Ended)
     assert (ended.reason, ended.status) == (reason, status)
+
+
+def test_words_of_the_far_end_are_made_fit_for_people(bench: SipBench) -> None:
+    box = bench.dial()
+    response = build_response(bench.peer.request("INVITE"), 403, "PHRASE", to_tag="a")
+    rude = b"No\xff\x1b[2J\xe2\x80\xa8way " + b"a" * 999
+
+    bench.station.receive(bytes(response).replace(b"PHRASE", rude), FAR, 0)
+    bench.run(0.02)
+
+    (ended,) = box.heard(Ended)
+    assert ended.text.startswith("No\ufffd\ufffd[2J\ufffdway aaa")
+    assert len(ended.text) == 256
 
 
 def test_retry_after_is_passed_on(bench: SipBench) -> None:
