@@ -26,6 +26,7 @@ from gateway.errors import ConfigError
 from gateway.lab.lab import DESTINATIONS, LAB_FILE, lab_document
 from gateway.net.pacer import Pacer
 from gateway.node import Node
+from gateway.sip.uri import format_host_port
 from gateway.webrtc.certificate import load_certificate
 
 log = logging.getLogger(__name__)
@@ -66,10 +67,13 @@ async def serve(config: Config) -> int:
             certificate = load_certificate(CERTS, now=now)
         node = Node(config, version=VERSION, loop=loop, pacer=pacer, certificate=certificate)
         stack.push_async_callback(node.close)
-        shut_http, sockets = asyncio.Event(), OpenSockets()
+        serving, shut_http, sockets = loop.create_future(), asyncio.Event(), OpenSockets()
         http = None
         if config.http is not None:
-            http = asyncio.ensure_future(_serve_http(config.http, node, sockets, shut_http))
+            http = asyncio.ensure_future(
+                _serve_http(config, config.http, node, sockets, serving, shut_http)
+            )
+            await _first_of(serving, http)
         _announce(config, node)
         await _first_of(stop.asked, http)
         log.info("stopping: no new calls; %d go on", len(node.registry.calls()))
@@ -110,8 +114,14 @@ async def _first_of(*waits: asyncio.Future[Any] | None) -> None:
 
 
 async def _serve_http(
-    options: HttpOptions, node: Node, sockets: OpenSockets, shut: asyncio.Event
+    config: Config,
+    options: HttpOptions,
+    node: Node,
+    sockets: OpenSockets,
+    serving: asyncio.Future[None],
+    shut: asyncio.Event,
 ) -> None:
+    """Serve until `shut`; `serving` is done once pages can come."""
     settings = hypercorn.config.Config()
     settings.bind = [f"{options.host}:{options.port}"]
     settings.accesslog = None
@@ -120,7 +130,7 @@ async def _serve_http(
     settings.graceful_timeout = 1
     settings.alpn_protocols = ["http/1.1"]  # one way to carry a WebSocket is enough
     if options.certificate is not None and options.key is not None:
-        _check_certificate(options.certificate, options.key)
+        _check_certificate(config.file, options.certificate, options.key)
         settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
     hosts = frozenset() if options.public_host is None else frozenset({options.public_host})
     app = create_server(
@@ -134,22 +144,28 @@ async def _serve_http(
         },
         open_sockets=sockets,
     )
+
+    async def until_shut() -> None:  # asked for by hypercorn once it listens
+        serving.set_result(None)
+        await shut.wait()
+
     try:
-        await hypercorn.asyncio.serve(app, settings, shutdown_trigger=shut.wait)
+        await hypercorn.asyncio.serve(app, settings, shutdown_trigger=until_shut)
     except OSError as error:
         raise ConfigError(
-            f"[http] listen = {options.host}:{options.port} cannot be listened on"
-            f" ({error.strerror}); free the port or name another"
+            f"{config.file}: [http] listen = '{format_host_port(options.host, options.port)}':"
+            f" cannot be listened on ({error.strerror}); free the port or name another"
         ) from None
 
 
-def _check_certificate(certificate: Path, key: Path) -> None:
+def _check_certificate(file: Path, certificate: Path, key: Path) -> None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        # A password: one that a key asks for would be asked of the terminal, and waited for.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"[http] certificate = {certificate}, key = {key}: cannot be used ({error});"
-            " `make certs` makes a pair for development"
+            f"{file}: [http] certificate = '{certificate}', key = '{key}': cannot be used"
+            f" ({error}); `make certs` makes a pair for development"
         ) from None
 
 
@@ -221,12 +237,12 @@ def _announce(config: Config, node: Node) -> None:
     if config.http is not None:
         scheme = "https" if config.http.certificate is not None else "http"
         host = "localhost" if config.http.is_loopback else config.http.host
-        lines.append(f"  page    {scheme}://{host}:{config.http.port}/")
+        lines.append(f"  page    {scheme}://{format_host_port(host, config.http.port)}/")
         notice = _notice(config.http)
         if notice is not None:
             lines.append(f"          {notice}")
     for host, port in node.sip_addresses:
-        lines.append(f"  SIP     sip:{host}:{port} (udp)")
+        lines.append(f"  SIP     sip:{format_host_port(host, port)} (udp)")
     if node.webrtc_port is not None:
         lines.append(f"  WebRTC  udp port {node.webrtc_port}")
     if config.lab is not None:
