@@ -72,6 +72,7 @@ clean:
 .venv/test.stamp: pyproject.toml web/package.json .venv/run.stamp
 	@echo "Installing what the tests need …"
 	@missing=; for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
