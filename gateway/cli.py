@@ -16,6 +16,7 @@ from gateway.app import VERSION, run
 from gateway.config import Config, default_config, load_config
 from gateway.errors import ConfigError
 from gateway.net.certificates import make_development_certificates
+from gateway.node import make_agent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +74,8 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
+    for agent in config.agents:
+        make_agent(agent)  # reads its script and its recordings
     print(f"{chosen.config}: good. {config.describe()}")
     return 0
 

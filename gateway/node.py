@@ -94,7 +94,7 @@ class Node:
         self._is_closed = False
         self._router = Router(config.routes)
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
-        self._agents = {agent.name: _make_agent(agent) for agent in config.agents}
+        self._agents = {agent.name: make_agent(agent) for agent in config.agents}
         self._peers = Peers(config.trunks, config.sip.allow)
         self.registry = Registry(loop=loop, pacer=pacer, new_id=self._new_id, dial=self._dial)
         self._ports = _open_ports(config)
@@ -442,7 +442,12 @@ def _open_ports(config: Config) -> PortPool:
     return pool
 
 
-def _make_agent(options: AgentOptions) -> Agent:
+def make_agent(options: AgentOptions) -> Agent:
+    """The agent that a configuration describes.
+
+    Raises:
+        ConfigError: its script, or a recording of that, is wrong.
+    """
     match options.protocol:
         case "echo":
             return Echo()

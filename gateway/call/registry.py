@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.call.call import Call, CallOptions, CallState, CallSummary
-from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted
+from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted, LegSignalled
 from gateway.errors import CapacityError, Fault
 from gateway.leg.leg import EndReason, Leg, LegEvent, LegId
 from gateway.media.hub import Hub, PartyId
@@ -256,6 +256,9 @@ class Registry:
                 event.status,
                 event.duration_s,
             )
+        elif isinstance(event, LegSignalled):
+            arrow = "->" if event.sent else "<-"
+            log.debug("call=%s leg=%s %s %s", event.call, event.leg, arrow, event.text)
         for observer in tuple(self._observers):
             try:
                 observer(event)

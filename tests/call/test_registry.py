@@ -477,3 +477,16 @@ async def test_log_of_a_call_shows_no_number(
     assert "started from …01 to …00" in caplog.text
     assert "1555" not in caplog.text
     assert len([e for e in exchange.events if isinstance(e, LegStarted)]) == 2
+
+
+@in_virtual_time
+async def test_signalling_is_logged_for_who_asks_for_it(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    exchange = Exchange(loop)
+
+    call = exchange.place(["trunk:a"])
+    await finish(exchange)
+
+    assert f"call={call.id} leg={exchange.legs['trunk:a'].id} -> INVITE" in caplog.text

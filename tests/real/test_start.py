@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from tests.support.gateway import ROOT, config_text
 
 pytestmark = pytest.mark.real
@@ -61,3 +62,13 @@ async def test_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
     assert (status, said) == (2, "")
     assert "gateway.toml: [http] certificate = " in complained
+
+
+def test_check_reads_the_scripts_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        '[[agent]]\nname = "desk"\nprotocol = "script"\nstep = [{ say = "no.wav" }]\n'
+    )
+
+    assert main(["check", str(config)]) == 2
+    assert "no.wav" in capsys.readouterr().err
