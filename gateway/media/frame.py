@@ -6,6 +6,7 @@ payload ▸ Voice.frame ▸ AudioFrame ▸ relayed as it came, or pcm(rate): dec
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -222,8 +223,10 @@ class _Branch:
     """One speaker at one rate: what has to be remembered between frames."""
 
     __slots__ = (
+        "_codec",
         "_concealed",
         "_concealment",
+        "_direct",
         "_noise",
         "_noise_rms",
         "_opus",
@@ -248,12 +251,38 @@ class _Branch:
         self._noise = ComfortNoise()
         self._noise_rms = 0.0
         self._unknown = 0
+        self._codec: Codec | None = None
+        self._direct: Callable[[bytes], Pcm] | None = None
 
     @property
     def junk(self) -> int:
         return self._unknown + (self._opus.junk if self._opus is not None else 0)
 
     def render(self, frame: AudioFrame) -> Pcm:
+        # Nearly every frame is the next of its codec, at a rate that it is decoded at.
+        payload = frame.payload
+        if payload and frame.codec is self._codec and self._direct is not None:
+            pcm = self._direct(payload)
+            if len(pcm) * TICK_RATE != frame.duration * self._rate:
+                pcm = _fit(pcm, frame.samples(self._rate))
+            self._past.append(pcm)
+            return pcm
+        pcm = self._render_anew(frame)
+        self._learn(frame)
+        return pcm
+
+    def _learn(self, frame: AudioFrame) -> None:
+        """Whether frames like this one can be decoded directly, and by what."""
+        codec = frame.codec
+        self._codec, self._direct = codec, None
+        if codec is None or self._concealed:
+            return
+        if codec.name == _OPUS and self._rate in RATES:
+            self._direct = self._opus_decoder().decode
+        elif codec.name in LAWS and codec.sample_rate == self._rate:
+            self._direct = LAWS[codec.name].decode
+
+    def _render_anew(self, frame: AudioFrame) -> Pcm:
         origin = frame.origin
         source = origin or _opus_rate(self._rate)
         wanted = frame.samples(self._rate)
