@@ -28,9 +28,17 @@ from gateway.sdp.negotiation import Agreement
 
 TICKS_PER_MS = TICK_RATE // 1000
 BEAT_TICKS = 20 * TICKS_PER_MS
+BEAT_S = BEAT_TICKS / TICK_RATE
 
-SILENT_AFTER_S = 0.06
-"Without a packet for this long the party counts as silent, and is filled in for."
+PATIENCE_S = 0.04
+"So long after the end of its last packet a party counts as silent, and is filled in for."
+
+MAX_LATE_TICKS = 100 * TICKS_PER_MS
+"""So much at most of what comes at the pace of speech is left out for what was filled in. Beyond it
+nothing was late: the party's clock stood still meanwhile, or it is another source (F11)."""
+
+MIN_GAP_TICKS = TICK_RATE // 400
+"A shorter gap is the rounding of one clock to another."
 
 MAX_ENCODER_RATE = 24_000
 "Hz: voices need no more, and 48 kHz costs half as much again."
@@ -54,14 +62,16 @@ class AudioStream:
         self.session = session
         self.on_frame: Callable[[AudioFrame], None] = _nobody
         self.on_digit: Callable[[DigitPressed], None] = _no_keys
-        self.last_packet_at: float | None = None
-        "When the party was last heard; None before its first packet."
         self._clock = clock
         self._is_connected = False
         self._voice = Voice()
-        self._ahead = 0
-        self._next_timestamp: int | None = None
-        self._send_codec: Codec | None = None
+        self._heard_at: float | None = None  # None: not yet, or not to be expected
+        self._heard_ticks = BEAT_TICKS  # what the last packet held
+        self._next_at = 0  # where the next packet is due: ticks of the party's own timeline
+        self._ahead = 0  # ticks that were filled in before it was known what is missing
+        self._beat_at = clock()
+        self._codec: Codec | None = None
+        self._send_codec: Codec | None = None  # None while nothing is to be sent
         self._send_scale = 1
         self._best_rate = 8000
         self._frame_ticks = BEAT_TICKS
@@ -72,13 +82,18 @@ class AudioStream:
 
     def configure(self, agreement: Agreement) -> None:
         """Take what an offer and its answer settled, at first or again; numbering goes on."""
+        self._drop_pending()
         self.session.configure(
             receive=agreement.receive, send=agreement.send, send_digits=agreement.send_digits
         )
-        if self._encoder is not None and self._send_codec != agreement.send:
+        if self._encoder is not None and self._codec != agreement.send:
             self._encoder.close()
             self._encoder = None
-        self._send_codec = agreement.send
+        self._codec = agreement.send
+        self._send_codec = agreement.send if agreement.direction.sends else None
+        if not agreement.direction.receives:
+            # One who is not to speak is not missing.
+            self._heard_at, self._ahead = None, 0
         self._best_rate = min(agreement.send.sample_rate, MAX_ENCODER_RATE)
         self._send_scale = TICK_RATE // agreement.send.clock_rate
         self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
@@ -86,12 +101,12 @@ class AudioStream:
     @property
     def codec(self) -> Codec | None:
         """What the party is sent; None before it is negotiated."""
-        return self._send_codec
+        return self._codec
 
     @property
     def is_connected(self) -> bool:
-        """Whether what the party is told goes out now."""
-        return self._is_connected
+        """Whether what the party is told goes out now: not while it wants to hear nothing."""
+        return self._is_connected and self._send_codec is not None
 
     def on_state(self, state: TransportState) -> None:
         """The path changed; told by the leg, which hears the transport."""
@@ -106,7 +121,7 @@ class AudioStream:
         self._voice.close()
         if self._encoder is not None:
             self._encoder.close()
-        self._send_codec = None
+        self._encoder = self._codec = self._send_codec = self._heard_at = None
         self.on_frame = _nobody
         self.transport.on_packet = _nothing
         self.transport.close()
@@ -115,7 +130,8 @@ class AudioStream:
         """Send one edge of a key press to the party (RFC 4733); at its end, how long it was."""
         now = self._clock()
         if phase is Phase.START:
-            self.session.start_digit(digit, now)
+            if self._send_codec is not None:
+                self.session.start_digit(digit, now)
         else:
             self.session.end_digit(digit, now, duration_ms)
         self._send_output()
@@ -124,7 +140,7 @@ class AudioStream:
         """How the media of the party fares."""
         stats = self.session.stats
         return MediaQuality(
-            codec=None if self._send_codec is None else self._send_codec.name,
+            codec=None if self._codec is None else self._codec.name,
             round_trip_ms=stats.rtt_ms,
             jitter_ms=stats.received.jitter_ms,
             loss_percent=100 * stats.received.fraction_lost,
@@ -136,9 +152,12 @@ class AudioStream:
         """Send one frame now: its payload if the party takes that codec, else encoded."""
         codec = self._send_codec
         if codec is None:
+            self.session.skip(frame.duration // self._send_scale)
             return
         payload = frame.payload
         if payload is not None and frame.codec is not None and frame.codec.name == codec.name:
+            if self._pending is not None:
+                self._drop_pending()
             packet = self.session.send(payload, frame.duration // self._send_scale, frame.heard_at)
             if packet:
                 self.transport.send(packet)
@@ -156,9 +175,9 @@ class AudioStream:
 
     def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
         """One at the rate of what is to be heard; it is never lowered within a call."""
+        self._drop_pending()
         if self._encoder is not None:
             self._encoder.close()
-        self._pending = None
         self._encoder = make_encoder(codec, rate=rate)
         return self._encoder
 
@@ -182,6 +201,13 @@ class AudioStream:
             pcm = pcm[size:]
         self._pending = pcm if len(pcm) else None
 
+    def _drop_pending(self) -> None:
+        """What fills no packet is past once something else is sent: its time goes by unsent."""
+        pending, self._pending = self._pending, None
+        if pending is not None and self._encoder is not None:
+            ticks = len(pending) * TICK_RATE // self._encoder.sample_rate
+            self.session.skip(ticks // self._send_scale)
+
     # ---- what the party says
 
     def _on_packet(self, data: bytes, now: float) -> None:
@@ -196,7 +222,7 @@ class AudioStream:
             self._take_packet(item, now)
         elif isinstance(item, Hole):
             scale = TICK_RATE // item.codec.clock_rate
-            self._next_timestamp = item.timestamp + item.duration
+            self._next_at = (item.timestamp + item.duration) * scale
             self._fill(item.duration * scale, now, item.following)
         else:
             self.on_digit(DigitPressed(item.digit, Phase(item.phase), item.duration_ms))
@@ -205,21 +231,34 @@ class AudioStream:
         codec = packet.codec
         scale = TICK_RATE // codec.clock_rate
         duration = packet.duration * scale
-        self.last_packet_at = now
         if not duration:
             # Comfort noise (RFC 3389) says how a pause sounds, not how long it is: the beat
             # fills the pause.
             return
-        expected = self._next_timestamp
-        self._next_timestamp = packet.timestamp + packet.duration
-        if expected is not None and packet.timestamp > expected:
-            self._fill((packet.timestamp - expected) * scale, now, None)
-        if self._ahead >= duration:
-            # Late: its place was filled while it was missing. Playing it too would add its
-            # length to the delay of the call, for good.
+        position = packet.timestamp * scale
+        gap = position - self._next_at
+        self._next_at = position + duration
+        if gap >= MIN_GAP_TICKS:
+            self._fill(gap, now, None)
+        is_late = self._ahead >= duration and self._is_late(duration, now)
+        self._heard_at, self._heard_ticks = now, duration
+        if is_late:
+            # Its place was filled while it was missing. Playing it too would add its length to
+            # the delay of the call, for good.
             self._ahead -= duration
             return
         self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+
+    def _is_late(self, duration: int, now: float) -> bool:
+        """Whether a packet is of the time that was filled in; else that is forgotten."""
+        if self._ahead <= MAX_LATE_TICKS or self._heard_at is None:
+            return True
+        # Late packets come in a burst. The first after a pause could be either.
+        spacing = (now - self._heard_at) * TICK_RATE
+        if not 0.75 * duration <= spacing <= duration + PATIENCE_S * TICK_RATE:
+            return True
+        self._ahead = 0
+        return False
 
     def _fill(self, ticks: int, now: float, following: bytes | None) -> None:
         """Conceal a hole, less what the beat has filled already."""
@@ -234,11 +273,18 @@ class AudioStream:
         timer = session.next_timer()
         if timer is not None and timer <= now:
             session.handle_timer(now)
+            self._send_output()
             for item in session.take_events():
                 self._take(item, now)
-            self._send_output()
-        heard_at = self.last_packet_at
-        if heard_at is not None and now - heard_at > SILENT_AFTER_S:
+        stalled_s = now - self._beat_at - BEAT_S
+        self._beat_at = now
+        heard_at = self._heard_at
+        if heard_at is None:
+            return
+        if stalled_s > BEAT_S:
+            # We were away, not the party: what it said meanwhile has yet to be read.
+            heard_at = self._heard_at = heard_at + stalled_s
+        if now - heard_at > self._heard_ticks / TICK_RATE + PATIENCE_S:
             self._ahead += BEAT_TICKS
             self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
 

@@ -42,15 +42,23 @@ class StreamBench:
         self.configure(codec, ptime_ms)
         self.sequence = 10
         self.timestamp = 4000
+        self.ssrc = 0x2222
 
-    def configure(self, codec: Codec, ptime_ms: int = 20) -> None:
+    def configure(
+        self,
+        codec: Codec,
+        ptime_ms: int = 20,
+        *,
+        receive: tuple[Codec, ...] = (),
+        direction: Direction = Direction.SENDRECV,
+    ) -> None:
         self.stream.configure(
             Agreement(
                 index=0,
                 send=codec,
-                receive=(codec, TELEPHONE_EVENT),
+                receive=(codec, TELEPHONE_EVENT, *receive),
                 send_digits=TELEPHONE_EVENT,
-                direction=Direction.SENDRECV,
+                direction=direction,
                 ptime_ms=ptime_ms,
             )
         )
@@ -60,7 +68,7 @@ class StreamBench:
     ) -> None:
         """The peer's next packet arrives now."""
         head = struct.pack(
-            "!BBHII", 0x80, payload_type, self.sequence, self.timestamp & 0xFFFF_FFFF, 0x2222
+            "!BBHII", 0x80, payload_type, self.sequence, self.timestamp & 0xFFFF_FFFF, self.ssrc
         )
         self.lose(step)
         self.transport.on_packet(head + payload, self.loop.time())
@@ -84,6 +92,11 @@ class StreamBench:
     @property
     def pcm(self) -> Pcm:
         return np.concatenate([np.zeros(0, np.int16), *self.pieces])
+
+    @property
+    def spoken(self) -> int:
+        """How many of its own packets were handed on."""
+        return sum(frame.payload is not None for frame in self.frames)
 
     async def close(self) -> None:
         self.stream.close()
@@ -199,6 +212,23 @@ async def test_party_gets_the_packet_length_it_asks_for(loop: VirtualLoop, wante
 
     assert {len(packet.payload) for packet in bench.transport.packets} == {8 * wanted_ms}
     assert len(bench.transport.packets) == 600 // wanted_ms
+    await bench.close()
+
+
+@in_virtual_time
+async def test_relay_leaves_nothing_half_sent_behind(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    voice = Voice()
+    first = voice.frame(PCMU, b"\x01" * 240, 30 * MS, loop.time())
+    lost = voice.conceal(30 * MS, loop.time())
+    last = voice.frame(PCMU, b"\x02" * 240, 30 * MS, loop.time())
+
+    for frame in (first, lost, last):
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert [len(packet.payload) for packet in packets] == [240, 160, 240]
+    assert [packet.timestamp - packets[0].timestamp for packet in packets] == [0, 240, 480]
     await bench.close()
 
 
@@ -417,6 +447,121 @@ async def test_junk_is_no_frame_and_no_error(loop: VirtualLoop, data: bytes) -> 
     bench.transport.on_packet(data, loop.time())
 
     assert not bench.frames
+    await bench.close()
+
+
+@pytest.mark.parametrize("ssrc", [0x2222, 0x3333])
+@in_virtual_time
+async def test_party_whose_clock_stood_still_is_heard_at_once(loop: VirtualLoop, ssrc: int) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+    await elapse(5.0)
+
+    bench.ssrc = ssrc
+    await bench.talk(1.0)
+
+    assert bench.spoken >= 10 + 50 - 5
+    await bench.close()
+
+
+@in_virtual_time
+async def test_long_packets_that_jitter_are_not_taken_for_silence(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    for number in range(30):
+        bench.arrive(b"\xff" * 480, step=480)
+        await elapse(0.068 if number % 2 else 0.052)
+
+    assert bench.spoken == len(bench.frames) == 30
+    await bench.close()
+
+
+@in_virtual_time
+async def test_comfort_noise_lasts_until_speech_returns(loop: VirtualLoop) -> None:
+    comfort_noise = Codec("CN", payload_type=13, clock_rate=8000, sample_rate=8000)
+    bench = StreamBench(loop)
+    bench.configure(PCMU, receive=(comfort_noise,))
+    await bench.talk(0.2)
+    for _ in range(10):
+        bench.arrive(b"\x40", step=800, payload_type=13)
+        await elapse(0.1)
+
+    await bench.talk(0.2)
+
+    assert bench.heard_ms == pytest.approx(1400, abs=40)
+    assert bench.spoken >= 19
+    await bench.close()
+
+
+@in_virtual_time
+async def test_change_to_a_codec_of_another_clock_leaves_no_gap(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    bench.configure(PCMU, receive=(OPUS,))
+    (opus,) = said(OPUS, tone(1000, 0.02, 48_000), rate=48_000)
+    assert opus.payload is not None
+
+    bench.arrive()
+    bench.arrive(opus.payload, step=960, payload_type=OPUS.payload_type)
+    bench.arrive()
+
+    assert [frame.duration for frame in bench.frames] == [20 * MS] * 3
+    assert bench.spoken == 3
+    await bench.close()
+
+
+@in_virtual_time
+async def test_stall_of_ours_is_no_silence_of_the_party(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+
+    loop._pass(0.2)  # the time of some computation
+    await elapse(0.0001)
+    for _ in range(10):  # what the socket held meanwhile
+        bench.arrive()
+    await bench.talk(0.2)
+
+    assert bench.spoken == len(bench.frames) == 30
+    await bench.close()
+
+
+# ---- a party that holds us
+
+
+@in_virtual_time
+async def test_party_that_wants_nothing_is_sent_nothing_while_time_goes_on(
+    loop: VirtualLoop,
+) -> None:
+    bench = StreamBench(loop)
+    bench.stream.on_state(TransportState.CONNECTED)
+    frames = said(PCMU, tone(1000, 0.3, 8000))
+
+    bench.stream.hear(frames[0])
+    bench.configure(PCMU, direction=Direction.RECVONLY)
+    was_connected = bench.stream.is_connected
+    for frame in frames[1:10]:
+        bench.stream.hear(frame)
+    bench.stream.digit("5", Phase.START)
+    bench.configure(PCMU)
+    bench.stream.hear(frames[10])
+
+    packets = bench.transport.packets
+    assert not was_connected
+    assert bench.stream.is_connected
+    assert [packet.timestamp - packets[0].timestamp for packet in packets] == [0, 1600]
+    assert packets[1].marker
+    await bench.close()
+
+
+@in_virtual_time
+async def test_party_that_is_not_to_speak_is_not_filled_in_for(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(0.2)
+    bench.configure(PCMU, direction=Direction.SENDONLY)
+
+    await elapse(5.0)
+    bench.configure(PCMU)
+    await bench.talk(0.2)
+
+    assert bench.spoken == len(bench.frames) == 20
     await bench.close()
 
 
