@@ -10,6 +10,7 @@ call. The pacer's beat carries what must go on without packets: RTCP, digits, co
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,10 @@ class AudioStream:
         self._send_codec: Codec | None = None  # None while nothing is to be sent
         self._send_scale = 1
         self._best_rate = 8000
-        self._frame_ticks = BEAT_TICKS
+        self._frame_ticks = self._frame_units = BEAT_TICKS
+        self._relayed: Codec | None = None  # what is heard and passed on as it is
+        self._encoded: Codec | None = None  # what is heard and suits the encoder as it is
+        self._timer_at = clock()
         self._encoder: Encoder | None = None
         self._pending: NDArray[np.int16] | None = None
         transport.on_packet = self._on_packet
@@ -97,6 +101,8 @@ class AudioStream:
         self._best_rate = min(agreement.send.sample_rate, MAX_ENCODER_RATE)
         self._send_scale = TICK_RATE // agreement.send.clock_rate
         self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
+        self._frame_units = self._frame_ticks // self._send_scale
+        self._relayed = self._encoded = None
 
     @property
     def codec(self) -> Codec | None:
@@ -135,6 +141,7 @@ class AudioStream:
         else:
             self.session.end_digit(digit, now, duration_ms)
         self._send_output()
+        self._look_at_timer()
 
     def quality(self) -> MediaQuality:
         """How the media of the party fares."""
@@ -154,24 +161,47 @@ class AudioStream:
         if codec is None:
             self.session.skip(frame.duration // self._send_scale)
             return
+        heard = frame.codec
+        if heard is None or heard is not self._relayed:
+            encoder = self._encoder
+            if encoder is None or heard is None or heard is not self._encoded:
+                if self._relays(frame, codec):
+                    self._relay(frame)
+                    return
+                encoder = self._encoder_for(frame, codec)
+            pcm = frame.pcm(encoder.sample_rate)
+            if frame.duration == self._frame_ticks and self._pending is None:
+                self._send_pcm(encoder, pcm, frame.heard_at)
+            else:
+                self._send_reframed(encoder, pcm, frame.heard_at)
+        else:
+            self._relay(frame)
+
+    def _relays(self, frame: AudioFrame, codec: Codec) -> bool:
+        """Whether frames like this one are passed on as they are."""
+        heard = frame.codec
+        relays = heard is not None and frame.payload is not None and heard.name == codec.name
+        self._relayed = heard if relays else None
+        return relays
+
+    def _relay(self, frame: AudioFrame) -> None:
+        if self._pending is not None:
+            self._drop_pending()
         payload = frame.payload
-        if payload is not None and frame.codec is not None and frame.codec.name == codec.name:
-            if self._pending is not None:
-                self._drop_pending()
-            packet = self.session.send(payload, frame.duration // self._send_scale, frame.heard_at)
-            if packet:
-                self.transport.send(packet)
-            return
+        assert payload is not None
+        packet = self.session.send(payload, frame.duration // self._send_scale, frame.heard_at)
+        if packet:
+            self.transport.send(packet)
+
+    def _encoder_for(self, frame: AudioFrame, codec: Codec) -> Encoder:
+        """The encoder for frames like this one."""
         encoder = self._encoder
         if encoder is None or (
             encoder.sample_rate < self._best_rate and encoder.sample_rate < frame.natural_rate
         ):
             encoder = self._open_encoder(codec, min(frame.natural_rate, self._best_rate))
-        pcm = frame.pcm(encoder.sample_rate)
-        if frame.duration == self._frame_ticks and self._pending is None:
-            self._send_pcm(encoder, pcm, frame.heard_at)
-        else:
-            self._send_reframed(encoder, pcm, frame.heard_at)
+        self._encoded = frame.codec
+        return encoder
 
     def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
         """One at the rate of what is to be heard; it is never lowered within a call."""
@@ -183,7 +213,7 @@ class AudioStream:
 
     def _send_pcm(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
         payload = encoder.encode(pcm)
-        duration = self._frame_ticks // self._send_scale
+        duration = self._frame_units
         if not payload:  # DTX: time passes unsent
             self.session.skip(duration)
             return
@@ -214,8 +244,20 @@ class AudioStream:
         if is_rtcp(data):
             self.session.receive_rtcp(data, now)
             return
-        for item in self.session.receive(data, now):
+        items = self.session.receive(data, now)
+        if len(items) == 1:
+            item = items[0]
+            if type(item) is Packet:
+                self._take_packet(item, now)
+                return
+        for item in items:
             self._take(item, now)
+        # Only now can its timer have come nearer.
+        self._look_at_timer()
+
+    def _look_at_timer(self) -> None:
+        timer_at = self.session.next_timer()
+        self._timer_at = inf if timer_at is None else timer_at
 
     def _take(self, item: Packet | Hole | DigitEvent, now: float) -> None:
         if isinstance(item, Packet):
@@ -238,6 +280,10 @@ class AudioStream:
         position = packet.timestamp * scale
         gap = position - self._next_at
         self._next_at = position + duration
+        if gap < MIN_GAP_TICKS and not self._ahead:
+            self._heard_at, self._heard_ticks = now, duration
+            self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+            return
         if gap >= MIN_GAP_TICKS:
             self._fill(gap, now, None)
         is_late = self._ahead >= duration and self._is_late(duration, now)
@@ -269,13 +315,12 @@ class AudioStream:
             self.on_frame(self._voice.conceal(ticks, now, following))
 
     def _on_beat(self, now: float) -> None:
-        session = self.session
-        timer = session.next_timer()
-        if timer is not None and timer <= now:
-            session.handle_timer(now)
+        if self._timer_at <= now:
+            self.session.handle_timer(now)
             self._send_output()
-            for item in session.take_events():
+            for item in self.session.take_events():
                 self._take(item, now)
+            self._look_at_timer()
         stalled_s = now - self._beat_at - BEAT_S
         self._beat_at = now
         heard_at = self._heard_at
@@ -289,6 +334,7 @@ class AudioStream:
             self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
 
     def _send_output(self) -> None:
+        """Digits and reports that are due."""
         for packet in self.session.take_output():
             self.transport.send(packet)
 

@@ -111,10 +111,18 @@ def options_for(rate: int) -> OpusOptions:
     return NARROWBAND if rate <= 8000 else WIDEBAND
 
 
+# One scratch for all codecs: it stays in the cache, where one each for hundreds of calls would not.
+# Everything here runs on one thread, and no call leaves anything in it.
+_PCM = np.zeros(RATES[-1] * MAX_PACKET_MS // 1000, np.int16)
+_PCM_BUFFER = ctypes.c_void_p(_PCM.ctypes.data)
+_PAYLOAD = np.zeros(MAX_ENCODED_BYTES, np.uint8)
+_PAYLOAD_BUFFER = ctypes.c_void_p(_PAYLOAD.ctypes.data)
+
+
 class OpusDecoder:
     """One mono decoder. It never raises on what a peer sent: junk is concealed, and counted."""
 
-    __slots__ = ("_buffer", "_decode", "_free", "_out", "_samples", "_state", "junk", "rate")
+    __slots__ = ("_decode", "_free", "_samples", "_size", "_state", "junk", "rate")
 
     def __init__(self, rate: int) -> None:
         """
@@ -134,8 +142,7 @@ class OpusDecoder:
         self._state = ctypes.c_void_p(state)
         self._decode = library.opus_decode
         self._free = library.opus_decoder_destroy
-        self._out = np.zeros(rate * MAX_PACKET_MS // 1000, np.int16)
-        self._buffer = ctypes.c_void_p(self._out.ctypes.data)
+        self._size = rate * MAX_PACKET_MS // 1000
         self._samples = rate * FRAME_MS // 1000
 
     def decode(self, payload: bytes) -> NDArray[np.int16]:
@@ -143,11 +150,10 @@ class OpusDecoder:
         size = len(payload)
         # An empty payload would mean PLC to libopus.
         if 0 < size <= MAX_PAYLOAD_BYTES:
-            out = self._out
-            samples = self._decode(self._state, payload, size, self._buffer, len(out), 0)
+            samples = self._decode(self._state, payload, size, _PCM_BUFFER, self._size, 0)
             if samples > 0:
                 self._samples = samples
-                return out[:samples].copy()
+                return _PCM[:samples].copy()
         self.junk += 1
         return self.conceal(self._samples)
 
@@ -163,16 +169,15 @@ class OpusDecoder:
 
     def _fill(self, payload: bytes | None, samples: int, fec: int) -> NDArray[np.int16]:
         """Exactly `samples`: libopus conceals whole 2.5 ms only, and 120 ms at a time."""
-        out = self._out
         grain = self.rate // 400
-        size = min(-(-samples // grain) * grain, len(out))
+        size = min(-(-samples // grain) * grain, self._size)
         length = 0 if payload is None else len(payload)
-        got = self._decode(self._state, payload, length, self._buffer, size, fec)
+        got = self._decode(self._state, payload, length, _PCM_BUFFER, size, fec)
         if got < 0:
             self.junk += 1
-            got = max(self._decode(self._state, None, 0, self._buffer, size, 0), 0)
+            got = max(self._decode(self._state, None, 0, _PCM_BUFFER, size, 0), 0)
         pcm = np.zeros(samples, np.int16)
-        pcm[:got] = out[: min(got, samples)]
+        pcm[:got] = _PCM[: min(got, samples)]
         return pcm
 
     def close(self) -> None:
@@ -189,7 +194,7 @@ class OpusDecoder:
 class OpusEncoder:
     """One mono encoder for 20 ms frames (or others up to 60 ms, as given)."""
 
-    __slots__ = ("_encode", "_free", "_in", "_in_buffer", "_out", "_out_buffer", "_state", "rate")
+    __slots__ = ("_encode", "_free", "_size", "_state", "rate")
 
     def __init__(self, rate: int, options: OpusOptions = NARROWBAND) -> None:
         """
@@ -209,10 +214,7 @@ class OpusEncoder:
         self._state = ctypes.c_void_p(state)
         self._free = library.opus_encoder_destroy
         self._encode = library.opus_encode
-        self._in = np.zeros(rate * MAX_FRAME_MS // 1000, np.int16)
-        self._out = np.zeros(MAX_ENCODED_BYTES, np.uint8)
-        self._in_buffer = ctypes.c_void_p(self._in.ctypes.data)
-        self._out_buffer = ctypes.c_void_p(self._out.ctypes.data)
+        self._size = rate * MAX_FRAME_MS // 1000
         self.configure(options)
 
     def configure(self, options: OpusOptions) -> None:
@@ -243,12 +245,12 @@ class OpusEncoder:
             ValueError: a length that is no Opus frame.
         """
         samples = len(pcm)
-        self._in[:samples] = pcm
-        size = self._encode(
-            self._state, self._in_buffer, samples, self._out_buffer, MAX_ENCODED_BYTES
-        )
+        if samples > self._size:
+            raise ValueError(f"an Opus frame has {self._size} samples at most, not {samples}")
+        _PCM[:samples] = pcm
+        size = self._encode(self._state, _PCM_BUFFER, samples, _PAYLOAD_BUFFER, MAX_ENCODED_BYTES)
         if size > 2:
-            return self._out[:size].tobytes()
+            return _PAYLOAD[:size].tobytes()
         _check(size, f"opus_encode of {samples} samples at {self.rate} Hz")
         # opus_encode: a packet of two bytes or less need not be transmitted (DTX).
         return b""

@@ -51,18 +51,22 @@ SUITES = {
 "The suites that can be negotiated by SDES, strongest first."
 
 
+# One scratch for all keys: it stays in the cache, where one each for hundreds of calls would not.
+# Everything here runs on one thread, and no call leaves anything in it.
+_BUFFER = ffi.new("char[]", MAX_PACKET_BYTES)
+_VIEW = ffi.buffer(_BUFFER)
+_LENGTH = ffi.new("int *")
+
+
 class SrtpSender:
     """Protects what we send under one master key. Not for use by two threads."""
 
-    __slots__ = ("_buffer", "_length", "_session", "_srtp", "_view", "refused")
+    __slots__ = ("_session", "_srtp", "refused")
 
     def __init__(self, session: Session) -> None:
         """Take over a pylibsrtp session whose policy is for outbound streams."""
         self._session = session  # owns what _srtp points at
         self._srtp = session._srtp[0]
-        self._buffer = ffi.new("char[]", MAX_PACKET_BYTES)
-        self._view = ffi.buffer(self._buffer)
-        self._length = ffi.new("int *")
         self.refused = 0
         "Packets that libsrtp would not protect: malformed, too long, or out of key lifetime."
 
@@ -81,33 +85,30 @@ class SrtpSender:
         if not MIN_PACKET_BYTES <= size <= MAX_PACKET_BYTES - MAX_TRAILER_BYTES:
             self.refused += 1
             return None
-        length = self._length
+        length = _LENGTH
         length[0] = size
-        self._view[:size] = packet
+        _VIEW[:size] = packet
         # RFC 5761 §4: the second byte tells RTCP from RTP.
         if 192 <= packet[1] <= 223:
-            failed = lib.srtp_protect_rtcp(self._srtp, self._buffer, length)
+            failed = lib.srtp_protect_rtcp(self._srtp, _BUFFER, length)
         else:
-            failed = lib.srtp_protect(self._srtp, self._buffer, length)
+            failed = lib.srtp_protect(self._srtp, _BUFFER, length)
         if failed:
             self.refused += 1
             return None
-        protected: bytes = self._view[: length[0]]
+        protected: bytes = _VIEW[: length[0]]
         return protected
 
 
 class SrtpReceiver:
     """Authenticates and opens what one peer sends under one master key."""
 
-    __slots__ = ("_buffer", "_length", "_session", "_srtp", "_ssrcs", "_view", "refused")
+    __slots__ = ("_session", "_srtp", "_ssrcs", "refused")
 
     def __init__(self, session: Session) -> None:
         """Take over a pylibsrtp session whose policy is for inbound streams."""
         self._session = session  # owns what _srtp points at
         self._srtp = session._srtp[0]
-        self._buffer = ffi.new("char[]", MAX_PACKET_BYTES)
-        self._view = ffi.buffer(self._buffer)
-        self._length = ffi.new("int *")
         self._ssrcs: set[bytes] = set()
         self.refused = 0
         "Packets dropped: not authentic, replayed, malformed, or of one SSRC too many."
@@ -133,19 +134,19 @@ class SrtpReceiver:
         if not known and len(self._ssrcs) >= MAX_SSRCS:
             self.refused += 1
             return None
-        length = self._length
+        length = _LENGTH
         length[0] = size
-        self._view[:size] = packet
+        _VIEW[:size] = packet
         if is_rtcp:
-            failed = lib.srtp_unprotect_rtcp(self._srtp, self._buffer, length)
+            failed = lib.srtp_unprotect_rtcp(self._srtp, _BUFFER, length)
         else:
-            failed = lib.srtp_unprotect(self._srtp, self._buffer, length)
+            failed = lib.srtp_unprotect(self._srtp, _BUFFER, length)
         if failed:
             self.refused += 1
             return None
         if not known:
             self._ssrcs.add(ssrc)
-        opened: bytes = self._view[: length[0]]
+        opened: bytes = _VIEW[: length[0]]
         return opened
 
 
