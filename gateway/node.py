@@ -228,7 +228,7 @@ class Node:
         first = self._router.plan("api", from_).groups[0][0]
         plan = self._router.plan("api", to)
         call_id = self._new_id()
-        leg = self._make_leg(first, call_id, caller="", called=from_)
+        leg = self._make_leg(first, call_id, caller="", called=from_, is_caller=True)
         try:
             call = self.registry.place(
                 leg,
@@ -277,6 +277,7 @@ class Node:
         caller: str,
         called: str,
         max_forwards: int = MAX_FORWARDS,
+        is_caller: bool = False,
     ) -> Leg:
         match target.kind:
             case TargetKind.AGENT:
@@ -287,6 +288,7 @@ class Node:
                     caller=caller,
                     called=called,
                     loop=self._loop,
+                    is_caller=is_caller,
                 )
             case TargetKind.TRUNK:
                 return self._trunk_leg(self._trunks[target.name], caller, called, max_forwards)

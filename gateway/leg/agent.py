@@ -66,7 +66,9 @@ class AgentLeg:
         caller: str,
         called: str,
         loop: asyncio.AbstractEventLoop,
+        is_caller: bool = False,
     ) -> None:
+        """`is_caller`: the agent is rung first, and its words wait until the far end answers."""
         self.id = leg_id
         self.listener = self
         self.playout = Playout()
@@ -86,6 +88,9 @@ class AgentLeg:
         self._digit_came = asyncio.Event()
         self._is_answered = False
         self._is_early = False
+        self._far_end_answered = asyncio.Event()
+        if not is_caller:
+            self._far_end_answered.set()
 
     # ---- commands
 
@@ -99,7 +104,8 @@ class AgentLeg:
         """An agent that calls is told nothing before the answer."""
 
     def answer(self) -> None:
-        """An agent that calls was answered: it hears it."""
+        """An agent that calls was answered: it may go on."""
+        self._far_end_answered.set()
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         """The other side pressed a key."""
@@ -123,8 +129,8 @@ class AgentLeg:
 
     @property
     def is_connected(self) -> bool:
-        """An agent is no person: queued speakers do not wait for its ears."""
-        return False
+        """An agent has its ears with it."""
+        return True
 
     def hear(self, frame: AudioFrame) -> None:
         ears = self._ears
@@ -146,6 +152,7 @@ class AgentLeg:
         if not self._is_answered:
             self._is_answered = True
             self._tell(Answered())
+        await self._far_end_answered.wait()
 
     async def speak_up(self) -> None:
         """To hear or to say something takes the call, unless early media is open."""

@@ -69,6 +69,25 @@ async def test_agent_that_hears_takes_the_call(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
+async def test_agent_that_calls_speaks_when_the_far_end_has_answered(loop: VirtualLoop) -> None:
+    async def work(call: AgentCall) -> None:
+        await call.say(SECOND, 8000)
+        await call.played()
+
+    bench = AgentBench(loop, Attendant(work), is_caller=True)
+    bench.leg.dial()
+    await elapse(5)
+    assert names(bench) == ["Answered"]
+    assert not np.any(bench.person.pcm)
+
+    bench.leg.answer()
+    await elapse(1.5)
+
+    assert len(audible(bench)) == pytest.approx(8000, abs=100)
+    await bench.close()
+
+
+@in_virtual_time
 async def test_agent_that_speaks_takes_the_call(loop: VirtualLoop) -> None:
     async def work(call: AgentCall) -> None:
         await call.say(SECOND, 8000)

@@ -34,14 +34,27 @@ class Attendant:
 class AgentBench:
     """The agent's leg with its hub, the person who hears it, and what the leg has told."""
 
-    def __init__(self, loop: VirtualLoop, agent: Agent, *, is_routed: bool = True) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        agent: Agent,
+        *,
+        is_routed: bool = True,
+        is_caller: bool = False,
+    ) -> None:
         self.loop = loop
         self.hub = Hub()
         self.person = Ear(rate=8000)
         self.told: list[tuple[float, LegEvent]] = []
         self._voice = Voice()
         self.leg = AgentLeg(
-            "agent-1", agent, call_id="call-1", caller="+15550001", called="sales", loop=loop
+            "agent-1",
+            agent,
+            call_id="call-1",
+            caller="+15550001",
+            called="sales",
+            loop=loop,
+            is_caller=is_caller,
         )
         self.leg.on_event = self._on_event
         self.hub.join("agent", listener=self.leg.listener, playout=self.leg.playout)
