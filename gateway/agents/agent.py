@@ -8,7 +8,7 @@ An agent is any object with `async def on_call(self, call)`:
                 await call.say_frame(frame)
 
 `hear()`, `say()` and their like answer the call, unless the agent has answered it already. An agent
-that calls somebody itself waits there until the far end answers. When
+that calls somebody itself waits in `say()` until the far end can hear it. When
 `on_call` returns, what was said is played to its end and the agent hangs up; when it raises, the
 call ends with a reason and the process goes on.
 """

@@ -68,7 +68,7 @@ class AgentLeg:
         loop: asyncio.AbstractEventLoop,
         is_caller: bool = False,
     ) -> None:
-        """`is_caller`: the agent is rung first, and its words wait until the far end answers."""
+        """`is_caller`: the agent is rung first, and its words wait until the far end can hear."""
         self.id = leg_id
         self.listener = self
         self.playout = Playout()
@@ -88,9 +88,9 @@ class AgentLeg:
         self._digit_came = asyncio.Event()
         self._is_answered = False
         self._is_early = False
-        self._far_end_answered = asyncio.Event()
+        self._far_end_hears = asyncio.Event()
         if not is_caller:
-            self._far_end_answered.set()
+            self._far_end_hears.set()
 
     # ---- commands
 
@@ -101,11 +101,13 @@ class AgentLeg:
         self._task.add_done_callback(self._on_done)
 
     def progress(self, *, ringing: bool, early_media: bool) -> None:
-        """An agent that calls is told nothing before the answer."""
+        """An agent that calls may be heard as soon as the far end's early media is."""
+        if early_media:
+            self._far_end_hears.set()
 
     def answer(self) -> None:
         """An agent that calls was answered: it may go on."""
-        self._far_end_answered.set()
+        self._far_end_hears.set()
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         """The other side pressed a key."""
@@ -152,7 +154,6 @@ class AgentLeg:
         if not self._is_answered:
             self._is_answered = True
             self._tell(Answered())
-        await self._far_end_answered.wait()
 
     async def speak_up(self) -> None:
         """To hear or to say something takes the call, unless early media is open."""
@@ -185,6 +186,7 @@ class AgentLeg:
 
     async def _room_to_say(self) -> None:
         await self.speak_up()
+        await self._far_end_hears.wait()
         # A playout tells nobody that it has room again.
         while (ahead_ms := self.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:  # noqa: ASYNC110
             await asyncio.sleep(max(ahead_ms / 1000, TICK_S))
