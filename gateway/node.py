@@ -336,14 +336,8 @@ class Node:
     def hang_up(self, call_id: str) -> bool:
         return self.registry.end(call_id, EndReason.HANGUP)
 
-    def find(self, call_id: str) -> Call | None:
-        return self.registry.find(call_id)
-
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         return self.registry.observe(observer)
-
-    def end(self, call_id: str, reason: EndReason) -> None:
-        self.registry.end(call_id, reason)
 
     # ---- the end
 

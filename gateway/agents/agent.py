@@ -15,7 +15,7 @@ call ends with a reason and the process goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,7 +49,7 @@ class AgentCall(Protocol):
     async def answer(self) -> None:
         """Accept the call. Doing it twice is harmless."""
 
-    def hear(self) -> AsyncIterator[AudioFrame]:
+    def hear(self) -> AsyncGenerator[AudioFrame, None]:
         """Frames of whoever is routed to the agent, until the call ends.
 
         A reader that falls more than 2 s behind loses the oldest frames.

@@ -239,7 +239,7 @@ class _Run:
 
     async def _speech(self) -> None:
         detector = EnergyDetector()
-        async with aclosing(self._call.hear()) as frames:  # type: ignore[type-var]
+        async with aclosing(self._call.hear()) as frames:
             async for frame in frames:
                 event = detector.push(frame.pcm(8000), frame.duration / 48.0)
                 if isinstance(event, SpeechStarted):

@@ -197,6 +197,7 @@ class _Page:
             except GatewayError as error:
                 self._refuse("refused", str(error), name)
             except Exception:
+                # A bug of ours on one message: its page is told, and its other calls go on.
                 log.exception("a page's message broke")
                 self._refuse("gateway-error", "The gateway broke on this message", name)
 
@@ -256,6 +257,7 @@ class _Page:
             del self._calls[name]
             self._send(_ended_before_it_began(name, error))
         except Exception:
+            # A bug of ours: the page must not wait for an answer that will not come.
             log.exception("a page's call could not be placed")
             del self._calls[name]
             self._send(_ended_before_it_began(name, GatewayError("The gateway broke on this call")))

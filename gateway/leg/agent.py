@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +160,7 @@ class AgentLeg:
         if not self._is_early:
             await self.accept()
 
-    async def hear_frames(self) -> AsyncIterator[AudioFrame]:
+    async def hear_frames(self) -> AsyncGenerator[AudioFrame, None]:
         await self.speak_up()
         ears: deque[AudioFrame] = deque(maxlen=MAX_HEARD_BEHIND)
         self._ears = ears
@@ -299,7 +299,7 @@ class _AgentCall:
     async def answer(self) -> None:
         await self._leg.accept()
 
-    def hear(self) -> AsyncIterator[AudioFrame]:
+    def hear(self) -> AsyncGenerator[AudioFrame, None]:
         return self._leg.hear_frames()
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:

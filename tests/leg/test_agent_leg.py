@@ -217,7 +217,7 @@ async def test_ears_that_were_closed_keep_nothing(loop: VirtualLoop) -> None:
     async def work(call: AgentCall) -> None:
         frames = call.hear()
         await anext(frames)
-        await frames.aclose()  # type: ignore[attr-defined]
+        await frames.aclose()
         await asyncio.sleep(1)
         got.append(await anext(call.hear()))
 
