@@ -97,24 +97,26 @@ def pcmu_clip() -> Clip:
 
 
 @cache
-def opus_delay(*, rate: int, bit_rate: int) -> int:
+def opus_delay(*, rate: int, bit_rate: int, application: str = "voip") -> int:
     """By how many samples at 8 kHz Opus itself shifts the sound of `pcmu_clip`."""
     loop = pcmu_clip().sound
     pcm = np.tile(_to_int16(_resample_loop(loop / FULL_SCALE, COMPARED_RATE, rate)), 2)
-    heard = decode_opus(encode_opus(pcm, rate, bit_rate))
+    heard = decode_opus(encode_opus(pcm, rate, bit_rate, application))
     offset, _ = best_offset(heard[len(loop) : 2 * len(loop)], loop)
     return -offset % len(loop)  # what comes late begins before the loop's start: at its end
 
 
-def encode_opus(pcm: NDArray[np.int16], rate: int, bit_rate: int) -> list[bytes]:
-    """Encode mono PCM to Opus packets of 20 ms."""
+def encode_opus(
+    pcm: NDArray[np.int16], rate: int, bit_rate: int, application: str = "voip"
+) -> list[bytes]:
+    """Encode mono PCM to Opus packets of 20 ms; `application` as FFmpeg names libopus's."""
     codec = av.CodecContext.create("libopus", "w")
     assert isinstance(codec, av.AudioCodecContext)
     codec.sample_rate = rate
     codec.layout = "mono"
     codec.format = "s16"
     codec.bit_rate = bit_rate
-    codec.options = {"application": "voip", "frame_duration": "20"}
+    codec.options = {"application": application, "frame_duration": "20"}
     step = rate // 50
     packets: list[bytes] = []
     for start in range(0, len(pcm), step):

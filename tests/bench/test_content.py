@@ -81,8 +81,11 @@ def test_g711_through_opus_is_found_once_the_look_ahead_is_taken_off() -> None:
     assert match.position == 37.0
 
 
-def test_opus_look_ahead_is_6_5_ms() -> None:
+def test_opus_looks_6_5_ms_ahead_and_2_5_without_silk() -> None:
+    low = opus_delay(rate=8000, bit_rate=48000, application="lowdelay")
+
     assert opus_delay(rate=8000, bit_rate=32000) / 8 == pytest.approx(6.5, abs=0.5)
+    assert low / 8 == pytest.approx(2.5, abs=0.5)
 
 
 def test_opus_through_g711_is_found() -> None:

@@ -39,7 +39,7 @@ def test_opus_is_narrowband_speech_unless_told_otherwise() -> None:
     payloads = [encoder.encode(piece) for piece in frames_of(tone(440, 1, 8000), 160)]
 
     assert encoder.sample_rate == 8000
-    assert {payload[0] >> 3 for payload in payloads} == {1}  # SILK, narrowband, 20 ms
+    assert {payload[0] >> 3 for payload in payloads} == {19}  # CELT, narrowband, 20 ms
     assert all(opus_duration(payload) == 960 for payload in payloads)
 
 
