@@ -18,6 +18,9 @@ MAX_DIALLED_CHARACTERS = 64
 MAX_NUMBER_DIGITS = 20
 "15 of E.164, and a prefix such as 011 before them."
 
+FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
+"Answers of a network, not of a person: another way may still lead there."
+
 _DIGITS = frozenset("0123456789")
 _DIALLED = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+-")
 "ASCII alone: a digit of another script, an escape, a space or a separator is never dialled (A14)."
@@ -49,10 +52,25 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteOptions:
+    """How the calls of one route are made and ended."""
+
+    ringing_timeout_s: float = 60.0
+    "How long one group may ring before the next is tried, or the caller is told 480."
+    max_call_duration_s: float | None = None
+    "When an answered call is ended; None: when somebody hangs up."
+    failover_on: frozenset[int] = FAILOVER_STATUSES
+    "What a target says that lets the next be tried. Silence always does."
+    failover_after_progress: bool = False
+    "Whether the next is tried even when the caller has heard this one ring or speak already."
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Groups of targets, tried in order; within a group all ring together."""
 
     groups: tuple[tuple[Target, ...], ...]
+    options: RouteOptions = RouteOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,7 @@ class Route:
     """A number or a name; a `*` at the end stands for any rest, `?` for one character. In a pattern
     of a number (`+1*`, `5???`) both stand for digits alone."""
     groups: tuple[tuple[Target, ...], ...]
+    options: RouteOptions = RouteOptions()
 
     def is_for(self, source: str) -> bool:
         """Whether calls from `source` look at this route."""
@@ -107,13 +126,14 @@ class Router:
         routes = [route for route in self._routes if route.is_for(source)]
         if ":" in dialled:
             target = _parse_party(dialled)
-            if target is not None and any(target in g for r in routes for g in r.groups):
-                return Plan(((target,),))
+            for route in routes:
+                if target is not None and any(target in group for group in route.groups):
+                    return Plan(((target,),), route.options)
         else:
             check_dialled(dialled)
             for route in routes:
                 if route.matches(dialled):
-                    return Plan(route.groups)
+                    return Plan(route.groups, route.options)
         raise RoutingError(f"no route leads from {source} to this destination")
 
 
