@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import RoutingError
+from gateway.trunk.emergency import NO_MORE, EmergencyNumbers, EmergencyRefused
 
 MAX_DIALLED_CHARACTERS = 64
 "Longer than any number, name or extension that is dialled."
@@ -71,6 +72,8 @@ class Plan:
 
     groups: tuple[tuple[Target, ...], ...]
     options: RouteOptions = RouteOptions()
+    called: str | None = None
+    "An emergency number, rid of what was dialled before it; None: the number is as it was dialled."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,14 @@ class Route:
 
     def matches(self, dialled: str) -> bool:
         """Whether the pattern is one for `dialled`, which `check_dialled` has passed."""
-        if is_number(self.match.translate(_WILDCARDS_TO_DIGITS)) and self.match.strip("*?"):
-            return is_number(dialled) and self._covers(dialled)
-        return self._covers(dialled)
+        return self._covers(dialled) and (is_number(dialled) or not self.is_of_numbers)
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether it is a pattern of numbers, which no name matches."""
+        return is_number(self.match.translate(_WILDCARDS_TO_DIGITS)) and bool(
+            self.match.strip("*?")
+        )
 
     def _covers(self, dialled: str) -> bool:
         fixed = self.match.removesuffix("*")
@@ -106,11 +114,22 @@ class Route:
 _WILDCARDS_TO_DIGITS = str.maketrans("*?", "00")
 
 
+class Judgement(Enum):
+    """What one route has to do with a call; the value says it to people."""
+
+    MATCHES = "matches"
+    OTHER_SOURCE = "is for other callers"
+    OTHER_NUMBER = "names another number or name"
+    NUMBERS_ONLY = "is for telephone numbers, and this is none"
+    NO_EMERGENCY = "does not name this emergency number digit by digit"
+
+
 class Router:
     """The routes in the order of the configuration: the first that matches decides."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = tuple(routes)
+    def __init__(self, routes: Sequence[Route], emergency: EmergencyNumbers = NO_MORE) -> None:
+        self.routes = tuple(routes)
+        self.emergency = emergency
 
     def plan(self, source: str, dialled: str) -> Plan:
         """Where a call goes.
@@ -121,19 +140,48 @@ class Router:
                 route from `source` does.
 
         Raises:
+            EmergencyRefused: an emergency number that no route names.
             RoutingError: no route leads there, or it is nothing that can be dialled.
         """
-        routes = [route for route in self._routes if route.is_for(source)]
         if ":" in dialled:
-            target = _parse_party(dialled)
-            for route in routes:
-                if target is not None and any(target in group for group in route.groups):
+            return self._plan_party(source, dialled)
+        check_dialled(dialled)
+        called = self.emergency.find(dialled)
+        for route in self.routes:
+            if self.judge(route, source, dialled) is Judgement.MATCHES:
+                groups = route.groups if called is None else _without_agents(route.groups)
+                return Plan(groups, route.options, called)
+        if called is not None:
+            raise EmergencyRefused(called)
+        raise RoutingError(f"no route leads from {source} to this destination")
+
+    def judge(self, route: Route, source: str, dialled: str) -> Judgement:
+        """What a route has to do with a call to what `check_dialled` has passed."""
+        if not route.is_for(source):
+            return Judgement.OTHER_SOURCE
+        called = self.emergency.find(dialled)
+        if called is not None:
+            is_named = self.emergency.find(route.match) == called and _without_agents(route.groups)
+            return Judgement.MATCHES if is_named else Judgement.NO_EMERGENCY
+        if route.matches(dialled):
+            return Judgement.MATCHES
+        if route.is_of_numbers and not is_number(dialled):
+            return Judgement.NUMBERS_ONLY
+        return Judgement.OTHER_NUMBER
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """Emergency numbers that no route names: whoever dials one is refused."""
+        find = self.emergency.find
+        named = {find(route.match) for route in self.routes if _without_agents(route.groups)}
+        return tuple(number for number in self.emergency.numbers if number not in named)
+
+    def _plan_party(self, source: str, dialled: str) -> Plan:
+        target = _parse_party(dialled)
+        if target is not None:
+            for route in self.routes:
+                if route.is_for(source) and any(target in group for group in route.groups):
                     return Plan(((target,),), route.options)
-        else:
-            check_dialled(dialled)
-            for route in routes:
-                if route.matches(dialled):
-                    return Plan(route.groups, route.options)
         raise RoutingError(f"no route leads from {source} to this destination")
 
 
@@ -188,6 +236,12 @@ def parse_target(text: str) -> Target:
     if (kind is TargetKind.IGNORE) == bool(rest):
         raise ValueError("write ignore: with nothing behind it" if rest else f"write {scheme}:NAME")
     return Target(kind, rest)
+
+
+def _without_agents(groups: tuple[tuple[Target, ...], ...]) -> tuple[tuple[Target, ...], ...]:
+    """Where an emergency call may go: no agent is told of a fire."""
+    people = (tuple(t for t in group if t.kind is not TargetKind.AGENT) for group in groups)
+    return tuple(group for group in people if group)
 
 
 def _parse_party(text: str) -> Target | None:
