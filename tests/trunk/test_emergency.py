@@ -76,7 +76,7 @@ def test_numbers_of_the_configuration_count_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "dialled", ["1911", "4911", "9110", "91", "11", "+1911555", "0911", "echo911", "+4911212345"]
+    "dialled", ["1911", "4911", "91100", "91", "11", "+1911555", "0911", "echo911", "+4911212345"]
 )
 def test_numbers_that_only_look_alike_are_routed_as_ever(dialled: str) -> None:
     plan = Router([route("*", TRUNK)], GERMAN).plan("browser", dialled)
