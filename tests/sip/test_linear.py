@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import RemoteProtocolError
-from gateway.sip import auth, field, grammar, header, message, uri, view
+from gateway.sip import auth, field, framing, grammar, header, message, uri, view
 from gateway.sip.auth import parse_challenges
 from gateway.sip.message import parse_message
 from tests.sip.samples import request_bytes
@@ -21,7 +21,7 @@ from tests.sip.samples import request_bytes
 
 def patterns() -> Iterator[re.Pattern[str]]:
     """Every compiled pattern of the codec."""
-    modules: list[ModuleType] = [auth, field, grammar, header, message, uri, view]
+    modules: list[ModuleType] = [auth, field, framing, grammar, header, message, uri, view]
     for module in modules:
         yield from (each for each in vars(module).values() if isinstance(each, re.Pattern))
 
