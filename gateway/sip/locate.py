@@ -1,12 +1,12 @@
 """Where a request goes, by the DNS (RFC 3263 §4, RFC 2782, RFC 3403, RFC 7984).
 
-`locate` asks nothing itself: from the answers that are known it tells the hops, or what is to be
-asked first. Whoever can ask does so and comes again.
+`locate` asks nobody itself: from what is known it tells the hops, or what is to be asked first.
+Whoever can ask does so and comes again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -81,8 +81,9 @@ class Naptr:
 Record = Srv | Naptr | str
 "An A or AAAA record is an address."
 
-Answers = Mapping[Question, Sequence[Record]]
-"What was answered; an empty sequence: there are no such records, or nobody can tell."
+Known = Callable[[Question], Sequence[Record] | None]
+"""What is known to a question: an empty sequence where there are no such records, or nobody can
+tell; None: it is yet to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Located:
 
 def locate(
     destination: Destination,
-    answers: Answers,
+    known: Known,
     *,
     reach: Reach,
     spread: Callable[[], float],
@@ -120,12 +121,12 @@ def locate(
     NAPTR order are they all taken, one after the other. Never raises.
 
     Args:
-        spread: gives 0 ≤ x < 1, to share load by weight; asked only when the answers are complete.
+        spread: gives 0 ≤ x < 1, to share load by weight; asked only when everything is known.
         limit: hops at most.
         everywhere: the servers of every transport, instead of the best: whoever may call from
             there, not whom to call.
     """
-    search = _Search(destination, answers, reach, spread, everywhere)
+    search = _Search(destination, known, reach, spread, everywhere)
     hops = search.run()
     if search.missing:
         return Located(questions=tuple(dict.fromkeys(search.missing)))
@@ -159,14 +160,14 @@ class _Search:
     def __init__(
         self,
         destination: Destination,
-        answers: Answers,
+        known: Known,
         reach: Reach,
         spread: Callable[[], float],
         everywhere: bool,
     ) -> None:
         self._destination = destination
         self._host = plain_name(destination.host)
-        self._answers = answers
+        self._known = known
         self._reach = reach
         self._spread = spread
         self._everywhere = everywhere
@@ -301,7 +302,7 @@ class _Search:
         )
 
     def _ask(self, question: Question) -> Sequence[Record] | None:
-        records = self._answers.get(question)
+        records = self._known(question)
         if records is None:
             self.missing.append(question)
             return None

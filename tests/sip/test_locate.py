@@ -15,7 +15,6 @@ from gateway.sip.flow import Destination, Hop
 from gateway.sip.locate import (
     MAX_HOPS,
     MAX_RECORDS,
-    Answers,
     Located,
     Naptr,
     Question,
@@ -50,6 +49,10 @@ def first() -> float:
     return 0.0
 
 
+def unknown(_question: Question) -> None:
+    """Nothing was asked yet."""
+
+
 def look_up(
     uri: str,
     zone: Zone,
@@ -64,7 +67,7 @@ def look_up(
     answers: dict[Question, Sequence[Record]] = {}
     while True:
         located = locate(
-            destination, answers, reach=reach, spread=spread, everywhere=everywhere, limit=limit
+            destination, answers.get, reach=reach, spread=spread, everywhere=everywhere, limit=limit
         )
         if not located.questions:
             return located.hops, asked
@@ -101,7 +104,7 @@ def asked_for(uri: str, zone: Zone, reach: Reach = IPV4) -> list[str]:
     ],
 )
 def test_an_address_is_asked_nobody(uri: str, hop: Hop) -> None:
-    located = locate(Destination.of(parse_uri(uri)), {}, reach=ALL, spread=never)
+    located = locate(Destination.of(parse_uri(uri)), unknown, reach=ALL, spread=never)
 
     assert located == Located((hop,), ())
 
@@ -120,7 +123,7 @@ def test_an_address_is_asked_nobody(uri: str, hop: Hop) -> None:
     ],
 )
 def test_what_cannot_be_reached_has_no_hops_and_no_questions(uri: str, reach: Reach) -> None:
-    assert locate(Destination.of(parse_uri(uri)), {}, reach=reach, spread=never) == Located()
+    assert locate(Destination.of(parse_uri(uri)), unknown, reach=reach, spread=never) == Located()
 
 
 def test_without_udp_the_first_transport_we_have_is_taken() -> None:
@@ -275,7 +278,7 @@ def test_without_naptr_every_service_is_asked_for_at_once() -> None:
     }
     located = locate(
         Destination("example.com"),
-        {Question("example.com", RecordType.NAPTR): ()},
+        {Question("example.com", RecordType.NAPTR): ()}.get,
         reach=IPV4,
         spread=never,
     )
@@ -493,7 +496,7 @@ def test_any_answers_lead_to_an_end(chance: random.Random, data: st.DataObject) 
     )
     answers: dict[Question, Sequence[Record]] = {}
     for _ in range(8):
-        located = locate(destination, answers, reach=ALL, spread=chance.random)
+        located = locate(destination, answers.get, reach=ALL, spread=chance.random)
         if not located.questions:
             break
         answers |= {each: data.draw(RECORDS) for each in located.questions}
@@ -504,8 +507,8 @@ def test_any_answers_lead_to_an_end(chance: random.Random, data: st.DataObject) 
 
 
 def test_lookups_are_by_plain_names() -> None:
-    answers: Answers = {Question("example.com", RecordType.A): ["192.0.2.1"]}
+    answers = {Question("example.com", RecordType.A): ["192.0.2.1"]}
 
-    located = locate(Destination("Example.COM.", 5060), answers, reach=IPV4, spread=never)
+    located = locate(Destination("Example.COM.", 5060), answers.get, reach=IPV4, spread=never)
 
     assert located.hops == (Hop("udp", "192.0.2.1", 5060),)
