@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import RoutingError
+from gateway.private import Private
 from gateway.sip.uri import NO_PARAMETERS, Parameters, Uri
 from gateway.trunk.route import is_dialable, is_number
 
@@ -74,6 +75,12 @@ class NumberOptions:
     tech_prefix: str = ""
     "Put before every number sent, and taken off every one received."
 
+
+ANONYMOUS = Uri("sip", "anonymous", host="anonymous.invalid")
+"Who does not want to be known (RFC 3323 §4.1.1.3)."
+
+NO_NUMBERS = frozenset({"anonymous", "restricted", "unavailable", "unknown", "private", "asserted"})
+"What networks write where a number was."
 
 UNCHANGED = NumberOptions()
 "Of peers that are no trunk."
@@ -170,6 +177,18 @@ def number_of(uri: Uri) -> str:
         digits = number.translate(_SEPARATORS)
         return digits if is_number(digits) else number
     return user
+
+
+def is_anonymous(uri: Uri) -> bool:
+    """Whether a peer's URI says that its user does not want to be known."""
+    return uri.host == ANONYMOUS.host or (uri.user or "").lower() == ANONYMOUS.user
+
+
+def caller_of(uri: Uri, options: NumberOptions) -> Private:
+    """The number or name of a person that a peer's URI stands for; empty if it is none."""
+    number = read_received(number_of(uri), options)
+    is_one = is_dialable(number) and number.lower() not in NO_NUMBERS
+    return Private(number if is_one and uri.host != ANONYMOUS.host else "")
 
 
 def _strip(dialled: str, options: NumberOptions) -> str:

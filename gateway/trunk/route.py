@@ -23,6 +23,7 @@ FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
 "Answers of a network, not of a person: another way may still lead there."
 
 _DIGITS = frozenset("0123456789")
+_WILDCARDS_TO_DIGITS = str.maketrans("*?", "00")
 _DIALLED = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+-")
 "ASCII alone: a digit of another script, an escape, a space or a separator is never dialled (A14)."
 
@@ -94,24 +95,12 @@ class Route:
 
     def matches(self, dialled: str) -> bool:
         """Whether the pattern is one for `dialled`, which `check_dialled` has passed."""
-        return self._covers(dialled) and (is_number(dialled) or not self.is_of_numbers)
+        return matches(self.match, dialled)
 
     @property
     def is_of_numbers(self) -> bool:
         """Whether it is a pattern of numbers, which no name matches."""
-        return is_number(self.match.translate(_WILDCARDS_TO_DIGITS)) and bool(
-            self.match.strip("*?")
-        )
-
-    def _covers(self, dialled: str) -> bool:
-        fixed = self.match.removesuffix("*")
-        is_open = fixed != self.match
-        if len(dialled) < len(fixed) or (not is_open and len(dialled) > len(fixed)):
-            return False
-        return all(p in ("?", d) for p, d in zip(fixed, dialled, strict=False))
-
-
-_WILDCARDS_TO_DIGITS = str.maketrans("*?", "00")
+        return _is_of_numbers(self.match)
 
 
 class Judgement(Enum):
@@ -208,6 +197,17 @@ def check_dialled(dialled: str) -> None:
         )
 
 
+def matches(pattern: str, dialled: str) -> bool:
+    """Whether a pattern, as in a route's `match`, is one for a number or name."""
+    fixed = pattern.removesuffix("*")
+    is_open = fixed != pattern
+    if len(dialled) < len(fixed) or (not is_open and len(dialled) > len(fixed)):
+        return False
+    if not all(p in ("?", d) for p, d in zip(fixed, dialled, strict=False)):
+        return False
+    return is_number(dialled) or not _is_of_numbers(pattern)
+
+
 def check_pattern(match: str) -> None:
     """Refuse a pattern that could never match.
 
@@ -236,6 +236,10 @@ def parse_target(text: str) -> Target:
     if (kind is TargetKind.IGNORE) == bool(rest):
         raise ValueError("write ignore: with nothing behind it" if rest else f"write {scheme}:NAME")
     return Target(kind, rest)
+
+
+def _is_of_numbers(pattern: str) -> bool:
+    return is_number(pattern.translate(_WILDCARDS_TO_DIGITS)) and bool(pattern.strip("*?"))
 
 
 def _without_agents(groups: tuple[tuple[Target, ...], ...]) -> tuple[tuple[Target, ...], ...]:
