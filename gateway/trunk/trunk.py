@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
-import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.codec import PCMA, PCMU, Codec
 from gateway.errors import RoutingError
 from gateway.private import Secret
+from gateway.sip.flow import Destination
 from gateway.sip.uri import Uri
-
-log = logging.getLogger(__name__)
+from gateway.trunk.registration import RegistrationOptions
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 SIP_PORT = 5060
+SIPS_PORT = 5061
 
 MAX_REMEMBERED_SOURCES = 4096
 "Verdicts kept on source addresses: a flood from forged ones must not grow it."
+
+MAX_PLACE_ADDRESSES = 64
+"Addresses that one name of a trunk may stand for."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Trunk:
 
     name: str
     uri: Uri
-    "Where calls to it go: sip:HOST or sip:HOST:PORT."
+    "Where calls to it go: sip:HOST or sip:HOST:PORT, with ;transport=, or sips:HOST."
     username: str | None = None
     "Answers its challenges (401, 407)."
     password: Secret | None = None
@@ -38,34 +40,99 @@ class Trunk:
     caller_id: str | None = None
     "The number shown on calls to it; None: the caller's own."
     allow: tuple[Network, ...] = ()
-    "Who may call in as this trunk, beside the address of its uri."
+    "Who may call in as this trunk, beside the addresses of its uri."
     codecs: tuple[Codec, ...] = (PCMU, PCMA)
     "What it is offered and may use, in this order."
+    proxy: Uri | None = None
+    "Where what is sent to it goes first; `uri` stays what is asked for."
+    probe_s: float = 30.0
+    "How often it is asked whether it is there; 0: never."
+    max_calls: int | None = None
+    "Calls in and out at a time; None: as many as the node takes."
+    max_cps: float | None = None
+    "New calls a second, in and out; None: no limit."
+    trusted: bool = False
+    "Whether what it asserts of callers is believed (RFC 3325): P-Asserted-Identity, Diversion."
+    registrations: tuple[RegistrationOptions, ...] = ()
+    "Where we tell it that we can be called."
+
+    @property
+    def destination(self) -> Destination:
+        """Where requests to it are sent."""
+        return Destination.of(self.proxy or self.uri)
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Every place that is part of it: calls may come from each."""
+        registrars = (options.destination for options in self.registrations)
+        return tuple(dict.fromkeys((self.destination, Destination.of(self.uri), *registrars)))
 
 
 class Peers:
-    """Says of a source address who it is: a trunk, an allowed stranger, or nobody."""
+    """Says of a source address who it is: a trunk, an allowed stranger, or nobody.
 
-    def __init__(self, trunks: Sequence[Trunk], allow: Sequence[Network]) -> None:
+    What the names of trunks stand for is told from outside, by `set_addresses`: nothing here asks
+    the DNS. A trunk that is written with an address is known by that from the start.
+    """
+
+    def __init__(
+        self,
+        trunks: Sequence[Trunk],
+        allow: Sequence[Network],
+        *,
+        called_at: Callable[[str], str | None] = lambda user: None,
+    ) -> None:
         """
         Args:
             allow: who may call in without being a trunk: their routes are `from = "sip"`.
+            called_at: the name of the trunk that was given the user part of this Request-URI for
+                a Contact; None: it is nobody's.
         """
-        self._trunks = tuple(trunks)
+        self._trunks = {trunk.name: trunk for trunk in trunks}
         self._allow = tuple(allow)
-        self._addresses = {trunk.name: _resolve(trunk) for trunk in trunks}
+        self._called_at = called_at
+        self._fixed = {trunk.name: _written(trunk) for trunk in trunks}
+        self._told: dict[str, dict[str, tuple[tuple[str, int], ...]]] = {
+            n: {} for n in self._trunks
+        }
+        self._addresses = {name: list(written) for name, written in self._fixed.items()}
         self._admitted: dict[str, bool] = {}
 
+    @property
+    def destinations(self) -> Mapping[str, Destination]:
+        """Whose addresses are to be found: what `set_addresses` calls each, and what it is."""
+        return {
+            f"{name}/{number}": destination
+            for name, trunk in self._trunks.items()
+            for number, destination in enumerate(trunk.destinations)
+        }
+
+    def set_addresses(self, place: str, hosts: Collection[str]) -> None:
+        """Know a trunk by the addresses of one of `destinations`, and no longer by those before.
+
+        Beyond `MAX_PLACE_ADDRESSES` none is taken.
+        """
+        name, _, number = place.rpartition("/")
+        port = _port_of(self._trunks[name].destinations[int(number)])
+        told = tuple((str(ipaddress.ip_address(host)), port) for host in sorted(hosts))
+        places = self._told[name]
+        if told[:MAX_PLACE_ADDRESSES] == places.get(place):
+            return
+        places[place] = told[:MAX_PLACE_ADDRESSES]
+        addresses = (address for each in places.values() for address in each)
+        self._addresses[name] = list(dict.fromkeys((*self._fixed[name], *addresses)))
+        self._admitted.clear()
+
     def address_of(self, trunk: Trunk) -> tuple[str, int]:
-        """Where a trunk takes calls.
+        """The first address at which a trunk takes calls.
 
         Raises:
-            RoutingError: 503, its name is not known to the DNS.
+            RoutingError: 503, none is known.
         """
-        address = self._addresses[trunk.name]
-        if address is None:
+        known = self._addresses[trunk.name]
+        if not known:
             raise RoutingError(f"trunk {trunk.name} has no address", status=503)
-        return address
+        return known[0]
 
     def is_admitted(self, host: str) -> bool:
         """Whether an address may send us SIP at all; asked for every datagram."""
@@ -76,41 +143,77 @@ class Peers:
             admitted = self._admitted[host] = self._decide(host)
         return admitted
 
-    def source_of(self, remote: tuple[str, int]) -> str:
+    def source_of(self, remote: tuple[str, int], called: str | None = None) -> str:
         """Who an admitted address is, in a route's words: `trunk:NAME` or `sip`.
 
-        The very address of a trunk beats a network; a network of a trunk beats `allow`.
+        What was called beats where it comes from: the user part of a Contact of ours, which
+        nobody can guess, is known to the trunk alone that we registered it with (A18). Then the
+        very address of a trunk beats a network; a network of a trunk beats `allow`.
+
+        Args:
+            called: the user part of the Request-URI.
+
+        Raises:
+            RoutingError: 403, it is nobody.
         """
-        for trunk in self._trunks:
-            if self._addresses[trunk.name] == remote:
-                return f"trunk:{trunk.name}"
-        address = ipaddress.ip_address(remote[0])
-        for trunk in self._trunks:
-            if any(address in network for network in trunk.allow):
-                return f"trunk:{trunk.name}"
-        if any(address in network for network in self._allow):
+        name = self._called_at(called) if called else None
+        if name is None:
+            name = self._name_of(remote)
+        if name is not None:
+            return f"trunk:{name}"
+        if self._is_allowed(remote[0]):
             return "sip"
-        for trunk in self._trunks:
-            known = self._addresses[trunk.name]
-            if known is not None and known[0] == remote[0]:
-                return f"trunk:{trunk.name}"
+        name = self._name_of_host(remote[0])
+        if name is not None:
+            return f"trunk:{name}"
         raise RoutingError("this source may not call", status=403)
 
+    def is_trusted(self, source: str) -> bool:
+        """Whether a source, in a route's words, is believed who it says the caller is (A17)."""
+        trunk = self._trunks.get(source.removeprefix("trunk:"))
+        return trunk is not None and trunk.trusted
+
+    def _name_of(self, remote: tuple[str, int]) -> str | None:
+        """The trunk that has this very address and port, else the one that has it in `allow`."""
+        for name, known in self._addresses.items():
+            if remote in known:
+                return name
+        address = ipaddress.ip_address(remote[0])
+        for name, trunk in self._trunks.items():
+            if any(address in network for network in trunk.allow):
+                return name
+        return None
+
+    def _name_of_host(self, host: str) -> str | None:
+        for name, known in self._addresses.items():
+            if any(address == host for address, _ in known):
+                return name
+        return None
+
+    def _is_allowed(self, host: str) -> bool:
+        address = ipaddress.ip_address(host)
+        return any(address in network for network in self._allow)
+
     def _decide(self, host: str) -> bool:
-        if any(known is not None and known[0] == host for known in self._addresses.values()):
+        if self._name_of_host(host) is not None or self._is_allowed(host):
             return True
         address = ipaddress.ip_address(host)
-        networks = [*self._allow, *(n for trunk in self._trunks for n in trunk.allow)]
-        return any(address in network for network in networks)
+        return any(address in network for each in self._trunks.values() for network in each.allow)
 
 
-def _resolve(trunk: Trunk) -> tuple[str, int] | None:
-    """The trunk's first address. Asked once, at start, when blocking harms nobody."""
-    port = trunk.uri.port or SIP_PORT
-    try:
-        found = socket.getaddrinfo(trunk.uri.host, port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:  # the latter of a name with an empty or long label
-        log.warning("trunk=%s has no address now: %s", trunk.name, error)
-        return None
-    host, found_port = found[0][4][:2]
-    return str(host), int(found_port)
+def _written(trunk: Trunk) -> tuple[tuple[str, int], ...]:
+    """The addresses that stand in the configuration itself."""
+    found = []
+    for destination in trunk.destinations:
+        try:
+            host = str(ipaddress.ip_address(destination.host))
+        except ValueError:
+            continue
+        found.append((host, _port_of(destination)))
+    return tuple(found)
+
+
+def _port_of(destination: Destination) -> int:
+    """The port it is at, unless the DNS says another."""
+    is_tls = destination.secure or destination.transport == "tls"
+    return destination.port or (SIPS_PORT if is_tls else SIP_PORT)
