@@ -51,6 +51,10 @@ class HeaderOptions:
     "Name and value of what every call to it has."
 
 
+NO_HEADERS = HeaderOptions()
+"None, in neither direction."
+
+
 def check_name(name: str) -> None:
     """Refuse a name that no header of a user's own may have.
 

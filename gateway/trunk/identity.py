@@ -72,6 +72,10 @@ class IdentityOptions:
     "How it is told that a call was forwarded."
 
 
+CALLERS_AS_THEY_ARE = IdentityOptions()
+"Their numbers without names, in the From alone."
+
+
 @dataclass(frozen=True, slots=True)
 class CallerIdentity:
     """Who calls, as far as it may be believed."""

@@ -7,7 +7,7 @@ in either direction (A13, A14).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from gateway.errors import RoutingError
@@ -152,17 +152,26 @@ def write_caller(number: str, options: NumberOptions) -> str:
     return _write(number, options) if is_e164(number) else number
 
 
-def number_uri(number: str, options: NumberOptions, host: str, port: int | None = None) -> Uri:
-    """The URI of a number as it was written for the trunk.
+def number_uri(
+    number: str, options: NumberOptions, host: str, port: int | None = None, *, scheme: str = "sip"
+) -> Uri:
+    """The URI that calls a number, as it was written for the trunk.
 
     Args:
-        host: of a sip URI; the trunk's for who is called, ours for who calls.
+        host: the trunk's.
     """
     if options.uri is NumberUri.TEL and is_e164(number):
         return Uri("tel", number)
     is_phone = options.uri is not NumberUri.SIP and is_number(number)
     parameters = Parameters([("user", "phone")]) if is_phone else NO_PARAMETERS
-    return Uri("sip", number, host=host, port=port, parameters=parameters)
+    return Uri(scheme, number, host=host, port=port, parameters=parameters)
+
+
+def caller_uri(number: str, options: NumberOptions, host: str, *, scheme: str = "sip") -> Uri:
+    """The URI of somebody on our side: never a tel URI, which would not say whose word it is."""
+    is_tel = options.uri is NumberUri.TEL
+    options = replace(options, uri=NumberUri.PHONE) if is_tel else options
+    return number_uri(number, options, host, scheme=scheme)
 
 
 def number_of(uri: Uri) -> str:

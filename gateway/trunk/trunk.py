@@ -10,7 +10,12 @@ from gateway.codec import PCMA, PCMU, Codec
 from gateway.errors import RoutingError
 from gateway.private import Secret
 from gateway.sip.flow import Destination
+from gateway.sip.hunt import NO_RESPONSE_S
+from gateway.sip.session_timer import SessionTimerOptions
 from gateway.sip.uri import Uri
+from gateway.trunk.headers import NO_HEADERS, HeaderOptions
+from gateway.trunk.identity import CALLERS_AS_THEY_ARE, IdentityOptions
+from gateway.trunk.numbers import UNCHANGED, NumberOptions
 from gateway.trunk.registration import RegistrationOptions
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -55,6 +60,20 @@ class Trunk:
     "Whether what it asserts of callers is believed (RFC 3325): P-Asserted-Identity, Diversion."
     registrations: tuple[RegistrationOptions, ...] = ()
     "Where we tell it that we can be called."
+    numbers: NumberOptions = UNCHANGED
+    "How it writes telephone numbers."
+    identity: IdentityOptions = CALLERS_AS_THEY_ARE
+    "What it is told of callers."
+    headers: HeaderOptions = NO_HEADERS
+    "Headers of the users' own, from it and for it."
+    no_response_timeout_s: float = NO_RESPONSE_S
+    "How long one of its hosts may be silent while there is another to try."
+    offer_100rel: bool = False
+    "Whether it may send its provisional responses reliably (RFC 3262)."
+    session_timer: SessionTimerOptions | None = None
+    "The session timer to ask for (RFC 4028); None: none is asked for."
+    profile: str | None = None
+    "Whose defaults its settings began with."
 
     @property
     def destination(self) -> Destination:
