@@ -12,7 +12,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from gateway.document import (
     AgentSection,
     Document,
     HttpSection,
+    RegisterSection,
     RouteSection,
     RtpSection,
     TrunkSection,
@@ -32,9 +33,13 @@ from gateway.document import (
     place_of,
 )
 from gateway.errors import ConfigError, RemoteProtocolError
+from gateway.net.dns import ResolverOptions
 from gateway.net.media import RtpPortOptions
+from gateway.net.nameserver import DNS_PORT
 from gateway.private import Secret
+from gateway.sip.authenticator import Credentials
 from gateway.sip.uri import Uri, parse_uri
+from gateway.trunk.registration import RegistrationOptions
 from gateway.trunk.route import Route, Target, TargetKind, check_pattern, parse_target
 from gateway.trunk.trunk import Network, Trunk
 from gateway.webrtc.options import WebRtcOptions
@@ -43,6 +48,9 @@ DEFAULT_FILE = Path(__file__).with_name("default.toml")
 
 CODECS = {"PCMU": PCMU, "PCMA": PCMA}
 "What a trunk may be given in `codecs`."
+
+SHORTEST_PROBE_S = 5
+"Trunks are asked no more often: the shortest of what they are asked at while they are down."
 
 SOURCES = ("browser", "sip", "api", "*")
 "Who calls, in a route's `from`, beside the trunks."
@@ -85,6 +93,8 @@ class SipOptions:
     listen: tuple[Listen, ...]
     allow: tuple[Network, ...]
     "Who may call in without being a trunk."
+    resolver: ResolverOptions = ResolverOptions()
+    "Who is asked for names."
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +196,7 @@ class _Reader:
         sip = SipOptions(
             tuple(self._listen("[sip]", text) for text in document.sip.listen),
             tuple(self._network("[sip]", "allow", text) for text in document.sip.allow),
+            ResolverOptions(tuple(map(self._nameserver, document.sip.nameservers))),
         )
         return Config(
             file=self._file,
@@ -278,22 +289,73 @@ class _Reader:
         )
 
     def _trunk(self, where: str, trunk: TrunkSection) -> Trunk:
-        password = self._secret(where, "password_env", trunk.password_env)
-        if trunk.username is not None and password is None:
+        credentials = self._credentials(where, trunk)
+        if 0 < trunk.probe_s < SHORTEST_PROBE_S:
             raise self._wrong(
-                where, "password_env", None, "name the variable that holds its password"
+                where, "probe_s", trunk.probe_s, f"write 0 for never, or {SHORTEST_PROBE_S} or more"
             )
-        if password is not None and trunk.username is None:
-            raise self._wrong(where, "username", None, "say whose password it is")
+        uri = self._uri(where, "uri", trunk.uri)
+        proxy = None if trunk.proxy is None else self._proxy(where, trunk.proxy)
         return Trunk(
             name=trunk.name,
-            uri=self._uri(where, trunk.uri),
-            username=trunk.username,
-            password=password,
+            uri=uri,
+            username=None if credentials is None else credentials.username,
+            password=None if credentials is None else credentials.password,
             realm=trunk.realm,
             caller_id=trunk.caller_id,
             allow=tuple(self._network(where, "allow", text) for text in trunk.allow),
+            trusted=trunk.trusted,
+            proxy=proxy,
+            probe_s=trunk.probe_s,
+            max_calls=trunk.max_calls,
+            max_cps=trunk.max_cps,
+            registrations=tuple(
+                self._registration(
+                    f"{where}: {place_of('trunk.register', number)}", trunk, section, uri, proxy
+                )
+                for number, section in enumerate(trunk.register)
+            ),
             codecs=tuple(CODECS[name] for name in trunk.codecs),
+        )
+
+    def _credentials(
+        self, where: str, section: TrunkSection | RegisterSection
+    ) -> Credentials | None:
+        password = self._secret(where, "password_env", section.password_env)
+        if section.username is not None and password is None:
+            raise self._wrong(
+                where, "password_env", None, "name the variable that holds its password"
+            )
+        if password is None:
+            return None
+        if section.username is None:
+            raise self._wrong(where, "username", None, "say whose password it is")
+        return Credentials(section.username, password, section.realm)
+
+    def _registration(
+        self,
+        where: str,
+        trunk: TrunkSection,
+        section: RegisterSection,
+        uri: Uri,
+        proxy: Uri | None,
+    ) -> RegistrationOptions:
+        """One registration of a trunk; what its section leaves out is the trunk's."""
+        user = section.user or section.username or trunk.username
+        if user is None:
+            raise self._wrong(where, "username", None, "say who registers")
+        credentials = self._credentials(where, section)
+        if credentials is None:
+            credentials = self._credentials(where, trunk)
+        return RegistrationOptions(
+            registrar=uri
+            if section.registrar is None
+            else self._uri(where, "registrar", section.registrar),
+            user=user,
+            credentials=credentials,
+            domain=section.domain,
+            proxy=proxy,
+            expires_s=section.expires_s or trunk.register_expires_s,
         )
 
     def _agent(self, where: str, agent: AgentSection) -> AgentOptions:
@@ -400,6 +462,9 @@ class _Reader:
             )
         return host, port
 
+    def _nameserver(self, text: str) -> tuple[str, int]:
+        return (text, DNS_PORT) if _is_ip(text) else self._host_port("[sip]", "nameservers", text)
+
     def _address(self, where: str, key: str, text: str) -> None:
         if not _is_ip(text):
             raise self._wrong(where, key, text, "write an IP address")
@@ -412,17 +477,27 @@ class _Reader:
                 where, key, text, f"write a network, as 192.0.2.0/24 ({error})"
             ) from None
 
-    def _uri(self, where: str, text: str) -> Uri:
+    def _uri(self, where: str, key: str, text: str) -> Uri:
+        """A place of a trunk: no user, and of parameters the transport alone."""
+        remedy = "write sip:HOST or sip:HOST:PORT, with ;transport=udp, tcp or tls, or sips:HOST"
         try:
             uri = parse_uri(text)
         except RemoteProtocolError as error:
-            raise self._wrong(where, "uri", text, f"write sip:HOST:PORT ({error})") from None
-        if uri.scheme != "sip" or uri.user is not None or uri.headers:
-            raise self._wrong(where, "uri", text, "write sip:HOST or sip:HOST:PORT")
+            raise self._wrong(where, key, text, f"{remedy} ({error})") from None
+        transport = uri.parameters.get("transport")
+        names = {name for name, _ in uri.parameters}
+        if not uri.is_sip or uri.user is not None or uri.headers or not names <= {"transport"}:
+            raise self._wrong(where, key, text, remedy)
         # A carrier asked for over TLS must not quietly be spoken to in the clear.
-        if uri.parameters and uri.parameters != (("transport", "udp"),):
-            raise self._wrong(where, "uri", text, "of parameters only transport=udp is known")
+        allowed = ("tls", "tcp") if uri.scheme == "sips" else ("udp", "tcp", "tls")
+        if names and (transport is None or transport.lower() not in allowed):
+            raise self._wrong(where, key, text, remedy)
         return uri
+
+    def _proxy(self, where: str, text: str) -> Uri:
+        """A place that requests go through: ;lr, or it would be taken for what is asked for."""
+        uri = self._uri(where, "proxy", text)
+        return replace(uri, parameters=uri.parameters.replace("lr", None))
 
     def _path(self, path: Path | None) -> Path | None:
         return None if path is None else self._file.parent / path

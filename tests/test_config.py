@@ -207,6 +207,13 @@ def test_the_environment_overrides_plain_keys(tmp_path: Path) -> None:
     assert config.lab == Listen("udp", "127.0.0.1", 5999)
 
 
+def test_nameservers_are_addresses_with_or_without_a_port(tmp_path: Path) -> None:
+    config = load(tmp_path, '[sip]\nnameservers = ["192.0.2.53", "::1", "[::1]:5353"]\n')
+
+    assert config.sip.resolver.nameservers == (("192.0.2.53", 53), ("::1", 53), ("::1", 5353))
+    assert load(tmp_path, "").sip.resolver.nameservers == ()
+
+
 def test_an_override_is_checked_like_the_file(tmp_path: Path) -> None:
     said = refuse(tmp_path, "", {"GATEWAY_HTTP_LISTEN": "0.0.0.0:80"})
 
@@ -246,6 +253,7 @@ WRONG = [
     ('[sip]\nlisten = ["tcp:127.0.0.1:1"]', "[sip]: listen = 'tcp:127.0.0.1:1': write \"udp:"),
     ('[sip]\nlisten = "udp:127.0.0.1:1"', "[sip]: listen = 'udp:127.0.0.1:1': write a list"),
     ('[sip]\nallow = ["everyone"]', "[sip]: allow = 'everyone': write a network"),
+    ('[sip]\nnameservers = ["ns.test"]', "[sip]: nameservers = 'ns.test': write IP:PORT"),
     ('[sip]\nlisten = ["udp:0.0.0.0:5060"]', "[rtp]: address is missing: peers are told where"),
     ('[rtp]\naddress = "::"', "[rtp]: address = '::': peers are told where"),
     ('[rtp]\nports = "20000"', "[rtp]: ports = '20000': write a range"),
