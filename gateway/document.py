@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as section
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,12 @@ class SipSection:
     "Each udp:ADDRESS:PORT."
     allow: tuple[str, ...] = ()
     'Networks that may call in without being a trunk; their routes are from = "sip".'
+    nameservers: tuple[str, ...] = ()
+    "Who is asked for names: each ADDRESS or ADDRESS:PORT; where left out, those of the system."
+    emergency_numbers: tuple[str, ...] = ()
+    "Beside 911, 112, 999 and 933: a route must name each; none leads to an agent."
+    max_cps: Annotated[float, Field(ge=0.01, le=10_000)] | None = None
+    "Calls that come in over SIP in a second; more get 503. Where left out, as many as come."
 
 
 @section(config=_STRICT)
@@ -98,6 +104,30 @@ class LabSection:
 
 
 @section(config=_STRICT)
+class RegisterSection:
+    """[[trunk.register]]: where we say that we can be called; what is left out is the trunk's."""
+
+    username: str | None = None
+    "Who registers."
+    password_env: str | None = None
+    "Environment variable that holds the password of `username`."
+    realm: str | None = None
+    user: str | None = None
+    "User of the address of record; where left out, `username`."
+    domain: str | None = None
+    "Host of the address of record; where left out, that of `registrar`."
+    registrar: str | None = None
+    "sip:HOST or sip:HOST:PORT; where left out, the trunk's uri."
+    expires_s: Annotated[int, Field(ge=60, le=86_400)] | None = None
+    "How long it is asked to last."
+
+
+def _read_register(value: object) -> object:
+    """`register = true` is one registration with all that is the trunk's."""
+    return {True: ({},), False: ()}[value] if isinstance(value, bool) else value
+
+
+@section(config=_STRICT)
 class TrunkSection:
     """[[trunk]]: a carrier or PBX."""
 
@@ -105,6 +135,10 @@ class TrunkSection:
     "trunk:NAME in routes."
     uri: str
     "Where calls to it go: sip:HOST or sip:HOST:PORT."
+    profile: str | None = None
+    "Whose defaults to begin with: twilio, telnyx, bandwidth, asterisk, freeswitch, kamailio."
+    transport: Literal["udp", "tcp", "tls"] | None = None
+    "Same as ;transport= in `uri`; where left out, what the DNS says, else udp."
     username: str | None = None
     password_env: str | None = None
     "Environment variable that holds the password of `username`."
@@ -112,8 +146,70 @@ class TrunkSection:
     "The only realm the password is used for; where left out, the first that asks."
     caller_id: str | None = None
     "Number shown on calls to it; where left out, the caller's own."
+    caller_ids: tuple[str, ...] | None = None
+    "Callers' own numbers that may be shown, as +4930123*; for others `caller_id` is."
+    display_name: str = ""
+    "Name shown with the number; caller: that of who calls."
+    from_user: str = "caller"
+    "User of our From: caller, username, or one for every call."
+    from_domain: str | None = None
+    "Host of our From and of identity headers; where left out, our address."
+    to_domain: str | None = None
+    "Host of the To; where left out, that of `uri`."
+    contact_user: str | None = None
+    "User of our Contact."
+    pai: Literal["off", "caller", "trunk"] = "off"
+    "P-Asserted-Identity: the number shown, or `caller_id` (else `username`) at all times."
+    ppi: Literal["off", "caller", "trunk"] = "off"
+    "P-Preferred-Identity, likewise."
+    rpid: Literal["off", "caller", "trunk"] = "off"
+    "Remote-Party-ID, likewise."
+    diversion: Literal["off", "diversion", "history-info"] = "off"
+    "How it is told that a call was forwarded."
+    number_format: Literal["unchanged", "e164", "plain", "international", "national"] = "unchanged"
+    "How numbers are written: +4930123, 4930123, 004930123 or 030123; unchanged: as dialled."
+    number_uri: Literal["sip", "phone", "tel"] = "sip"
+    "sip:NUMBER@HOST, the same with ;user=phone, or tel:NUMBER."
+    country_code: str | None = None
+    "Where its national numbers are, as 49."
+    national_prefix: str | None = None
+    'What stands before them, as 0; may be "".'
+    international_prefix: str | None = None
+    "What stands before a country code; where left out 00, in country 1 011."
+    strip_prefix: str = ""
+    "Taken off what was dialled, such as the 9 for an outside line."
+    tech_prefix: str = ""
+    "Put before every number on the way out, taken off on the way in."
+    headers: tuple[str, ...] = ()
+    'Put into every call to it: "X-Account: 42".'
+    headers_in: tuple[str, ...] = ()
+    "Headers taken from its calls, as X-*; they become attributes of the call."
+    headers_out: tuple[str, ...] = ()
+    "Headers given to it where a call has such attributes."
+    no_response_timeout_s: Annotated[float, Field(gt=0, le=32)] = 4.0
+    "Silence after which its next host is tried."
+    offer_100rel: bool = False
+    "Let it send provisional responses reliably (RFC 3262)."
+    session_expires_s: Annotated[int, Field(ge=0, le=86400)] = 0
+    "Session timer to ask for (RFC 4028), 90 or more; 0: none. What it asks for is kept."
+    min_se_s: Annotated[int, Field(ge=90, le=86400)] = 90
+    "Shortest session timer that is taken."
     allow: tuple[str, ...] = ()
     "Networks it calls in from, beside the address of its uri."
+    trusted: bool = False
+    "Believe what it asserts of callers: P-Asserted-Identity, Remote-Party-ID, Diversion."
+    proxy: str | None = None
+    "Where all that is sent to it goes first: sip:HOST:PORT; with ;lr a Route names it too."
+    probe_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    "How often it is asked by OPTIONS whether it is there, 5 or more; 0 for never."
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    "Calls in and out at a time."
+    max_cps: Annotated[float, Field(ge=0.01, le=10_000)] | None = None
+    "New calls in a second, in and out."
+    register: Annotated[tuple[RegisterSection, ...], BeforeValidator(_read_register)] = ()
+    "`true` to register with it by `username`, or [[trunk.register]] sections."
+    register_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 600
+    "How long registrations are asked to last."
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
     "In the order of preference."
 
@@ -143,6 +239,14 @@ class RouteSection:
     "Targets in order, the next where one fails; those of an inner list ring together."
     from_: str | tuple[str, ...] = Field(alias="from")
     "browser, api, sip, trunk:NAME, or several of them; * for all."
+    ringing_timeout_s: Annotated[float, Field(gt=0, le=180)] = 60.0
+    "How long a group of targets may ring before the next is tried."
+    max_call_duration_s: Annotated[float, Field(gt=0)] | None = None
+    "When an answered call is ended; where left out, when somebody hangs up."
+    failover_on: tuple[Annotated[int, Field(ge=300, le=699)], ...] = (408, 500, 502, 503, 504)
+    "Statuses at which the next target is tried; silence always is one."
+    failover_after_progress: bool = False
+    "Try the next even when the caller has heard this one ring or speak."
 
 
 @section(config=_STRICT)
@@ -266,7 +370,10 @@ def _split_place(place: Sequence[str | int], document: Mapping[str, Any]) -> tup
     row = document[str(head)][rest[0]]
     name = row.get("name") if isinstance(row, dict) else None
     where = place_of(str(head), rest[0], name if isinstance(name, str) else None)
-    return where, [str(part) for part in rest[1:]]
+    keys = [str(part) for part in rest[1:]]
+    if len(rest) > 3 and isinstance(rest[2], int):  # a list of sections inside it
+        return f"{where}: {place_of(f'{head}.{rest[1]}', rest[2])}", keys[2:]
+    return where, keys
 
 
 def _section_at(place: Sequence[str | int]) -> Any:
