@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN := .venv/bin
-PACKAGES := chromium baresip-core sip-tester iproute2 dnsmasq-base
+PACKAGES := chromium baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules
 
 .PHONY: run test check lint types imports spelling web unit real soak bench certs prompts format clean
 
@@ -57,7 +57,7 @@ format: .venv/test.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv web/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv web/node_modules tests/softphone/node_modules tests/softphone/.made .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/python:
 	@echo "Making a virtual environment in .venv …"
@@ -69,7 +69,7 @@ clean:
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
 	@touch $@
 
-.venv/test.stamp: pyproject.toml web/package.json .venv/run.stamp
+.venv/test.stamp: pyproject.toml web/package.json tests/softphone/package.json .venv/run.stamp
 	@echo "Installing what the tests need …"
 	@missing=; for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
@@ -77,4 +77,5 @@ clean:
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@cd web && npm install --silent --no-audit --no-fund --no-package-lock
+	@cd tests/softphone && npm install --silent --no-audit --no-fund --no-package-lock
 	@touch $@
