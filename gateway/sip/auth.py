@@ -50,7 +50,7 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     for text in values:
         position = 0
         while match := _SCHEME.match(text, position):
-            parameters, position = _scan_parameters(text, match.end())
+            parameters, position = scan_parameters(text, match.end())
             if match[1].lower() == "digest":
                 challenges.append(_make_challenge(parameters))
             if len(challenges) > MAX_CHALLENGES:
@@ -96,7 +96,7 @@ def answer_challenge(
         body: Hashed only where the server takes nothing but auth-int.
     """
     algorithm = challenge.algorithm.lower()
-    digest = _HASHES[algorithm]
+    digest = HASHES[algorithm]
     secret = digest(encode(f"{username}:{challenge.realm}:{password.value}"))
     if algorithm.endswith("-sess"):
         secret = digest(encode(f"{secret}:{challenge.nonce}:{cnonce}"))
@@ -120,6 +120,26 @@ def answer_challenge(
     return "Digest " + ", ".join(f"{name}={value}" for name, value in pairs if value is not None)
 
 
+def scan_parameters(text: str, position: int) -> tuple[dict[str, str], int]:
+    """Read `name=value` pairs up to the next scheme, if there is one.
+
+    Returns:
+        The values by their names in lower case, and where reading stopped.
+
+    Raises:
+        RemoteProtocolError: a name twice, or a value that could not be repeated.
+    """
+    parameters: dict[str, str] = {}
+    while match := _PARAMETER.match(text, position):
+        name, quoted, plain = match.groups()
+        name = name.lower()
+        if name in parameters:
+            raise RemoteProtocolError(f"two {name[:20]} in a digest")
+        parameters[name] = _echoable(plain if quoted is None else unescape(quoted))
+        position = match.end()
+    return parameters, position
+
+
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()  # what RFC 3261 servers ask for
 
@@ -128,17 +148,18 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-_HASHES: Mapping[str, Callable[[bytes], str]] = {
+HASHES: Mapping[str, Callable[[bytes], str]] = {
     "md5": _md5,
     "md5-sess": _md5,
     "sha-256": _sha256,
     "sha-256-sess": _sha256,
 }
+"By the algorithm's name in lower case."
 
 
 def _is_answerable(challenge: Challenge) -> bool:
     qop = challenge.qop
-    return challenge.algorithm.lower() in _HASHES and (
+    return challenge.algorithm.lower() in HASHES and (
         not qop or "auth" in qop or "auth-int" in qop
     )
 
@@ -147,25 +168,12 @@ def _strength(challenge: Challenge) -> tuple[bool, bool]:
     return challenge.algorithm.lower().startswith("sha-256"), bool(challenge.qop)
 
 
-def _scan_parameters(text: str, position: int) -> tuple[dict[str, str], int]:
-    """Read `name=value` pairs up to the next scheme; returns where that begins."""
-    parameters: dict[str, str] = {}
-    while match := _PARAMETER.match(text, position):
-        name, quoted, plain = match.groups()
-        name = name.lower()
-        if name in parameters:
-            raise RemoteProtocolError(f"challenge with two {name[:20]}")
-        parameters[name] = _echoable(plain if quoted is None else unescape(quoted))
-        position = match.end()
-    return parameters, position
-
-
 def _echoable(value: str) -> str:
     """A value that our answer will repeat: hashed as it is, it must not be cleaned but refused."""
     try:
         return check_text(value)
     except ValueError as error:
-        raise RemoteProtocolError(f"challenge with {error}") from None
+        raise RemoteProtocolError(f"a digest with {error}") from None
 
 
 def _make_challenge(parameters: Mapping[str, str]) -> Challenge:
