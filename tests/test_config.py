@@ -285,7 +285,16 @@ def test_an_error_names_key_value_and_remedy(tmp_path: Path, text: str, said: st
 
 @pytest.mark.parametrize(
     "uri",
-    ["sips:carrier.example", "sip:user@carrier.example", "tel:+1", "sip:a;transport=tls", "x", ""],
+    [
+        "sip:user@carrier.example",
+        "tel:+1",
+        "sip:a;transport=sctp",
+        "sips:a;transport=udp",
+        "sip:a;lr",
+        "sip:a?Subject=x",
+        "x",
+        "",
+    ],
 )
 def test_a_trunk_is_only_where_it_can_be_spoken_to(tmp_path: Path, uri: str) -> None:
     said = refuse(tmp_path, f'[[trunk]]\nname = "a"\nuri = "{uri}"\n')

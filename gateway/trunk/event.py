@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+from gateway.private import Private
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +37,8 @@ class TrunkRegistered:
 
     trunk: str
     at: float
-    registration: str
-    "Which of the trunk's: the user that it is for."
+    registration: Private
+    "Which of the trunk's: the user that it is for, who may be a telephone number."
     expires_s: int
     "What the registrar granted."
 
@@ -42,7 +49,7 @@ class TrunkRegistrationFailed:
 
     trunk: str
     at: float
-    registration: str
+    registration: Private
     status: int | None
     "Of the registrar's refusal; None: nothing came."
     reason: str
@@ -52,3 +59,41 @@ class TrunkRegistrationFailed:
 
 
 TrunkEvent = TrunkUp | TrunkDown | TrunkRegistered | TrunkRegistrationFailed
+
+
+class TrunkObservers:
+    """Who hears of trunks: the log always, and whoever asks."""
+
+    def __init__(self) -> None:
+        self._observers: list[Callable[[TrunkEvent], None]] = []
+
+    def observe(self, observer: Callable[[TrunkEvent], None]) -> Callable[[], None]:
+        """Hear every event of every trunk; the returned function ends that."""
+        self._observers.append(observer)
+        return partial(self._observers.remove, observer)
+
+    def publish(self, event: TrunkEvent) -> None:
+        """Tell everybody; one that breaks keeps it from nobody else."""
+        _log(event)
+        for observer in tuple(self._observers):
+            try:
+                observer(event)
+            except Exception:
+                log.exception("an observer of trunk events broke on %s", type(event).__name__)
+
+
+def _log(event: TrunkEvent) -> None:
+    match event:
+        case TrunkUp():
+            log.info("trunk=%s is up", event.trunk)
+        case TrunkDown():
+            log.warning("trunk=%s is down reason=%s", event.trunk, event.reason)
+        case TrunkRegistered():
+            log.info("trunk=%s registered expires_s=%d", event.trunk, event.expires_s)
+        case TrunkRegistrationFailed():
+            log.warning(
+                "trunk=%s registration failed (%s) retry_s=%.0f",
+                event.trunk,
+                event.reason,
+                event.retry_s,
+            )

@@ -154,6 +154,12 @@ class TrunkHealth:
             health.probe = None
             self._miss(health, reason, now)
 
+    def withdraw(self, probe: Probe) -> None:
+        """A probe was not sent, for a reason of our own: nothing is learned from it."""
+        health = self._waiting_for(probe)
+        if health is not None:
+            health.probe = None
+
     def call_answered(self, hop: Hop, now: float) -> None:
         """A call had a response over a hop: as good as a probe, and the next can wait."""
         health = self._find(hop)

@@ -10,7 +10,7 @@ from enum import Enum
 from gateway.errors import CapacityError
 from gateway.trunk.trunk import Trunk
 
-FULL_RETRY_AFTER_S = 5
+FULL_RETRY_AFTER_S = 5.0
 """Seconds that a caller is asked to wait where as many calls go on as may: one that ends makes
 room, and nobody knows when that is."""
 
@@ -25,9 +25,13 @@ class Direction(Enum):
 class LimitError(CapacityError):
     """A trunk, or the node, takes no further call now."""
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
+    def __init__(self, message: str, wait_s: float) -> None:
+        """
+        Args:
+            wait_s: until there may be room again.
+        """
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = max(1, math.ceil(wait_s))
         "Whole seconds after which to try again: for a Retry-After."
 
 
@@ -101,7 +105,7 @@ class CallLimits:
         if self._bucket is not None:
             wait_s = self._bucket.wait_s(now)
             if wait_s:
-                raise LimitError("this node begins no more calls in this second", _whole(wait_s))
+                raise LimitError("this node begins no more calls in this second", wait_s)
             self._bucket.take(now)
 
     def enter(self, trunk: str, leg: str, direction: Direction, now: float) -> None:
@@ -116,7 +120,7 @@ class CallLimits:
             raise LimitError(f"trunk {trunk} takes no more calls now", FULL_RETRY_AFTER_S)
         wait_s = 0.0 if load.bucket is None else load.bucket.wait_s(now)
         if wait_s:
-            raise LimitError(f"trunk {trunk} takes no more calls in this second", _whole(wait_s))
+            raise LimitError(f"trunk {trunk} takes no more calls in this second", wait_s)
         if load.bucket is not None:
             load.bucket.take(now)
         assert leg not in self._legs, "a leg enters once"
@@ -139,7 +143,3 @@ class CallLimits:
             load.calls_in += by
         else:
             load.calls_out += by
-
-
-def _whole(seconds: float) -> int:
-    return max(1, math.ceil(seconds))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import RemoteProtocolError
+from gateway.private import Private
 from gateway.sip.authenticator import Credentials
 from gateway.sip.flow import Destination, Flow
 from gateway.sip.grammar import parse_number
@@ -46,6 +47,8 @@ LEAVE_WITHIN_S = 2.0
 "How long taking a registration back may last: nobody waits for it at the end."
 MAX_LENGTHENED = 2
 "Times that a 423 is believed in a row; one that always wants a little more would be a loop."
+MAX_WORDS = 80
+"Characters of a registrar's refusal that are shown and logged."
 MAX_ROUTES = 8
 "URIs of a Service-Route or Path that are kept; real ones have one or two."
 
@@ -133,6 +136,7 @@ class Registration:
         "Of the last final response; None: none yet."
         self.last_error = ""
         "Why the last try failed; empty if it did not."
+        self._user = Private(options.user)
         self._call_id = new_token()
         self._spread = spread
         self._cseq = 0
@@ -277,7 +281,7 @@ class Registration:
             self.expires_at = None
             self._refuse("not bound by its 200", now)
             return
-        was_registered = self.is_registered(now)
+        is_news = not self.is_registered(now) or bool(self.last_error)
         self.state = RegistrationState.REGISTERED
         self.expires_at, self.flow = now + granted, flow
         self._registered_at = now
@@ -288,8 +292,8 @@ class Registration:
         self._note_received(response)
         share = EARLIEST_REFRESH + (LATEST_REFRESH - EARLIEST_REFRESH) * self._spread()
         self._ask_at = now + max(SHORTEST_REFRESH_S, granted * share)
-        if not was_registered:
-            self._events.append(TrunkRegistered(self.trunk, now, self.options.user, granted))
+        if is_news:
+            self._events.append(TrunkRegistered(self.trunk, now, self._user, granted))
 
     def _granted(self, response: Response) -> int:
         """For how long, by our own Contact among those listed, or else by Expires (§10.2.4)."""
@@ -321,13 +325,13 @@ class Registration:
     def _refuse(self, reason: str, now: float, response: Response | None = None) -> None:
         wait_s = min(FIRST_REFUSED_S * 2 ** min(self._refused, 30), LONGEST_REFUSED_S)
         self._refused += 1
-        self._fail(reason, now, self._shortened(wait_s, response))
+        self._fail(reason, now, self._shortened(wait_s, response), response)
 
     def _lose(self, reason: str, now: float, response: Response | None = None) -> None:
         wait_s = min(FIRST_LOST_S * 2 ** min(self._lost, 30), LONGEST_LOST_S)
         self._lost += 1
         self.flow = None
-        self._fail(reason, now, self._shortened(wait_s, response))
+        self._fail(reason, now, self._shortened(wait_s, response), response)
 
     def _shortened(self, wait_s: float, response: Response | None) -> float:
         """A wait by chance a little shorter, but never than the registrar asks for."""
@@ -335,14 +339,15 @@ class Registration:
         asked = None if response is None else response.retry_after_s
         return wait_s if asked is None else max(wait_s, min(asked, LONGEST_LOST_S))
 
-    def _fail(self, reason: str, now: float, wait_s: float) -> None:
+    def _fail(
+        self, reason: str, now: float, wait_s: float, response: Response | None = None
+    ) -> None:
         self.state = RegistrationState.WAITING
         self.last_error = reason
         self._ask_at = now + wait_s
+        status = None if response is None else response.status
         self._events.append(
-            TrunkRegistrationFailed(
-                self.trunk, now, self.options.user, self.last_status, reason, wait_s
-            )
+            TrunkRegistrationFailed(self.trunk, now, self._user, status, reason, wait_s)
         )
 
     def _go_on_leaving(self, status: int, now: float) -> None:
@@ -375,4 +380,5 @@ def _seconds(text: str) -> int | None:
 
 
 def _words(response: Response) -> str:
-    return f"{response.status} {response.reason}".strip()
+    """Its status and reason, for people: whoever writes a novel there is cut short."""
+    return f"{response.status} {response.reason}"[:MAX_WORDS].strip()
