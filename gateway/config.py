@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,19 @@ from gateway.net.nameserver import DNS_PORT
 from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
 from gateway.sip.uri import Uri, parse_uri
+from gateway.trunk.emergency import EmergencyNumbers, check_emergency_number
+from gateway.trunk.profile import profile_names, with_profile
 from gateway.trunk.registration import RegistrationOptions
-from gateway.trunk.route import Route, Target, TargetKind, check_pattern, parse_target
+from gateway.trunk.route import Route, Router, Target, TargetKind, check_pattern, parse_target
 from gateway.trunk.trunk import Network, Trunk
+from gateway.trunk_options import (
+    WrongKey,
+    read_headers,
+    read_identity,
+    read_numbers,
+    read_route_options,
+    read_session_timer,
+)
 from gateway.webrtc.options import WebRtcOptions
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
@@ -95,6 +105,8 @@ class SipOptions:
     "Who may call in without being a trunk."
     resolver: ResolverOptions = ResolverOptions()
     "Who is asked for names."
+    max_cps: float | None = None
+    "Calls that come in over SIP in a second; None: as many as come."
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,23 @@ class Config:
     trunks: tuple[Trunk, ...]
     agents: tuple[AgentOptions, ...]
     routes: tuple[Route, ...]
+    emergency: EmergencyNumbers
+
+    @property
+    def router(self) -> Router:
+        """What says where a call goes."""
+        return Router(self.routes, self.emergency)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know of a configuration that can be used."""
+        unserved = self.router.unserved
+        kinds = {target.kind for route in self.routes for g in route.groups for target in g}
+        if TargetKind.TRUNK not in kinds or not unserved:
+            return ()
+        return (
+            f"emergency calls to {', '.join(unserved)} are refused: no [[route]] names them digit"
+            " by digit, and no other route takes them",
+        )
 
     def describe(self) -> str:
         """What it configures, in a line."""
@@ -169,10 +198,32 @@ def parse_config(
         ConfigError: naming file, key, value and remedy.
     """
     try:
-        checked = check_document(document)
+        checked = check_document(_with_profiles(document))
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from None
     return _Reader(file, environment).read(checked)
+
+
+def _with_profiles(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document with each trunk on top of the profile it names.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    rows = document.get("trunk")
+    if not isinstance(rows, list):
+        return document
+    trunks = []
+    for number, row in enumerate(rows):
+        try:
+            trunks.append(with_profile(row) if isinstance(row, dict) else row)
+        except KeyError:
+            name, near = row["profile"], nearest(row["profile"], profile_names())
+            where = place_of("trunk", number)
+            raise ValueError(
+                f"{where}: profile = {name!r}: there is no such profile{near}"
+            ) from None
+    return {**document, "trunk": trunks}
 
 
 class _Reader:
@@ -191,12 +242,16 @@ class _Reader:
             self._agent(place_of("agent", n, agent.name), agent)
             for n, agent in enumerate(document.agent)
         )
+        for text in document.sip.emergency_numbers:
+            self._check("[sip]", "emergency_numbers", text, check_emergency_number)
+        emergency = _emergency_numbers(document.sip.emergency_numbers, trunks)
         trunk_names = self._names("trunk", document.trunk)
         targets = trunk_names + self._names("agent", document.agent)
         sip = SipOptions(
             tuple(self._listen("[sip]", text) for text in document.sip.listen),
             tuple(self._network("[sip]", "allow", text) for text in document.sip.allow),
             ResolverOptions(tuple(map(self._nameserver, document.sip.nameservers))),
+            document.sip.max_cps,
         )
         return Config(
             file=self._file,
@@ -210,9 +265,10 @@ class _Reader:
             trunks=trunks,
             agents=agents,
             routes=tuple(
-                self._route(place_of("route", n), route, targets, trunk_names)
+                self._route(place_of("route", n), route, targets, trunk_names, emergency)
                 for n, route in enumerate(document.route)
             ),
+            emergency=emergency,
         )
 
     def _http(self, http: HttpSection) -> HttpOptions:
@@ -294,7 +350,12 @@ class _Reader:
             raise self._wrong(
                 where, "probe_s", trunk.probe_s, f"write 0 for never, or {SHORTEST_PROBE_S} or more"
             )
-        uri = self._uri(where, "uri", trunk.uri)
+        uri = self._with_transport(where, self._uri(where, "uri", trunk.uri), trunk.transport)
+        try:
+            numbers, identity = read_numbers(trunk), read_identity(trunk)
+            headers, session_timer = read_headers(trunk), read_session_timer(trunk)
+        except WrongKey as wrong:
+            raise self._wrong(where, wrong.key, wrong.value, wrong.remedy) from None
         proxy = None if trunk.proxy is None else self._proxy(where, trunk.proxy)
         return Trunk(
             name=trunk.name,
@@ -316,6 +377,13 @@ class _Reader:
                 for number, section in enumerate(trunk.register)
             ),
             codecs=tuple(CODECS[name] for name in trunk.codecs),
+            numbers=numbers,
+            identity=identity,
+            headers=headers,
+            no_response_timeout_s=trunk.no_response_timeout_s,
+            offer_100rel=trunk.offer_100rel,
+            session_timer=session_timer,
+            profile=trunk.profile,
         )
 
     def _credentials(
@@ -376,7 +444,12 @@ class _Reader:
         )
 
     def _route(
-        self, where: str, route: RouteSection, targets: list[str], trunks: list[str]
+        self,
+        where: str,
+        route: RouteSection,
+        targets: list[str],
+        trunks: list[str],
+        emergency: EmergencyNumbers,
     ) -> Route:
         sources = (route.from_,) if isinstance(route.from_, str) else route.from_
         known = [*SOURCES, *trunks]
@@ -384,10 +457,7 @@ class _Reader:
             if source not in known:
                 near = nearest(source, known)
                 raise self._wrong(where, "from", source, f"nobody calls from there{near}")
-        try:
-            check_pattern(route.match)
-        except ValueError as error:
-            raise self._wrong(where, "match", route.match, str(error)) from None
+        self._check(where, "match", route.match, check_pattern)
         groups = tuple(
             tuple(
                 self._target(where, text, targets)
@@ -396,7 +466,17 @@ class _Reader:
             for group in route.to
         )
         self._check_groups(where, route, groups, sources)
-        return Route(sources, route.match, groups)
+        if emergency.find(route.match) is not None:
+            self._check_emergency(where, groups)
+        return Route(sources, route.match, groups, read_route_options(route))
+
+    def _check_emergency(self, where: str, groups: tuple[tuple[Target, ...], ...]) -> None:
+        for group in groups:
+            for target in group:
+                if target.kind is TargetKind.AGENT:
+                    raise self._wrong(
+                        where, "to", str(target), "no emergency number leads to an agent"
+                    )
 
     def _target(self, where: str, text: str, known: list[str]) -> Target:
         try:
@@ -432,6 +512,12 @@ class _Reader:
                 where = place_of(kind, number)
                 raise self._wrong(where, "name", name, f"give each {kind} a name of its own")
         return [f"{kind}:{name}" for name in names]
+
+    def _check(self, where: str, key: str, value: str, check: Callable[[str], None]) -> None:
+        try:
+            check(value)
+        except ValueError as error:
+            raise self._wrong(where, key, value, str(error)) from None
 
     def _secret(self, where: str, key: str, variable: str | None) -> Secret | None:
         if variable is None:
@@ -494,6 +580,16 @@ class _Reader:
             raise self._wrong(where, key, text, remedy)
         return uri
 
+    def _with_transport(self, where: str, uri: Uri, transport: str | None) -> Uri:
+        written = uri.parameters.get("transport") or ("tls" if uri.scheme == "sips" else None)
+        if transport is None or written == transport:
+            return uri
+        if written is not None:
+            raise self._wrong(
+                where, "transport", transport, f"the uri says {written}: leave it out"
+            )
+        return replace(uri, parameters=uri.parameters.replace("transport", transport))
+
     def _proxy(self, where: str, text: str) -> Uri:
         """A place that requests go through: ;lr, or it would be taken for what is asked for."""
         uri = self._uri(where, "proxy", text)
@@ -505,6 +601,14 @@ class _Reader:
     def _wrong(self, where: str, key: str, value: object, remedy: str) -> ConfigError:
         shown = "is missing" if value is None else f"= {value!r}"
         return ConfigError(f"{self._file}: {where}: {key} {shown}: {remedy}")
+
+
+def _emergency_numbers(more: Sequence[str], trunks: Sequence[Trunk]) -> EmergencyNumbers:
+    """Those of the configuration too, dialled the ways that its trunks know."""
+    numbers = [trunk.numbers for trunk in trunks]
+    prefixes = {p for each in numbers for p in (each.strip_prefix, each.international_prefix) if p}
+    countries = {each.country_code for each in numbers if each.country_code}
+    return EmergencyNumbers(more, prefixes=sorted(prefixes), country_codes=sorted(countries))
 
 
 def _port(text: str) -> int | None:

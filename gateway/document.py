@@ -134,7 +134,7 @@ class TrunkSection:
     name: Name
     "trunk:NAME in routes."
     uri: str
-    "Where calls to it go: sip:HOST or sip:HOST:PORT."
+    "Where calls to it go: sip:HOST or sip:HOST:PORT, with ;transport=tcp or tls, or sips:HOST."
     profile: str | None = None
     "Whose defaults to begin with: twilio, telnyx, bandwidth, asterisk, freeswitch, kamailio."
     transport: Literal["udp", "tcp", "tls"] | None = None
@@ -199,7 +199,7 @@ class TrunkSection:
     trusted: bool = False
     "Believe what it asserts of callers: P-Asserted-Identity, Remote-Party-ID, Diversion."
     proxy: str | None = None
-    "Where all that is sent to it goes first: sip:HOST:PORT; with ;lr a Route names it too."
+    "Where all that is sent to it goes first: sip:HOST or sip:HOST:PORT."
     probe_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     "How often it is asked by OPTIONS whether it is there, 5 or more; 0 for never."
     max_calls: Annotated[int, Field(ge=1)] | None = None

@@ -131,6 +131,5 @@ def _uri_of(trunk: Trunk, number: str, host: str) -> Uri:
 
 
 def _proxy_route(trunk: Trunk) -> tuple[Address, ...]:
-    """A proxy that is written with `;lr` wants to be in the Route (RFC 3261 §8.1.2)."""
-    proxy = trunk.proxy
-    return (Address("", proxy),) if proxy is not None and proxy.parameters.has("lr") else ()
+    """A proxy is named in the Route, or it could take the call for its own (RFC 3261 §8.1.2)."""
+    return () if trunk.proxy is None else (Address("", trunk.proxy),)
