@@ -22,7 +22,6 @@ from gateway.media.frame import AudioFrame, Voice
 from gateway.net.media import MediaTransport, TransportState
 from gateway.net.pacer import Pacer
 from gateway.rtp.dtmf import DigitEvent
-from gateway.rtp.packet import is_rtcp
 from gateway.rtp.receiver import Hole, Packet
 from gateway.rtp.session import RtpSession
 from gateway.sdp.negotiation import Agreement
@@ -61,6 +60,7 @@ class AudioStream:
     ) -> None:
         self.transport = transport
         self.session = session
+        self._receive = session.receive
         self.on_frame: Callable[[AudioFrame], None] = _nobody
         self.on_digit: Callable[[DigitPressed], None] = _no_keys
         self._clock = clock
@@ -170,10 +170,16 @@ class AudioStream:
                     return
                 encoder = self._encoder_for(frame, codec)
             pcm = frame.pcm(encoder.sample_rate)
-            if frame.duration == self._frame_ticks and self._pending is None:
-                self._send_pcm(encoder, pcm, frame.heard_at)
-            else:
+            if frame.duration != self._frame_ticks or self._pending is not None:
                 self._send_reframed(encoder, pcm, frame.heard_at)
+                return
+            payload = encoder.encode(pcm)
+            if payload:
+                packet = self.session.send(payload, self._frame_units, frame.heard_at)
+                if packet:
+                    self.transport.send(packet)
+            else:  # DTX: time passes unsent
+                self.session.skip(self._frame_units)
         else:
             self._relay(frame)
 
@@ -211,24 +217,18 @@ class AudioStream:
         self._encoder = make_encoder(codec, rate=rate)
         return self._encoder
 
-    def _send_pcm(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
-        payload = encoder.encode(pcm)
-        duration = self._frame_units
-        if not payload:  # DTX: time passes unsent
-            self.session.skip(duration)
-            return
-        packet = self.session.send(payload, duration, now)
-        if packet:
-            self.transport.send(packet)
-
     def _send_reframed(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
         """Cut a timeline of other frame lengths into the packets that the party wants."""
         size = self._frame_ticks * encoder.sample_rate // TICK_RATE
         if self._pending is not None:
             pcm = np.concatenate((self._pending, pcm))
         while len(pcm) >= size:
-            self._send_pcm(encoder, pcm[:size], now)
+            payload = encoder.encode(pcm[:size])
             pcm = pcm[size:]
+            if not payload:
+                self.session.skip(self._frame_units)
+            elif packet := self.session.send(payload, self._frame_units, now):
+                self.transport.send(packet)
         self._pending = pcm if len(pcm) else None
 
     def _drop_pending(self) -> None:
@@ -241,10 +241,10 @@ class AudioStream:
     # ---- what the party says
 
     def _on_packet(self, data: bytes, now: float) -> None:
-        if is_rtcp(data):
+        if len(data) > 1 and 192 <= data[1] <= 223:  # RTCP (RFC 5761 §4)
             self.session.receive_rtcp(data, now)
             return
-        items = self.session.receive(data, now)
+        items = self._receive(data, now)
         if len(items) == 1:
             item = items[0]
             if type(item) is Packet:

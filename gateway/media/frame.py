@@ -33,7 +33,17 @@ _SMOOTH_MS = 5
 class AudioFrame:
     """A piece of one speaker's timeline; consecutive frames of one Voice are contiguous."""
 
-    __slots__ = ("_cache", "_voice", "codec", "duration", "heard_at", "payload", "position")
+    __slots__ = (
+        "_others",
+        "_pcm",
+        "_rate",
+        "_voice",
+        "codec",
+        "duration",
+        "heard_at",
+        "payload",
+        "position",
+    )
 
     def __init__(
         self,
@@ -54,7 +64,10 @@ class AudioFrame:
         "None if concealed, silenced, mixed or born as PCM; then `payload` is None too."
         self.payload = payload
         self._voice = voice
-        self._cache: dict[int, Pcm] | None = None
+        # Nearly every frame is asked for at one rate, and needs no dict.
+        self._rate = 0
+        self._pcm: Pcm | None = None
+        self._others: dict[int, Pcm] | None = None
 
     def pcm(self, rate: int) -> Pcm:
         """The audio at `rate` Hz, up to 48000; shape (samples(rate),). Shared: never write to it.
@@ -62,12 +75,20 @@ class AudioFrame:
         Frames of a voice are asked in order. One that is asked for the first time after later
         ones were, and more than `RECENT_FRAMES` late, is silent.
         """
-        cache = self._cache
-        if cache is None:
-            cache = self._cache = {}
-        elif rate in cache:
-            return cache[rate]
-        pcm = cache[rate] = self._render(rate)
+        pcm = self._pcm
+        if pcm is None:
+            voice = self._voice
+            pcm = self._render(rate) if voice is None else voice.render(self, rate)
+            self._rate, self._pcm = rate, pcm
+        elif rate != self._rate:
+            if self._others is None:
+                self._others = {}
+            found = self._others.get(rate)
+            if found is None:
+                voice = self._voice
+                found = self._render(rate) if voice is None else voice.render(self, rate)
+                self._others[rate] = found
+            return found
         return pcm
 
     def samples(self, rate: int) -> int:
@@ -89,9 +110,8 @@ class AudioFrame:
         return 0 if codec.name == _OPUS else codec.sample_rate
 
     def _render(self, rate: int) -> Pcm:
-        if self._voice is None:
-            return _silence(self.samples(rate))
-        return self._voice.render(self, rate)
+        """What is nobody's voice."""
+        return _silence(self.samples(rate))
 
 
 class BornFrame(AudioFrame):
@@ -201,7 +221,17 @@ class Voice:
         if branch is None:
             branch = self._branches[rate] = _Branch(rate)
         position = frame.position
-        if branch.position != position:
+        if branch.position == position:
+            # Nearly every frame is the next of its codec, at a rate that it is decoded at.
+            payload = frame.payload
+            if payload and frame.codec is branch.codec and branch.direct is not None:
+                pcm = branch.direct(payload)
+                if len(pcm) * TICK_RATE != frame.duration * rate:
+                    pcm = _fit(pcm, frame.samples(rate))
+                branch.past.append(pcm)
+                branch.position = position + frame.duration
+                return pcm
+        else:
             if branch.position > position:
                 return np.zeros(frame.samples(rate), np.int16)
             for past in tuple(self._recent):
@@ -223,18 +253,18 @@ class _Branch:
     """One speaker at one rate: what has to be remembered between frames."""
 
     __slots__ = (
-        "_codec",
         "_concealed",
         "_concealment",
-        "_direct",
         "_noise",
         "_noise_rms",
         "_opus",
         "_origin",
-        "_past",
         "_rate",
         "_resampler",
         "_unknown",
+        "codec",
+        "direct",
+        "past",
         "position",
     )
 
@@ -245,28 +275,20 @@ class _Branch:
         self._opus: OpusDecoder | None = None
         self._resampler: Resampler | None = None
         self._origin: int | None = None
-        self._past: deque[Pcm] = deque(maxlen=RECENT_FRAMES)
+        self.past: deque[Pcm] = deque(maxlen=RECENT_FRAMES)
         self._concealed = 0
         self._concealment: Concealment | None = None
         self._noise = ComfortNoise()
         self._noise_rms = 0.0
         self._unknown = 0
-        self._codec: Codec | None = None
-        self._direct: Callable[[bytes], Pcm] | None = None
+        self.codec: Codec | None = None
+        self.direct: Callable[[bytes], Pcm] | None = None
 
     @property
     def junk(self) -> int:
         return self._unknown + (self._opus.junk if self._opus is not None else 0)
 
     def render(self, frame: AudioFrame) -> Pcm:
-        # Nearly every frame is the next of its codec, at a rate that it is decoded at.
-        payload = frame.payload
-        if payload and frame.codec is self._codec and self._direct is not None:
-            pcm = self._direct(payload)
-            if len(pcm) * TICK_RATE != frame.duration * self._rate:
-                pcm = _fit(pcm, frame.samples(self._rate))
-            self._past.append(pcm)
-            return pcm
         pcm = self._render_anew(frame)
         self._learn(frame)
         return pcm
@@ -274,13 +296,13 @@ class _Branch:
     def _learn(self, frame: AudioFrame) -> None:
         """Whether frames like this one can be decoded directly, and by what."""
         codec = frame.codec
-        self._codec, self._direct = codec, None
+        self.codec, self.direct = codec, None
         if codec is None or self._concealed:
             return
         if codec.name == _OPUS and self._rate in RATES:
-            self._direct = self._opus_decoder().decode
+            self.direct = self._opus_decoder().decode
         elif codec.name in LAWS and codec.sample_rate == self._rate:
-            self._direct = LAWS[codec.name].decode
+            self.direct = LAWS[codec.name].decode
 
     def _render_anew(self, frame: AudioFrame) -> Pcm:
         origin = frame.origin
@@ -296,9 +318,9 @@ class _Branch:
             pcm = _fit(pcm, wanted)
         if origin != self._origin:
             if self._origin is not None:
-                pcm = _smooth(pcm, self._past, self._rate)
+                pcm = _smooth(pcm, self.past, self._rate)
             self._origin = origin
-        self._past.append(pcm)
+        self.past.append(pcm)
         return pcm
 
     def _resample(self, frame: AudioFrame, source: int) -> Pcm:
@@ -342,7 +364,7 @@ class _Branch:
         return self._opus_decoder().conceal(wanted)
 
     def _begin_gap(self, *, is_opus: bool) -> None:
-        history = np.concatenate(self._past) if self._past else np.zeros(0, np.int16)
+        history = np.concatenate(self.past) if self.past else np.zeros(0, np.int16)
         self._noise_rms = background_rms(history, self._rate)
         if not is_opus:
             self._concealment = Concealment(history, self._rate)
@@ -352,7 +374,7 @@ class _Branch:
             pcm = self._concealment.join(pcm)
             self._concealment = None
         elif self._concealed > _PLC_TICKS:
-            pcm = _smooth(pcm, self._past, self._rate)
+            pcm = _smooth(pcm, self.past, self._rate)
         self._concealed = 0
         return pcm
 

@@ -66,6 +66,12 @@ class RtpSession:
         self._options = options
         self._spread = spread
         self._receiver = Receiver(options.receiver)
+        self.receive = self._receiver.receive
+        """Take one RTP packet (data, now), in the clear; nothing is raised, whatever it is.
+
+        Returns what is now in order; nothing while order is waited for or where it was no media.
+        Digits come as soon as they are heard, not in the order of the media.
+        """
         self._digits = DigitSender(options.digits)
         self._reporter = Reporter(ssrc, cname, ntp_offset)
         self._ssrc = ssrc
@@ -100,15 +106,6 @@ class RtpSession:
         self._head = 0x8000 | send.payload_type
         if send_digits is not None:
             self._digits.configure(send_digits.clock_rate, send.clock_rate)
-
-    def receive(self, data: bytes, now: float) -> Sequence[Received]:
-        """Take one RTP packet, in the clear; nothing is raised, whatever it is.
-
-        Returns:
-            What is now in order; empty while order is waited for or where it was no media.
-            Digits come as soon as they are heard, not in the order of the media.
-        """
-        return self._receiver.receive(data, now)
 
     def receive_rtcp(self, data: bytes, now: float) -> None:
         """Take one RTCP packet, in the clear; nothing is raised, whatever it is."""

@@ -48,7 +48,7 @@ def test_a_relayed_frame_is_never_decoded() -> None:
 
     hub.push("ann", frame)
 
-    assert frame._cache is None
+    assert frame._pcm is None
 
 
 def test_several_listeners_hear_the_same_frame() -> None:
