@@ -30,6 +30,8 @@ STRANGERS_BURST = 1000
 STRANGERS_PER_S = 500.0
 "What all strangers together may ask: a flood from forged addresses must not eat the processor."
 
+_MAX_DOUBLINGS = 8
+
 
 def source_key(host: str) -> str:
     """What stands for an address in the tables here."""
@@ -68,7 +70,7 @@ class Bans:
         record = self._records.get(source)
         return record is not None and now < record.banned_until
 
-    def count_failure(self, source: str, now: float) -> float | None:
+    def count_failure(self, source: str, now: float) -> int | None:
         """Note a failed login.
 
         Returns:
@@ -84,9 +86,9 @@ class Bans:
         record.failures.append(now)
         if len(record.failures) < MAX_FAILURES:
             return None
-        duration = min(BAN_S * 2**record.bans, MAX_BAN_S)
+        duration = min(BAN_S << record.bans, MAX_BAN_S)
         record.failures.clear()
-        record.bans += 1
+        record.bans = min(record.bans + 1, _MAX_DOUBLINGS)
         record.banned_until = now + duration
         return duration
 
@@ -129,12 +131,16 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def has_token(self, source: str, now: float) -> bool:
-        """Whether a source may ask something now; looking costs nothing."""
-        bucket = self._buckets.get(source)
-        return self._all.has_token(now) and (bucket is None or bucket.has_token(now))
+    def has_token(self, source: str, now: float, *, is_known: bool = False) -> bool:
+        """Whether a source may ask something now; looking costs nothing.
 
-    def take(self, source: str, now: float) -> bool:
+        Args:
+            is_known: it has proven itself before: what all strangers do is not counted against it.
+        """
+        bucket = self._buckets.get(source)
+        return (is_known or self._all.has_token(now)) and (bucket is None or bucket.has_token(now))
+
+    def take(self, source: str, now: float, *, is_known: bool = False) -> bool:
         """Let a source ask; False: it has asked enough, or everybody together has."""
         bucket = self._buckets.get(source)
         if bucket is None:
@@ -142,4 +148,4 @@ class Buckets:
                 self._buckets.popitem(last=False)
             bucket = self._buckets[source] = Bucket(BURST, REFILL_PER_S)
         self._buckets.move_to_end(source)
-        return bucket.take(now) and self._all.take(now)
+        return bucket.take(now) and (is_known or self._all.take(now))

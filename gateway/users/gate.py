@@ -144,9 +144,13 @@ class Gate:
         is_trusted = is_known or self._is_trusted(flow.remote[0])
         if not self._users or not self._is_for_us(request):
             return Refusal(404) if is_trusted else SILENCE
-        source = self._source_key(flow)
+        is_phone = self._registrar.is_registered_at(flow.remote)
+        # A phone that has proven itself counts alone: what others behind its address do, or all
+        # strangers together, does not silence it.
+        source = "{} {}".format(*flow.remote) if is_phone else source_key(flow.remote[0])
         if not is_trusted and (
-            self._bans.is_banned(source, now) or not self._buckets.has_token(source, now)
+            self._bans.is_banned(source, now)
+            or not self._buckets.has_token(source, now, is_known=is_phone)
         ):
             return SILENCE
         bound_to = "" if is_trusted else flow.remote[0]
@@ -157,7 +161,7 @@ class Gate:
         if verdict.outcome is Outcome.WRONG:
             self.counts.failed += 1
         if not is_trusted:
-            self._buckets.take(source, now)
+            self._buckets.take(source, now, is_known=is_phone)
             if verdict.outcome is Outcome.WRONG and self._ban(source, now):
                 return SILENCE
         self.counts.challenged += 1
@@ -186,16 +190,6 @@ class Gate:
         self._identities[flow, server_key(request)] = name
         if len(self._identities) > MAX_IDENTITIES:
             self._identities.popitem(last=False)
-
-    def _source_key(self, flow: Flow) -> str:
-        """Whom failures and requests count against.
-
-        A phone that has proven itself counts alone: others behind its address do not silence it.
-        """
-        host, port = flow.remote
-        if self._registrar.is_registered_at(flow.remote):
-            return f"{host} {port}"
-        return source_key(host)
 
     def _is_for_us(self, request: Request) -> bool:
         return self._domains.names(parse_uri(request.uri))
