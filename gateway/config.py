@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,18 @@ from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
 from gateway.sip.uri import Uri, parse_uri
 from gateway.trunk.emergency import EmergencyNumbers, check_emergency_number
-from gateway.trunk.profile import profile_names, with_profile
 from gateway.trunk.registration import RegistrationOptions
 from gateway.trunk.route import Route, Router, Target, TargetKind, check_pattern, parse_target
 from gateway.trunk.trunk import Network, Trunk
 from gateway.trunk_options import (
     WrongKey,
+    emergency_numbers,
     read_headers,
     read_identity,
     read_numbers,
     read_route_options,
     read_session_timer,
+    with_profiles,
 )
 from gateway.webrtc.options import WebRtcOptions
 
@@ -198,32 +199,10 @@ def parse_config(
         ConfigError: naming file, key, value and remedy.
     """
     try:
-        checked = check_document(_with_profiles(document))
+        checked = check_document(with_profiles(document))
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from None
     return _Reader(file, environment).read(checked)
-
-
-def _with_profiles(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The document with each trunk on top of the profile it names.
-
-    Raises:
-        ValueError: there is no such profile.
-    """
-    rows = document.get("trunk")
-    if not isinstance(rows, list):
-        return document
-    trunks = []
-    for number, row in enumerate(rows):
-        try:
-            trunks.append(with_profile(row) if isinstance(row, dict) else row)
-        except KeyError:
-            name, near = row["profile"], nearest(row["profile"], profile_names())
-            where = place_of("trunk", number)
-            raise ValueError(
-                f"{where}: profile = {name!r}: there is no such profile{near}"
-            ) from None
-    return {**document, "trunk": trunks}
 
 
 class _Reader:
@@ -244,7 +223,7 @@ class _Reader:
         )
         for text in document.sip.emergency_numbers:
             self._check("[sip]", "emergency_numbers", text, check_emergency_number)
-        emergency = _emergency_numbers(document.sip.emergency_numbers, trunks)
+        emergency = emergency_numbers(document.sip.emergency_numbers, trunks)
         trunk_names = self._names("trunk", document.trunk)
         targets = trunk_names + self._names("agent", document.agent)
         sip = SipOptions(
@@ -601,14 +580,6 @@ class _Reader:
     def _wrong(self, where: str, key: str, value: object, remedy: str) -> ConfigError:
         shown = "is missing" if value is None else f"= {value!r}"
         return ConfigError(f"{self._file}: {where}: {key} {shown}: {remedy}")
-
-
-def _emergency_numbers(more: Sequence[str], trunks: Sequence[Trunk]) -> EmergencyNumbers:
-    """Those of the configuration too, dialled the ways that its trunks know."""
-    numbers = [trunk.numbers for trunk in trunks]
-    prefixes = {p for each in numbers for p in (each.strip_prefix, each.international_prefix) if p}
-    countries = {each.country_code for each in numbers if each.country_code}
-    return EmergencyNumbers(more, prefixes=sorted(prefixes), country_codes=sorted(countries))
 
 
 def _port(text: str) -> int | None:

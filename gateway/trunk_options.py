@@ -1,14 +1,16 @@
-"""What a [[trunk]] section says of numbers, callers, headers and timers, made into options."""
+"""What [[trunk]] sections say of numbers, callers, headers and timers, made into options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from gateway.document import RouteSection, TrunkSection
+from gateway.document import RouteSection, TrunkSection, nearest, place_of
 from gateway.errors import RemoteProtocolError
 from gateway.sip.session_timer import SessionTimerOptions
 from gateway.sip.uri import parse_host_port
 from gateway.trunk.diversion import DiversionStyle
+from gateway.trunk.emergency import EmergencyNumbers
 from gateway.trunk.headers import (
     MAX_HEADERS,
     HeaderOptions,
@@ -30,7 +32,9 @@ from gateway.trunk.numbers import (
     NumberUri,
     check_prefix,
 )
+from gateway.trunk.profile import profile_names, with_profile
 from gateway.trunk.route import RouteOptions, check_pattern, is_dialable
+from gateway.trunk.trunk import Trunk
 
 INTERNATIONAL_PREFIX = "00"
 "ITU-T E.164 recommends it."
@@ -48,6 +52,28 @@ class WrongKey(ValueError):
         self.value = value
         "None: it is missing."
         self.remedy = remedy
+
+
+def with_profiles(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document with each trunk on top of the profile it names.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    rows = document.get("trunk")
+    if not isinstance(rows, list):
+        return document
+    trunks = []
+    for number, row in enumerate(rows):
+        try:
+            trunks.append(with_profile(row) if isinstance(row, dict) else row)
+        except KeyError:
+            name, near = row["profile"], nearest(row["profile"], profile_names())
+            where = place_of("trunk", number)
+            raise ValueError(
+                f"{where}: profile = {name!r}: there is no such profile{near}"
+            ) from None
+    return {**document, "trunk": trunks}
 
 
 def read_numbers(trunk: TrunkSection) -> NumberOptions:
@@ -165,6 +191,14 @@ def read_route_options(route: RouteSection) -> RouteOptions:
         failover_on=frozenset(route.failover_on),
         failover_after_progress=route.failover_after_progress,
     )
+
+
+def emergency_numbers(more: Sequence[str], trunks: Sequence[Trunk]) -> EmergencyNumbers:
+    """Those of the configuration too, dialled the ways that its trunks know."""
+    numbers = [trunk.numbers for trunk in trunks]
+    prefixes = {p for each in numbers for p in (each.strip_prefix, each.international_prefix) if p}
+    countries = {each.country_code for each in numbers if each.country_code}
+    return EmergencyNumbers(more, prefixes=sorted(prefixes), country_codes=sorted(countries))
 
 
 def _read_header(line: str) -> tuple[str, str]:
