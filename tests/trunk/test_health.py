@@ -149,9 +149,9 @@ def test_three_misses_in_a_row_take_it_down() -> None:
     assert watcher.health.state is TrunkState.UP
     watcher.run(4)
 
-    assert watcher.transitions == [(0.55, TrunkUp), (92.5, TrunkDown)]
+    assert watcher.transitions == [(0.55, TrunkUp), (92.55, TrunkDown)]
     assert watcher.health.reason is DownReason.NO_ANSWER
-    assert watcher.health.since == START + 92.5
+    assert watcher.health.since == pytest.approx(START + 92.55)
 
 
 @pytest.mark.parametrize("pattern", [[None, 200], [None, None, 200], [None, 200, None, None, 200]])
@@ -198,7 +198,7 @@ def test_while_down_it_is_asked_after_5_seconds_then_ever_more_rarely_up_to_30()
     watcher.run(200)
 
     # From when it was found to be down, 2 s after the third miss was asked for.
-    assert watcher.asked[asked][0] == START + 92.5 + 5
+    assert watcher.asked[asked][0] == pytest.approx(START + 92.55 + 5)
     assert watcher.intervals[asked : asked + 5] == [10.0, 20.0, 30.0, 30.0, 30.0]
 
 
