@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
-from typing import Any
 
 import pytest
 
 from gateway.errors import RoutingError
 from gateway.sip.uri import parse_uri
-from gateway.trunk.trunk import MAX_REMEMBERED_SOURCES, Peers, Trunk
+from gateway.trunk.registration import RegistrationOptions
+from gateway.trunk.trunk import (
+    MAX_PLACE_ADDRESSES,
+    MAX_REMEMBERED_SOURCES,
+    Peers,
+    Trunk,
+)
 
 CARRIER = Trunk(
     "carrier",
@@ -28,19 +32,114 @@ def test_a_trunk_takes_calls_at_its_uri() -> None:
     assert peers.address_of(Trunk("plain", parse_uri("sip:198.51.100.2")))[1] == 5060
 
 
-def test_a_trunk_without_an_address_cannot_be_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+NAMED = Trunk(
+    "named",
+    parse_uri("sip:carrier.test"),
+    proxy=parse_uri("sip:edge.test:5070"),
+    registrations=(RegistrationOptions(parse_uri("sip:registrar.test"), "acme"),),
+)
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    lost = Trunk("lost", parse_uri("sip:carrier.invalid"))
-    peers = Peers([lost], [])
+
+def test_a_trunk_of_unknown_address_cannot_be_dialled() -> None:
+    peers = Peers([NAMED], [])
 
     with pytest.raises(RoutingError) as caught:
-        peers.address_of(lost)
+        peers.address_of(NAMED)
 
     assert caught.value.status == 503
     assert not peers.is_admitted("198.51.100.1")
+
+
+def test_every_name_of_a_trunk_is_to_be_found() -> None:
+    places = Peers([NAMED, CARRIER], []).destinations
+
+    assert [str(place) for place in places.values()] == [
+        "sip:edge.test:5070",
+        "sip:carrier.test",
+        "sip:registrar.test",
+        "sip:198.51.100.1:5080",
+    ]
+
+
+def test_a_trunk_is_known_by_what_its_names_stand_for() -> None:
+    peers = Peers([NAMED], [])
+    edge, uri, _ = peers.destinations
+    assert not peers.is_admitted("198.51.100.9")
+
+    peers.set_addresses(edge, {"198.51.100.9", "2001:DB8::9"})
+    peers.set_addresses(uri, {"203.0.113.1"})
+
+    for host in ("198.51.100.9", "2001:db8::9", "203.0.113.1"):
+        assert peers.is_admitted(host)
+        assert peers.source_of((host, 40000)) == "trunk:named"
+    assert peers.address_of(NAMED) == ("198.51.100.9", 5070)
+
+
+def test_an_address_that_a_trunk_has_left_is_nobodys() -> None:
+    peers = Peers([NAMED], [])
+    edge, uri, _ = peers.destinations
+    peers.set_addresses(edge, {"198.51.100.9"})
+    peers.set_addresses(uri, {"203.0.113.1"})
+    assert peers.is_admitted("198.51.100.9")
+
+    peers.set_addresses(edge, {"198.51.100.10"})
+
+    assert not peers.is_admitted("198.51.100.9")
+    assert peers.is_admitted("198.51.100.10")
+    assert peers.is_admitted("203.0.113.1")
+
+
+def test_a_written_address_stays_whatever_the_dns_says() -> None:
+    peers = Peers([CARRIER], [])
+    (place,) = peers.destinations
+
+    peers.set_addresses(place, ())
+
+    assert peers.is_admitted("198.51.100.1")
+
+
+def test_a_name_that_stands_for_half_the_internet_does_not() -> None:
+    peers = Peers([NAMED], [])
+    edge, *_ = peers.destinations
+
+    peers.set_addresses(edge, [f"198.51.{n // 250}.{n % 250}" for n in range(1000)])
+
+    admitted = [n for n in range(1000) if peers.is_admitted(f"198.51.{n // 250}.{n % 250}")]
+    assert len(admitted) == MAX_PLACE_ADDRESSES
+
+
+def test_two_trunks_of_one_host_are_told_apart_by_port() -> None:
+    first = Trunk("first", parse_uri("sip:pbx.test:5060"))
+    second = Trunk("second", parse_uri("sip:pbx.test:5080"))
+    peers = Peers([first, second], [])
+    for place in peers.destinations:
+        peers.set_addresses(place, {"198.51.100.9"})
+
+    assert peers.source_of(("198.51.100.9", 5080)) == "trunk:second"
+    assert peers.source_of(("198.51.100.9", 5060)) == "trunk:first"
+    assert peers.source_of(("198.51.100.9", 9999)) == "trunk:first"
+
+
+def test_who_calls_at_a_contact_of_ours_was_told_it_in_a_registration() -> None:
+    peers = Peers(
+        [CARRIER, LAB],
+        [LOOPBACK],
+        called_at={"k3w9": "carrier"}.get,  # the only one who knows
+    )
+
+    assert peers.source_of(("127.0.0.1", 5070), "k3w9") == "trunk:carrier"
+    assert peers.source_of(("127.0.0.1", 5070), "+15550100") == "trunk:lab"
+    assert peers.source_of(("127.0.0.9", 5070), "") == "sip"
+
+
+def test_only_a_trusted_trunk_is_believed_who_calls() -> None:
+    trusted = Trunk("trusted", parse_uri("sip:198.51.100.3"), trusted=True)
+    peers = Peers([CARRIER, trusted], [LOOPBACK])
+
+    assert peers.is_trusted("trunk:trusted")
+    assert not peers.is_trusted("trunk:carrier")
+    assert not peers.is_trusted("sip")
+    assert not peers.is_trusted("browser")
 
 
 @pytest.mark.parametrize(
