@@ -26,6 +26,7 @@ from gateway.document import (
     RouteSection,
     RtpSection,
     TrunkSection,
+    UserSection,
     WebRtcSection,
     check_document,
     nearest,
@@ -38,8 +39,9 @@ from gateway.net.media import RtpPortOptions
 from gateway.net.nameserver import DNS_PORT
 from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
-from gateway.sip.uri import Uri, parse_uri
+from gateway.sip.uri import Uri, parse_host_port, parse_uri
 from gateway.trunk.emergency import EmergencyNumbers, check_emergency_number
+from gateway.trunk.headers import check_value
 from gateway.trunk.registration import RegistrationOptions
 from gateway.trunk.route import Route, Router, Target, TargetKind, check_pattern, parse_target
 from gateway.trunk.trunk import Network, Trunk
@@ -53,6 +55,7 @@ from gateway.trunk_options import (
     read_session_timer,
     with_profiles,
 )
+from gateway.users.user import User
 from gateway.webrtc.options import WebRtcOptions
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
@@ -63,8 +66,11 @@ CODECS = {"PCMU": PCMU, "PCMA": PCMA}
 SHORTEST_PROBE_S = 5
 "Trunks are asked no more often: the shortest of what they are asked at while they are down."
 
-SOURCES = ("browser", "sip", "api", "*")
-"Who calls, in a route's `from`, beside the trunks."
+SOURCES = ("browser", "sip", "user", "api", "*")
+"Who calls, in a route's `from`, beside each trunk and each user."
+
+DEFAULT_REALM = "voice-gateway"
+"What phones are asked a password for, where no domain is named."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,12 @@ class SipOptions:
     "Who is asked for names."
     max_cps: float | None = None
     "Calls that come in over SIP in a second; None: as many as come."
+    domains: tuple[str, ...] = ()
+    "Hosts that are ours in what users send; empty: the addresses listened on."
+    realm: str = DEFAULT_REALM
+    "Of our digest challenges."
+    never_ban: tuple[Network, ...] = ()
+    "Who may fail to log in as often as he likes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,7 @@ class Config:
     agents: tuple[AgentOptions, ...]
     routes: tuple[Route, ...]
     emergency: EmergencyNumbers
+    users: tuple[User, ...] = ()
 
     @property
     def router(self) -> Router:
@@ -224,13 +237,21 @@ class _Reader:
         for text in document.sip.emergency_numbers:
             self._check("[sip]", "emergency_numbers", text, check_emergency_number)
         emergency = emergency_numbers(document.sip.emergency_numbers, trunks)
-        trunk_names = self._names("trunk", document.trunk)
-        targets = trunk_names + self._names("agent", document.agent)
+        users = tuple(
+            self._user(place_of("user", n, user.name), user) for n, user in enumerate(document.user)
+        )
+        callers = self._names("trunk", document.trunk) + self._names("user", document.user)
+        targets = callers + self._names("agent", document.agent)
+        realm = document.sip.realm or next(iter(document.sip.domains), DEFAULT_REALM)
+        self._check("[sip]", "realm", realm, check_value)
         sip = SipOptions(
             tuple(self._listen("[sip]", text) for text in document.sip.listen),
             tuple(self._network("[sip]", "allow", text) for text in document.sip.allow),
             ResolverOptions(tuple(map(self._nameserver, document.sip.nameservers))),
             document.sip.max_cps,
+            tuple(self._domain(text) for text in document.sip.domains),
+            realm,
+            tuple(self._network("[sip]", "never_ban", text) for text in document.sip.never_ban),
         )
         return Config(
             file=self._file,
@@ -244,10 +265,11 @@ class _Reader:
             trunks=trunks,
             agents=agents,
             routes=tuple(
-                self._route(place_of("route", n), route, targets, trunk_names, emergency)
+                self._route(place_of("route", n), route, targets, callers, emergency)
                 for n, route in enumerate(document.route)
             ),
             emergency=emergency,
+            users=users,
         )
 
     def _http(self, http: HttpSection) -> HttpOptions:
@@ -405,6 +427,20 @@ class _Reader:
             expires_s=section.expires_s or trunk.register_expires_s,
         )
 
+    def _user(self, where: str, user: UserSection) -> User:
+        password = self._secret(where, "password_env", user.password_env)
+        assert password is not None
+        self._check(where, "display_name", user.display_name, check_value)
+        return User(
+            name=user.name,
+            password=password,
+            allow_md5=user.allow_md5,
+            display_name=user.display_name,
+            codecs=tuple(CODECS[name] for name in user.codecs),
+            max_contacts=user.max_contacts,
+            symmetric_rtp=user.symmetric_rtp,
+        )
+
     def _agent(self, where: str, agent: AgentSection) -> AgentOptions:
         if agent.protocol == "script" and (agent.script is None) == (not agent.step):
             raise self._wrong(
@@ -427,11 +463,11 @@ class _Reader:
         where: str,
         route: RouteSection,
         targets: list[str],
-        trunks: list[str],
+        callers: list[str],
         emergency: EmergencyNumbers,
     ) -> Route:
         sources = (route.from_,) if isinstance(route.from_, str) else route.from_
-        known = [*SOURCES, *trunks]
+        known = [*SOURCES, *callers]
         for source in sources:
             if source not in known:
                 near = nearest(source, known)
@@ -483,7 +519,9 @@ class _Reader:
         if TargetKind.IGNORE in kinds and {"browser", "api", "*"} & {*sources}:
             raise self._wrong(where, "to", route.to, 'ignore: is for from = "sip" and trunks only')
 
-    def _names(self, kind: str, sections: tuple[TrunkSection | AgentSection, ...]) -> list[str]:
+    def _names(
+        self, kind: str, sections: tuple[TrunkSection | UserSection | AgentSection, ...]
+    ) -> list[str]:
         """What routes call some sections; each must be one alone."""
         names = [section.name for section in sections]
         for number, name in enumerate(names):
@@ -529,6 +567,15 @@ class _Reader:
 
     def _nameserver(self, text: str) -> tuple[str, int]:
         return (text, DNS_PORT) if _is_ip(text) else self._host_port("[sip]", "nameservers", text)
+
+    def _domain(self, text: str) -> str:
+        try:
+            host, port = parse_host_port(f"[{text.strip('[]')}]" if ":" in text else text)
+        except RemoteProtocolError:
+            host, port = "", None
+        if not host or port is not None:
+            raise self._wrong("[sip]", "domains", text, 'write a name or an address: "example.com"')
+        return host
 
     def _address(self, where: str, key: str, text: str) -> None:
         if not _is_ip(text):

@@ -82,6 +82,12 @@ class SipSection:
     "Beside 911, 112, 999 and 933: a route must name each; none leads to an agent."
     max_cps: Annotated[float, Field(ge=0.01, le=10_000)] | None = None
     "Calls that come in over SIP in a second; more get 503. Where left out, as many as come."
+    domains: tuple[str, ...] = ()
+    "Names or addresses that users reach us by; where left out, the addresses listened on."
+    realm: str | None = None
+    "Told to phones that are asked for a password; where left out, the first of `domains`."
+    never_ban: tuple[str, ...] = ()
+    "Networks that may fail to log in as often as they like, such as an office behind one address."
 
 
 @section(config=_STRICT)
@@ -188,9 +194,9 @@ class TrunkSection:
     "Headers given to it where a call has such attributes."
     no_response_timeout_s: Annotated[float, Field(gt=0, le=32)] = 4.0
     "Silence after which its next host is tried."
-    offer_100rel: bool = False
+    offer_100rel: bool = True
     "Let it send provisional responses reliably (RFC 3262)."
-    session_expires_s: Annotated[int, Field(ge=0, le=86400)] = 0
+    session_expires_s: Annotated[int, Field(ge=0, le=86400)] = 1800
     "Session timer to ask for (RFC 4028), 90 or more; 0: none. What it asks for is kept."
     min_se_s: Annotated[int, Field(ge=90, le=86400)] = 90
     "Shortest session timer that is taken."
@@ -210,6 +216,26 @@ class TrunkSection:
     "`true` to register with it by `username`, or [[trunk.register]] sections."
     register_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 600
     "How long registrations are asked to last."
+    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
+    "In the order of preference."
+
+
+@section(config=_STRICT)
+class UserSection:
+    """[[user]]: who registers phones and softphones with us."""
+
+    name: Name
+    "user:NAME in routes; the user of its address and the username of its phones."
+    password_env: str
+    "Environment variable that holds the password of its phones."
+    display_name: str = ""
+    "Shown to whom it calls."
+    allow_md5: bool = False
+    "Let its phones log in with MD5, which is weak; where left out, with SHA-256 alone."
+    max_contacts: Annotated[int, Field(ge=1, le=10)] = 10
+    "Phones that ring together; one more puts out the one heard of longest ago."
+    symmetric_rtp: bool = True
+    "Send media to where the phone's comes from, as NAT needs it."
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
     "In the order of preference."
 
@@ -238,7 +264,7 @@ class RouteSection:
     to: tuple[str | tuple[str, ...], ...] = Field(min_length=1, max_length=16)
     "Targets in order, the next where one fails; those of an inner list ring together."
     from_: str | tuple[str, ...] = Field(alias="from")
-    "browser, api, sip, trunk:NAME, or several of them; * for all."
+    "browser, api, sip, user, user:NAME, trunk:NAME, or several of them; * for all."
     ringing_timeout_s: Annotated[float, Field(gt=0, le=180)] = 60.0
     "How long a group of targets may ring before the next is tried."
     max_call_duration_s: Annotated[float, Field(gt=0)] | None = None
@@ -260,6 +286,7 @@ class Document:
     rtp: RtpSection = Field(default_factory=RtpSection)
     lab: LabSection | None = None
     trunk: tuple[TrunkSection, ...] = ()
+    user: tuple[UserSection, ...] = ()
     agent: tuple[AgentSection, ...] = ()
     route: tuple[RouteSection, ...] = ()
 

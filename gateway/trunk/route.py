@@ -82,7 +82,7 @@ class Route:
     """What one kind of caller may reach under one pattern."""
 
     sources: tuple[str, ...]
-    "`browser`, `sip`, `api` or `trunk:NAME`; `*` is every one of them."
+    "`browser`, `sip`, `api`, `user`, `user:NAME` or `trunk:NAME`; `*` is every one of them."
     match: str
     """A number or a name; a `*` at the end stands for any rest, `?` for one character. In a pattern
     of a number (`+1*`, `5???`) both stand for digits alone."""
@@ -91,7 +91,11 @@ class Route:
 
     def is_for(self, source: str) -> bool:
         """Whether calls from `source` look at this route."""
-        return source in self.sources or "*" in self.sources
+        return (
+            source in self.sources
+            or "*" in self.sources
+            or ("user" in self.sources and source.startswith("user:"))
+        )
 
     def matches(self, dialled: str) -> bool:
         """Whether the pattern is one for `dialled`, which `check_dialled` has passed."""
@@ -124,7 +128,7 @@ class Router:
         """Where a call goes.
 
         Args:
-            source: who calls: `browser`, `sip`, `api` or `trunk:NAME`.
+            source: who calls: `browser`, `sip`, `api`, `user:NAME` or `trunk:NAME`.
             dialled: a number, a name, or `agent:NAME` or `user:NAME`, which leads there where a
                 route from `source` does.
 
