@@ -9,64 +9,105 @@ from typing import TYPE_CHECKING
 
 from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.event import Event
-from gateway.sip.flow import Flow, Send
-from gateway.sip.header import Via
+from gateway.sip.flow import Connect, Destination, Flow, Hop, Output, Resolve, Send
+from gateway.sip.header import Address, Via
+from gateway.sip.inspection import Refusal
 from gateway.sip.message import Request, Response
 from gateway.sip.timers import Timers
 from gateway.sip.transaction import (
     ClientTransaction,
     Failure,
     Input,
+    Owner,
     ServerTransaction,
     Transaction,
 )
-from gateway.sip.uri import Parameters, Uri
+from gateway.sip.uri import NO_PARAMETERS, Parameters, Uri
 
 if TYPE_CHECKING:
+    from gateway.sip.hunt import Hunt
     from gateway.sip.invite import Session
+    from gateway.sip.request import RequestClient, RequestServer
 
 _COOKIE = "z9hg4bk"
+
+
+MAX_CLOSED = 4096
+"Connections remembered as closed, more than are open at a time; of others the driver says so."
+MAX_DATAGRAM_ONLY = 1024
+"Hops remembered to take no TCP."
+DATAGRAM_ONLY_S = 300.0
+"How long a hop that took no TCP for a large request is not asked again: that costs up to 4 s."
 
 
 def contact_of(flow: Flow) -> Uri:
     """Our Contact where nothing else is configured: the address the flow leaves from."""
     host, port = flow.local
-    return Uri("sip", None, host=host, port=port)
+    transport = flow.transport
+    parameters = NO_PARAMETERS if transport == "udp" else Parameters((("transport", transport),))
+    return Uri("sip", None, host=host, port=port, parameters=parameters)
 
 
-def follow_address(uri: Uri, flow: Flow) -> Flow:
-    """The flow to a next hop that is named by its address; any other stays on the flow it has.
+def may_follow(host: str, flow: Flow) -> bool:
+    """Whether a peer may send us to an address: by a Contact, a Record-Route, or a name in them.
 
-    An address that the peer's cannot lead to stays out of it too: one of another family, a
-    private one behind a public peer, our own loopback named by somebody else.
+    An address that the peer's own cannot lead to is left alone: one of another family, a private
+    one behind a public peer, our own loopback named by somebody else.
     """
-    if flow.is_reliable or uri.parameters.get("transport") not in (None, flow.transport):
-        return flow
     try:
-        address, peer = ip_address(uri.host), ip_address(flow.remote[0])
+        address, peer = ip_address(host), ip_address(flow.remote[0])
     except ValueError:
-        return flow
-    if (
+        return False
+    return not (
         address.version != peer.version
         or address.is_unspecified
         or address.is_multicast
         or (address.is_loopback and not peer.is_loopback)
         or (address.is_private and peer.is_global)
-    ):
+    )
+
+
+def follow_address(uri: Uri, flow: Flow, may: Callable[[str, Flow], bool] = may_follow) -> Flow:
+    """The flow to a next hop that is named by its address; any other stays on the flow it has."""
+    if flow.is_reliable or uri.parameters.get("transport") not in (None, flow.transport):
         return flow
-    return replace(flow, remote=(str(address), uri.port or 5060))
+    try:
+        address = str(ip_address(uri.host))
+    except ValueError:
+        return flow
+    return replace(flow, remote=(address, uri.port or 5060)) if may(address, flow) else flow
+
+
+def admit_all(request: Request, flow: Flow) -> Refusal | None:
+    """Let everybody in: the driver has looked at the source."""
+    return None
+
+
+def available() -> Refusal:
+    """Say that we take calls."""
+    return Refusal(200)
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """How the endpoint presents itself, and its limits."""
+    """How the endpoint presents itself, whom it lets in, and its limits."""
 
     user_agent: str = "voice-gateway"
     "User-Agent and Server header; empty sends neither."
     contact: Callable[[Flow], Uri] = contact_of
     "Our Contact on a flow; its host and port are those of our Via too."
-    next_hop: Callable[[Uri, Flow], Flow] = follow_address
-    "Where a request within a dialog goes, by its next URI and the flow its INVITE took."
+    may_follow: Callable[[str, Flow], bool] = may_follow
+    "Whether requests within a dialog may go to an address that the peer of the flow has named."
+    admit: Callable[[Request, Flow], Refusal | None] = admit_all
+    """Asked for each request that belongs to nothing yet, before anything is kept of it.
+
+    None lets it in. A Refusal is sent as it is; of status 0 it is silence."""
+    availability: Callable[[], Refusal] = available
+    "The answer to OPTIONS: 200, or 503 with Retry-After while no calls are taken."
+    methods: frozenset[str] = frozenset()
+    "Of requests outside of dialogs that are reported as `IncomingRequest`: REGISTER, MESSAGE."
+    extensions: frozenset[str] = frozenset()
+    "Option tags that requests of these methods may require: path, outbound."
     max_sessions: int = 1000
     "Sessions not yet ended; above it a new INVITE gets 503 with Retry-After."
     max_transactions: int = 20_000
@@ -122,8 +163,21 @@ class Core:
     dialogs: dict[DialogId, tuple[Session, Dialog]] = field(default_factory=dict)
     sessions: set[Session] = field(default_factory=set)
     "Not yet ended."
-    output: list[Send] = field(default_factory=list)
+    requests: dict[str, RequestClient] = field(default_factory=dict)
+    "Of ours, outside of dialogs, not yet answered."
+    incoming: dict[str, RequestServer] = field(default_factory=dict)
+    "Of peers, outside of dialogs, not yet answered."
+    output: list[Output] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    waiting: dict[Destination | Hop, dict[Hunt, None]] = field(default_factory=dict)
+    "Requests that cannot be sent yet, by what the driver is finding out for them."
+    waiters: int = 0
+    "How many these are."
+    undelivered: int = 0
+    "Messages for connections that are closed."
+    _closed: dict[Flow, None] = field(default_factory=dict)
+    _datagram_only: dict[Hop, float] = field(default_factory=dict)
+    "Hops that took no TCP, and until when that is believed."
 
     @property
     def has_room(self) -> bool:
@@ -133,7 +187,8 @@ class Core:
     @property
     def is_full(self) -> bool:
         """Whether there are as many transactions as the limits admit."""
-        return len(self.clients) + len(self.servers) >= self.options.max_transactions
+        kept = len(self.clients) + len(self.servers) + self.waiters
+        return kept >= self.options.max_transactions
 
     @property
     def client_header(self) -> tuple[tuple[str, str], ...]:
@@ -147,13 +202,79 @@ class Core:
         agent = self.options.user_agent
         return (("Server", agent),) if agent else ()
 
-    def contact_header(self, flow: Flow) -> tuple[str, str]:
-        """Contact, in what forms or refreshes a dialog."""
-        return ("Contact", f"<{self.options.contact(flow)}>")
+    def contact_header(
+        self, flow: Flow, user: str | None = None, parameters: Parameters = NO_PARAMETERS
+    ) -> tuple[str, str]:
+        """Contact, in what forms or refreshes a dialog; with a user other than the configured."""
+        uri = self.options.contact(flow)
+        if user is not None:
+            uri = replace(uri, user=user)
+        return ("Contact", str(Address("", uri, parameters)))
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Put bytes on a flow."""
-        self.output.append(Send(data, flow))
+        """Put bytes on a flow; what was for a closed connection is lost, and counted."""
+        if self.is_closed(flow):
+            self.undelivered += 1
+        else:
+            self.output.append(Send(data, flow))
+
+    def is_closed(self, flow: Flow) -> bool:
+        """Whether it is a connection that is gone; of datagrams nobody can tell."""
+        return flow in self._closed if self._closed else False
+
+    def note_closed(self, flow: Flow) -> None:
+        """A connection is gone."""
+        self._closed[flow] = None
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
+
+    def note_open(self, flow: Flow) -> None:
+        """A flow was opened."""
+        self._closed.pop(flow, None)
+
+    def may_take_streams(self, hop: Hop, now: float) -> bool:
+        """Whether TCP to a UDP hop is worth a try."""
+        return self._datagram_only.get(hop, 0.0) <= now
+
+    def note_no_streams(self, hop: Hop, now: float) -> None:
+        """A UDP hop did not take TCP."""
+        self._datagram_only.pop(hop, None)
+        self._datagram_only[hop] = now + DATAGRAM_ONLY_S
+        if len(self._datagram_only) > MAX_DATAGRAM_ONLY:
+            del self._datagram_only[next(iter(self._datagram_only))]
+
+    def resolve(self, destination: Destination, hunt: Hunt) -> None:
+        """Have the hops of a destination found, once for all that want to know."""
+        if self._wait(destination, hunt):
+            self.output.append(Resolve(destination))
+
+    def connect(self, hop: Hop, hunt: Hunt) -> None:
+        """Have a flow to a hop opened, once for all that want it."""
+        if self._wait(hop, hunt):
+            self.output.append(Connect(hop))
+
+    def take_waiting(self, asked: Destination | Hop) -> tuple[Hunt, ...]:
+        """Those that an answer is for; they wait no longer."""
+        hunts = tuple(self.waiting.pop(asked, ()))
+        self.waiters -= len(hunts)
+        return hunts
+
+    def forget_hunt(self, hunt: Hunt, asked: Destination | Hop | None) -> None:
+        """Let a hunt wait no longer."""
+        hunts = self.waiting.get(asked) if asked is not None else None
+        if asked is None or hunts is None or hunt not in hunts:
+            return
+        del hunts[hunt]
+        self.waiters -= 1
+        if not hunts:
+            del self.waiting[asked]
+
+    def _wait(self, asked: Destination | Hop, hunt: Hunt) -> bool:
+        """Note who waits; whether it is the first that does."""
+        hunts = self.waiting.setdefault(asked, {})
+        hunts[hunt] = None
+        self.waiters += 1
+        return len(hunts) == 1
 
     def forget(self, transaction: Transaction) -> None:
         """Take a terminated transaction out of its table."""
@@ -169,7 +290,7 @@ class Core:
         self,
         request: Request,
         flow: Flow,
-        owner: Session,
+        owner: Owner,
         now: float,
         *,
         on_response: Callable[[Response, float], None],
@@ -187,7 +308,7 @@ class Core:
         self,
         request: Request,
         flow: Flow,
-        owner: Session,
+        owner: Owner,
         now: float,
         *,
         on_ack: Callable[[Request, float], None] | None = None,

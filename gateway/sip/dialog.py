@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from gateway.sip.flow import Flow
 from gateway.sip.header import Address, Via
 from gateway.sip.message import Request, Response, build_request
 from gateway.sip.uri import Parameters, Uri
@@ -37,12 +38,14 @@ class Dialog:
     "Number of our last request; ours began with 1."
     remote_cseq: int | None
     "Number of the peer's last request; None before its first."
+    flow: Flow
+    "The way its first request took; another one once that is closed."
     is_confirmed: bool = False
     is_closing: bool = False
     "Our BYE is under way: the peer's BYE is still answered, all else gets 481."
 
     @classmethod
-    def of_server(cls, request: Request, local_tag: str) -> Dialog:
+    def of_server(cls, request: Request, local_tag: str, flow: Flow) -> Dialog:
         """The dialog that our response to a request creates (§12.1.1)."""
         return cls(
             id=DialogId(request.call_id, local_tag, request.from_.tag or ""),
@@ -52,10 +55,11 @@ class Dialog:
             route_set=request.record_routes,
             local_cseq=0,
             remote_cseq=request.cseq.number,
+            flow=flow,
         )
 
     @classmethod
-    def of_client(cls, request: Request, response: Response, target: Uri) -> Dialog:
+    def of_client(cls, request: Request, response: Response, target: Uri, flow: Flow) -> Dialog:
         """The dialog that a response to our request creates (§12.1.2).
 
         Args:
@@ -70,6 +74,7 @@ class Dialog:
             route_set=response.record_routes[::-1],
             local_cseq=request.cseq.number,
             remote_cseq=None,
+            flow=flow,
         )
 
     def confirm(self, response: Response) -> None:
@@ -93,6 +98,11 @@ class Dialog:
         self.remote_cseq = number
         return True
 
+    def next_cseq(self) -> int:
+        """The number of a new request of ours (§12.2.1.1)."""
+        self.local_cseq += 1
+        return self.local_cseq
+
     def build(
         self,
         method: str,
@@ -106,11 +116,10 @@ class Dialog:
         """Make a request within the dialog (§12.2.1.1).
 
         Args:
-            cseq: the number of the INVITE for its ACK; None takes the next one.
+            cseq: the number of the INVITE for its ACK, or one of `next_cseq`; None takes that.
         """
         if cseq is None:
-            self.local_cseq += 1
-            cseq = self.local_cseq
+            cseq = self.next_cseq()
         uri, routes = self._address()
         return build_request(
             method,

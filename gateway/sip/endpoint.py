@@ -1,17 +1,17 @@
-"""The SIP user agent core: one machine that a driver feeds with datagrams and time."""
+"""The SIP user agent core: one machine that a driver feeds with messages and time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 
-from gateway.errors import CapacityError
+from gateway.errors import CapacityError, RemoteProtocolError
 from gateway.sip.authenticator import Credentials
 from gateway.sip.core import Core, EndpointOptions, merge_key
 from gateway.sip.dialog import DialogId
 from gateway.sip.event import Event, Incoming
-from gateway.sip.flow import Flow, Send
-from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, Refusal, inspect_request
+from gateway.sip.flow import Connect, Destination, Flow, Hop, Output, Resolve, Send
+from gateway.sip.inspection import ACCEPT, SUPPORTED, Refusal, allow_header, inspect_request
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
@@ -23,15 +23,29 @@ from gateway.sip.message import (
     mark_source,
     parse_message,
 )
+from gateway.sip.request import OutgoingRequest, RequestClient, RequestId, RequestServer
 from gateway.sip.transaction import Input
 
-__all__ = ["Credentials", "Endpoint", "EndpointOptions", "Flow", "InviteRequest", "Output", "Send"]
-
-Output = Send
+__all__ = [
+    "Connect",
+    "Credentials",
+    "Endpoint",
+    "EndpointOptions",
+    "Flow",
+    "InviteRequest",
+    "OutgoingRequest",
+    "Output",
+    "Resolve",
+    "Send",
+]
 
 
 class Endpoint:
-    """A Machine: datagrams and time in; datagrams, events and the next timer out.
+    """A Machine: messages and time in; messages, questions, events and the next timer out.
+
+    It never blocks and never resolves a name. Of its outputs `Send` wants no answer but
+    `flow_failed` where that is due; `Resolve` is answered by `resolved`, `Connect` by
+    `flow_opened` or `hop_failed`, at once or later.
 
     What it refuses it answers without keeping anything (RFC 3261 §8.2.7): a flood of strays
     costs one answer each, and retransmissions get the same answer by calculation.
@@ -47,7 +61,7 @@ class Endpoint:
         "Messages that belonged to nothing: late responses and ACKs."
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """Take one datagram from an admitted source. Never raises for what is in it."""
+        """Take one message from an admitted source. Never raises for what is in it."""
         if not data.strip(b"\r\n\0"):
             return  # a keep-alive
         try:
@@ -55,7 +69,7 @@ class Endpoint:
         except MessageError as error:
             self.malformed += 1
             if error.request is not None:
-                self._answer(error.request, Refusal(error.status), flow)
+                self._answer_stray(error.request, Refusal(error.status), flow)
             return
         if isinstance(message, Response):
             self._receive_response(message, now)
@@ -77,8 +91,69 @@ class Endpoint:
         session.start(now)
         return session
 
+    def request(self, request: OutgoingRequest, now: float) -> RequestId:
+        """Send a request outside of dialogs; what becomes of it is `Responded`, once.
+
+        Raises:
+            CapacityError: there are as many transactions as the limits allow.
+            ValueError: a header of the request is structural or holds control characters.
+        """
+        if self._core.is_full:
+            raise CapacityError("as many SIP transactions as the limits allow")
+        client = RequestClient(self._core, request)
+        client.start(now)
+        return client.id
+
+    def forget_request(self, request_id: RequestId, now: float) -> None:
+        """Want no answer any more: nothing more is sent for it, and nothing reported."""
+        client = self._core.requests.get(request_id)
+        if client is not None:
+            client.forget(now)
+
+    def respond(
+        self,
+        request_id: RequestId,
+        status: int,
+        now: float,
+        *,
+        reason: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        content_type: str = "text/plain",
+        body: bytes = b"",
+    ) -> None:
+        """Answer an `IncomingRequest`. One that is answered, or came 32 s ago, is no matter.
+
+        Raises:
+            ValueError: the reason or a header holds control characters.
+        """
+        server = self._core.incoming.get(request_id)
+        if server is not None:
+            server.respond(status, now, reason, tuple(headers), content_type, body)
+
+    def resolved(self, destination: Destination, hops: Sequence[Hop], now: float) -> None:
+        """Answer `Resolve`: the hops in the order in which to try them; none: it is unknown."""
+        for hunt in self._core.take_waiting(destination):
+            hunt.resolved(hops, now)
+
+    def flow_opened(self, hop: Hop, flow: Flow, now: float) -> None:
+        """Answer `Connect`: this flow leads to the hop."""
+        self._core.note_open(flow)
+        for hunt in self._core.take_waiting(hop):
+            hunt.opened(flow, now)
+
+    def hop_failed(self, hop: Hop, now: float) -> None:
+        """Answer `Connect`: there is no way to the hop, or it is not who it should be."""
+        for hunt in self._core.take_waiting(hop):
+            hunt.refused(now)
+
     def flow_failed(self, flow: Flow, now: float) -> None:
-        """The driver could not send on the flow: requests waiting there fail at once."""
+        """Nothing can be sent on the flow: requests waiting there fail at once.
+
+        A write failed, a datagram was bounced (ICMP), or the connection closed, which then is
+        never used again.
+        """
+        if flow.is_reliable:
+            self._core.note_closed(flow)
         for transaction in list(self._core.clients.values()):
             if transaction.flow == flow:
                 transaction.feed(Input.TRANSPORT_ERROR, now)
@@ -91,8 +166,8 @@ class Endpoint:
         """When to call `handle_timer`; None: nothing waits."""
         return self._core.timers.next()
 
-    def take_output(self) -> Sequence[Send]:
-        """Datagrams to send, in order; each is handed out once."""
+    def take_output(self) -> Sequence[Output]:
+        """What to send, resolve and connect to, in order; each is handed out once."""
         output, self._core.output = self._core.output, []
         return output
 
@@ -105,8 +180,22 @@ class Endpoint:
     def is_idle(self) -> bool:
         """Whether nothing is kept of any session: the tables are empty and no timer runs."""
         core = self._core
-        tables = (core.clients, core.servers, core.invites, core.dialogs, core.sessions)
+        tables = (
+            core.clients,
+            core.servers,
+            core.invites,
+            core.dialogs,
+            core.sessions,
+            core.waiting,
+            core.requests,
+            core.incoming,
+        )
         return not any(tables) and not len(core.timers)
+
+    @property
+    def undelivered(self) -> int:
+        """Messages that were for connections already closed, responses above all (§18.2.2)."""
+        return self._core.undelivered
 
     def _receive_response(self, response: Response, now: float) -> None:
         transaction = self._core.match_response(response)
@@ -138,7 +227,7 @@ class Endpoint:
     def _receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
         transaction = self._core.match_cancelled(request)
         if transaction is None or transaction.owner is None:
-            self._answer(request, Refusal(481), flow)
+            self._answer_stray(request, Refusal(481), flow)
         else:
             transaction.owner.receive_cancel(request, flow, now)
 
@@ -146,22 +235,37 @@ class Endpoint:
         """Take a request of a dialog (§12.2.2)."""
         entry = self._core.dialogs.get(_dialog_id(request))
         if entry is None:
-            self._answer(request, Refusal(481), flow)
-        elif request.method != "BYE" and self._core.is_full:
+            self._answer_stray(request, Refusal(481), flow)
+            return
+        session, dialog = entry
+        if request.method != "BYE" and self._core.is_full:
             self._answer(request, self._overload, flow)
-        else:
-            entry[0].receive(request, entry[1], flow, now)
+            return
+        if flow.is_reliable and dialog.flow.is_reliable:
+            dialog.flow = flow  # the peer has connected anew
+        session.receive(request, dialog, flow, now)
 
     def _receive_initial(self, request: Request, flow: Flow, now: float) -> None:
         """Take a request that belongs to nothing yet (§8.2)."""
-        refusal = inspect_request(request, is_initial=True)
+        options = self._core.options
+        refusal = self._admit(request, flow) or inspect_request(
+            request, is_initial=True, methods=options.methods, extensions=options.extensions
+        )
         if refusal is not None:
             self._answer(request, refusal, flow)
+        elif request.method == "INVITE":
+            self._receive_invite(request, flow, now)
         elif request.method == "OPTIONS":
-            self._answer(request, Refusal(200, (ALLOW, ACCEPT, SUPPORTED)), flow)
-        elif request.method != "INVITE":
+            self._answer(request, self._availability(), flow)
+        elif request.method not in options.methods:
             self._answer(request, Refusal(481), flow)  # BYE or INFO without a dialog
-        elif merge_key(request) in self._core.invites:
+        elif self._core.is_full:
+            self._answer(request, self._overload, flow)
+        else:
+            RequestServer(self._core, request, flow).start(now)
+
+    def _receive_invite(self, request: Request, flow: Flow, now: float) -> None:
+        if merge_key(request) in self._core.invites:
             self._answer(request, Refusal(482), flow)  # it came before, on another path
         elif not self._core.has_room:
             self._answer(request, self._overload, flow)
@@ -171,13 +275,35 @@ class Endpoint:
             self._core.events.append(Incoming(session, request))
             session.start(now)
 
+    def _admit(self, request: Request, flow: Flow) -> Refusal | None:
+        try:
+            return self._core.options.admit(request, flow)
+        except RemoteProtocolError:
+            return Refusal(400)
+
+    def _availability(self) -> Refusal:
+        """The answer to OPTIONS (§11.2)."""
+        status, headers = self._core.options.availability()
+        if status == 200:
+            headers = (allow_header(self._core.options.methods), ACCEPT, SUPPORTED, *headers)
+        return Refusal(status, headers)
+
     @property
     def _overload(self) -> Refusal:
         return Refusal(503, (("Retry-After", str(self._core.options.retry_after_s)),))
 
+    def _answer_stray(self, request: Request, refusal: Refusal, flow: Flow) -> None:
+        """Refuse what is no request to act on; to whom we say nothing, nothing is said here."""
+        admitted = self._admit(request, flow)
+        if admitted is None or admitted.status:
+            self._answer(request, refusal, flow)
+
     def _answer(self, request: Request, refusal: Refusal, flow: Flow) -> None:
-        """Send a final response and keep nothing; its To tag is the same each time (§8.2.7)."""
-        if request.method == "ACK":
+        """Send a final response and keep nothing; its To tag is the same each time (§8.2.7).
+
+        Status 0 is silence.
+        """
+        if request.method == "ACK" or not refusal.status:
             return
         named = "\n".join(
             request.headers.get(name) or "" for name in ("Call-ID", "From", "CSeq", "Via")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from gateway.errors import RemoteProtocolError
 from gateway.sip.header import parse_tokens, parse_values
 from gateway.sip.message import Message, Request
 
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO")
-EXTENSIONS: tuple[str, ...] = ()
+METHODS = (
+    "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "PRACK", "UPDATE", "REFER", "NOTIFY",
+)  # fmt: skip
+EXTENSIONS: tuple[str, ...] = ("100rel", "timer", "replaces", "norefersub")
 "Option tags that may stand in a Require (RFC 3261 §19.2)."
 ALLOW = ("Allow", ", ".join(METHODS))
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
+SUPPORTED_UNRELIABLE = ("Supported", ", ".join(EXTENSIONS[1:]))
+"Of a request whose provisional responses need not arrive: without 100rel."
 ACCEPT = ("Accept", "application/sdp")
 
 _SCHEMES = ("sip", "sips", "tel")
-_RECOGNIZED = ("REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER", "UPDATE", "PRACK")
+_RECOGNIZED = ("REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE")
+_NEGOTIATING = ("INVITE", "UPDATE", "PRACK")
+"Methods whose body is SDP."
 _ACCEPTING = ("application/sdp", "application/*", "*/*")
 
 
@@ -27,19 +34,28 @@ class Refusal(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def inspect_request(request: Request, *, is_initial: bool) -> Refusal | None:
+def inspect_request(
+    request: Request,
+    *,
+    is_initial: bool,
+    methods: Collection[str] = (),
+    extensions: Collection[str] = (),
+) -> Refusal | None:
     """Judge a request other than ACK and CANCEL, by the order of RFC 3261 §8.2.
 
     Args:
         is_initial: outside of a dialog. Within one, a request that has come this far has made
             its way, and what its URI says no longer matters.
+        methods: that are taken beside our own, outside of dialogs.
+        extensions: option tags that requests of these methods may require.
     """
+    known = (*EXTENSIONS, *extensions) if request.method in methods else EXTENSIONS
     try:
         return (
-            _inspect_method(request)
+            _inspect_method(request, methods)
             or (_inspect_target(request) if is_initial else None)
-            or _inspect_extensions(request)
-            or (_inspect_content(request) if request.method == "INVITE" else None)
+            or _inspect_extensions(request, known)
+            or (_inspect_content(request) if request.method in _NEGOTIATING else None)
         )
     except RemoteProtocolError:
         return Refusal(400)
@@ -56,10 +72,15 @@ def sdp_of(message: Message) -> bytes | None:
     return message.body if kind is None or kind.name == "application/sdp" else None
 
 
-def _inspect_method(request: Request) -> Refusal | None:
-    if request.method in METHODS:
+def allow_header(methods: Collection[str]) -> tuple[str, str]:
+    """Allow, of an endpoint that takes these methods beside our own."""
+    return ("Allow", ", ".join((*METHODS, *sorted(set(methods).difference(METHODS)))))
+
+
+def _inspect_method(request: Request, methods: Collection[str]) -> Refusal | None:
+    if request.method in METHODS or request.method in methods:
         return None
-    return Refusal(405 if request.method in _RECOGNIZED else 501, (ALLOW,))
+    return Refusal(405 if request.method in _RECOGNIZED else 501, (allow_header(methods),))
 
 
 def _inspect_target(request: Request) -> Refusal | None:
@@ -67,20 +88,18 @@ def _inspect_target(request: Request) -> Refusal | None:
     if scheme not in _SCHEMES:
         return Refusal(416)
     # We would forward it: RFC 7332 has a B2BUA count hops as a proxy does.
-    return Refusal(483) if request.max_forwards == 0 else None
+    if request.max_forwards == 0:
+        return Refusal(483)
+    return Refusal(440) if request.max_breadth == 0 else None  # RFC 5393 §5.3.3
 
 
-def _inspect_extensions(request: Request) -> Refusal | None:
+def _inspect_extensions(request: Request, known: Collection[str]) -> Refusal | None:
     """Name what must be understood and is not: of the callee, else of us in the middle (§16.3)."""
-    unknown = _unknown(request.require)
+    unknown = [tag for tag in request.require if tag not in known]
     if not unknown:
         for value in request.headers.get_all("Proxy-Require"):
-            unknown += _unknown(parse_tokens(value))
+            unknown += [tag for tag in parse_tokens(value) if tag not in known]
     return Refusal(420, (("Unsupported", ", ".join(unknown)),)) if unknown else None
-
-
-def _unknown(tags: tuple[str, ...]) -> list[str]:
-    return [tag for tag in tags if tag not in EXTENSIONS]
 
 
 def _inspect_content(request: Request) -> Refusal | None:

@@ -6,33 +6,28 @@ from dataclasses import dataclass
 
 from gateway.sip.authenticator import Attempt, Authenticator
 from gateway.sip.core import Core
-from gateway.sip.dialog import Dialog
+from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.event import Answered, EndCause, Progressed
 from gateway.sip.field import header_key
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
-from gateway.sip.inspection import ACCEPT, ALLOW, sdp_of
+from gateway.sip.hunt import Hunt, Trial
+from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, sdp_of
 from gateway.sip.invite import InviteRequest, Session
-from gateway.sip.message import Request, Response, build_request
+from gateway.sip.message import Headers, Request, Response, build_request
 from gateway.sip.reason import REASONS
-from gateway.sip.timers import Alarm
-from gateway.sip.transaction import (
-    T1,
-    ClientTransaction,
-    Failure,
-    Input,
-    ServerTransaction,
-    State,
-    build_hop_request,
-)
+from gateway.sip.reliable import PrackSender, rseq_of
+from gateway.sip.reoffer import Open, Reoffers
+from gateway.sip.transaction import Failure, ServerTransaction, State
+from gateway.sip.within import send_ack
 
 MAX_FORKS = 16
 "Callees kept of one INVITE; more phones do not ring together, and what the next say is dropped."
 
 STRUCTURAL = frozenset(
-    """via route record-route from to call-id cseq contact max-forwards content-length content-type
-    content-encoding content-disposition require proxy-require supported allow accept authorization
-    proxy-authorization""".split()  # noqa: SIM905 - a list of 23 strings reads worse
+    """via route record-route from to call-id cseq contact max-forwards max-breadth content-length
+    content-type content-encoding content-disposition require proxy-require supported allow accept
+    authorization proxy-authorization""".split()  # noqa: SIM905 - a list of 24 strings reads worse
 )
 "Headers that only the stack writes (A14)."
 
@@ -42,6 +37,10 @@ class Fork:
     """One callee that our INVITE reached."""
 
     dialog: Dialog
+    trial: Trial
+    "The INVITE that reached it."
+    reoffers: Reoffers
+    pracks: PrackSender
     last: tuple[int, bytes] = (0, b"")
     "Status and body of its last provisional response: the same again is a retransmission."
     ack: tuple[bytes, Flow] | None = None
@@ -54,33 +53,42 @@ class InviteClient(Session):
     Commands return at once; what comes of them arrives as events.
     """
 
+    is_caller = True
+
     def __init__(self, core: Core, request: InviteRequest) -> None:
         for name, _ in request.headers:
             if header_key(name) in STRUCTURAL:
                 raise ValueError(f"{name} is not a header to choose")
-        super().__init__(core, request.flow, core.new_token(), core.new_token())
+        super().__init__(
+            core, request.flow, core.new_token(), core.new_token(), request.session_timer
+        )
         self.request = request
+        self._contact_user = request.contact_user
         if request.credentials is not None:
             self._authenticator = Authenticator(request.credentials, core.new_token)
         self._attempt = Attempt()
-        self._cseq = 0
-        self._message = self._build()
-        self._transaction: ClientTransaction
+        self._cseq = 1
+        self._hunt = Hunt(
+            core,
+            self,
+            self._build,
+            on_response=self._on_response,
+            on_failure=self._on_failure,
+            on_left=self._on_left,
+            flow=request.flow,
+            destination=request.destination,
+            no_response_timeout_s=request.no_response_timeout_s,
+        )
         self._forks: dict[str, Fork] = {}
         self._chosen: Fork | None = None
-        self._cancel: Request | None = None
-        self._give_up: Alarm | None = None
+        # What cannot be written is found out now, not when there is a hop.
+        Headers(request.headers)
+        for value in (request.target, request.from_, request.to, *request.route):
+            check_text(str(value))
 
     def start(self, now: float) -> None:
         """Send the INVITE."""
-        self._transaction = self._core.request(
-            self._message,
-            self.flow,
-            self,
-            now,
-            on_response=self._on_response,
-            on_failure=self._on_failure,
-        )
+        self._hunt.start(now)
 
     def cancel(self, now: float, reason: str | None = None) -> None:
         """End it before it is answered: CANCEL goes out once a 1xx has come (§9.1, S4).
@@ -98,20 +106,26 @@ class InviteClient(Session):
         if self._chosen is not None:
             self.bye(now, reason)
             return
-        cancel = build_hop_request("CANCEL", self._message)
-        if reason is not None:
-            cancel.headers.add("Reason", reason)
-        self._cancel = cancel
+        check_text(reason or "")
         self._end(EndCause.LOCAL, 487, reason=REASONS[487])
-        if self._transaction.state is State.PROCEEDING:
-            self._send_cancel(now)
+        self._hunt.cancel(now, reason)
 
     def ack(self, answer: bytes | None, now: float) -> None:
         """Answer the offer of the peer's 2xx. If the INVITE had one, the ACK goes by itself."""
         if self._chosen is not None and self._chosen.ack is None:
-            self._send_ack(self._chosen, answer, now)
+            self._acknowledge(self._chosen, answer, now)
+        else:
+            super().ack(answer, now)
 
-    def bye(self, now: float, reason: str | None = None) -> None:
+    def prack(self, answer: bytes, dialog_id: DialogId, now: float) -> None:
+        """Answer the offer of a `Progressed`: it goes into the PRACK (RFC 3262 §5)."""
+        for fork in self._forks.values():
+            if fork.dialog.id == dialog_id and fork.reoffers.open is Open.THEIRS:
+                fork.reoffers.local = answer
+                fork.reoffers.open = None
+                fork.pracks.send(answer, now)
+
+    def quit(self, cause: EndCause, now: float, reason: str | None = None) -> None:
         """End it: ACK if that is due, and BYE; not yet answered, it is a `cancel`."""
         if self._is_ended:
             return
@@ -119,36 +133,51 @@ class InviteClient(Session):
             self.cancel(now, reason)
             return
         check_text(reason or "")
-        self._end(EndCause.LOCAL)
+        self._end(cause)
         self._hang_up(self._chosen, now, reason)
 
     def release(self, now: float) -> None:
-        """A transaction has terminated; after that of the INVITE no more callees come."""
-        if self._transaction.state is State.TERMINATED:
-            self._core.timers.stop(self._give_up)
-            for tag, fork in list(self._forks.items()):
-                if not fork.dialog.is_confirmed:
-                    self._close(fork.dialog)
-                    del self._forks[tag]
+        """A transaction has terminated; after that of an INVITE no more callees come of it."""
+        for tag, fork in list(self._forks.items()):
+            is_over = fork.trial.transaction.state is State.TERMINATED
+            if is_over and not fork.dialog.is_confirmed:
+                self._close(fork.dialog, now)
+                del self._forks[tag]
         super().release(now)
 
-    def _build(self) -> Request:
-        """The INVITE; again after a challenge, with the next number and a new branch (§22.2)."""
-        self._cseq += 1
+    @property
+    def _dialog_up(self) -> Dialog | None:
+        return None if self._chosen is None else self._chosen.dialog
+
+    @property
+    def _requirements(self) -> tuple[tuple[str, str], ...]:
+        """Who would not understand Replaces would ring instead (RFC 3891 §6.2)."""
+        is_replacing = any(header_key(name) == "replaces" for name, _ in self.request.headers)
+        return (("Require", "replaces"),) if is_replacing else ()
+
+    def _build(self, flow: Flow) -> Request:
+        """The INVITE for a flow, with a new branch; after a challenge, its answer (§22.2)."""
+        self.flow = flow
         request = self.request
+        breadth = request.max_breadth
         message = build_request(
             "INVITE",
             request.target,
-            via=self._core.new_via(self.flow),
+            via=self._core.new_via(flow),
             from_=request.from_.with_tag(self.id),
             to=request.to,
             call_id=self.call_id,
             cseq=self._cseq,
             max_forwards=request.max_forwards,
             headers=(
-                self._core.contact_header(self.flow),
+                *((("Max-Breadth", str(breadth)),) if breadth is not None else ()),
+                *(("Route", str(route)) for route in request.route),
+                self.contact_header(flow),
                 ALLOW,
                 ACCEPT,
+                SUPPORTED if request.reliable else SUPPORTED_UNRELIABLE,
+                *self._requirements,
+                *self.timer.first_headers,
                 *self._core.client_header,
                 *request.headers,
             ),
@@ -161,38 +190,53 @@ class InviteClient(Session):
     def _on_failure(self, failure: Failure, now: float) -> None:
         if self._is_ended:
             return
-        if failure is Failure.TIMEOUT:
-            self._end(EndCause.TIMEOUT, 408, reason=REASONS[408])
-        else:
-            self._end(EndCause.TRANSPORT, 503, reason=REASONS[503])
+        is_late = failure is Failure.TIMEOUT
+        cause, status = (EndCause.TIMEOUT, 408) if is_late else (EndCause.TRANSPORT, 503)
+        self._end(cause, status, reason=REASONS[status], retry_after_s=self._hunt.retry_after_s)
 
-    def _on_response(self, response: Response, now: float) -> None:
+    def _on_response(self, response: Response, trial: Trial, now: float) -> None:
         if response.status < 200:
-            self._on_provisional(response, now)
+            self._on_provisional(response, trial, now)
         elif response.status < 300:
-            self._on_success(response, now)
+            self._on_success(response, trial, now)
         else:
-            self._on_final(response, now)
+            self._on_final(response, trial, now)
 
-    def _on_provisional(self, response: Response, now: float) -> None:
-        if self._cancel is not None and self._give_up is None:
-            self._send_cancel(now)
+    def _on_provisional(self, response: Response, trial: Trial, now: float) -> None:
         if response.status == 100:
             self.note(False, response, now)
             if not self._is_ended:
-                self._emit(Progressed(self, 100, response.reason, None, None))
+                self.emit(Progressed(self, 100, response.reason, None, None))
             return
-        fork = self._fork(response)
-        if fork is None or fork.last == (response.status, response.body):
+        fork = self._fork(response, trial)
+        if fork is None:
+            return
+        is_reliable = rseq_of(response) is not None
+        if is_reliable:
+            if not fork.pracks.accept(response):
+                return
+            fork.dialog.refresh_target(response)
+        elif fork.last == (response.status, response.body):
             return
         fork.last = (response.status, response.body)
         self.note(False, response, now)
+        fork.reoffers.learn(response)
+        body = sdp_of(response)
+        is_offer = is_reliable and body is not None and self._takes_offer(fork)
+        if is_reliable and body is not None:
+            fork.reoffers.remote = body
+            fork.reoffers.open = Open.THEIRS if is_offer else None
+        if is_reliable and (not is_offer or self._is_ended):
+            fork.pracks.send(None, now)
         if not self._is_ended:
-            body = sdp_of(response)
-            self._emit(Progressed(self, response.status, response.reason, body, fork.dialog.id))
+            self.emit(
+                Progressed(
+                    self, response.status, response.reason, body, fork.dialog.id, is_offer
+                )
+            )
 
-    def _on_success(self, response: Response, now: float) -> None:
-        fork = self._fork(response)
+    def _on_success(self, response: Response, trial: Trial, now: float) -> None:
+        fork = self._fork(response, trial)
         if fork is None:
             return
         if fork.dialog.is_confirmed:
@@ -201,88 +245,96 @@ class InviteClient(Session):
             return
         self.note(False, response, now)
         fork.dialog.confirm(response)
-        if self._is_ended or self._chosen is not None:
-            # Another callee answered as well, or this one after we gave up (S3, S6).
+        if self._is_ended or self._chosen is not None or trial.is_left:
+            # Another callee answered as well, or this one after we gave it up (S3, S6, F2).
             self._hang_up(fork, now, None)
             return
         self._chosen = fork
-        if self.request.offer is not None:
-            self._send_ack(fork, None, now)
-        self._emit(Answered(self, sdp_of(response), fork.dialog.id))
+        fork.reoffers.learn(response)
+        self.timer.take_answer(response, now)
+        body = sdp_of(response)
+        fork.reoffers.remote = body or fork.reoffers.remote
+        if self._takes_offer(fork):
+            fork.reoffers.open = Open.THEIRS
+        else:
+            fork.reoffers.open = None
+            self._acknowledge(fork, None, now)
+        self.emit(Answered(self, body, fork.dialog.id))
 
-    def _on_final(self, response: Response, now: float) -> None:
-        self.note(False, response, now)
-        for fork in self._forks.values():
-            self._close(fork.dialog)
-        self._forks.clear()
+    def _on_final(self, response: Response, trial: Trial, now: float) -> None:
+        self._on_left(response, trial, now)
         if self._is_ended:
             return
-        if self._authenticator is not None and self._authenticator.accept(response, self._attempt):
-            self._message = self._build()
-            self.start(now)
+        if self._is_to_try_again(response):
+            self._hunt.again(now)
             return
         self._end(EndCause.REJECTED, response.status, message=response)
+
+    def _on_left(self, response: Response, trial: Trial, now: float) -> None:
+        """No callee is to be had of this INVITE any more."""
+        self.note(False, response, now)
+        for tag, fork in list(self._forks.items()):
+            if fork.trial is trial:
+                self._cseq = max(self._cseq, fork.dialog.local_cseq)
+                self._close(fork.dialog, now)
+                del self._forks[tag]
+
+    def _is_to_try_again(self, response: Response) -> bool:
+        """Whether to send the INVITE again: with credentials, or for a longer session (S17, F9)."""
+        is_challenged = self._authenticator is not None and self._authenticator.accept(
+            response, self._attempt
+        )
+        if not is_challenged and not (
+            response.status == 422 and self.timer.raise_minimum(response)
+        ):
+            return False
+        self._cseq += 1
+        return True
 
     def _on_bye(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if not dialog.is_confirmed:
             # A callee has no session to end yet (§15); its INVITE goes on (S10).
-            self._respond(transaction, 481, now)
+            self.respond(transaction, 481, now)
             return
-        self._respond(transaction, 200, now)
-        self._close(dialog)
+        self.respond(transaction, 200, now)
         fork = self._chosen
         if fork is not None and fork.dialog is dialog and not self._is_ended:
             self._end(EndCause.BYE, message=transaction.request)
             if fork.ack is None:
-                self._send_ack(fork, None, now)
+                self._acknowledge(fork, None, now)
+        self._close(dialog, now)
 
     def _on_reinvite(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if not dialog.is_confirmed:
-            self._respond(transaction, 491, now)
+            self.respond(transaction, 491, now)
             return
         super()._on_reinvite(transaction, dialog, now)
 
-    def _fork(self, response: Response) -> Fork | None:
+    def _fork(self, response: Response, trial: Trial) -> Fork | None:
         """The callee that speaks; None if it is one too many."""
         tag = response.to.tag or ""
         fork = self._forks.get(tag)
         if fork is None and len(self._forks) < MAX_FORKS:
-            dialog = Dialog.of_client(self._message, response, self.request.target)
-            fork = self._forks[tag] = Fork(dialog)
-            self._core.dialogs[dialog.id] = (self, dialog)
+            dialog = Dialog.of_client(trial.request, response, self.request.target, trial.flow)
+            offer = self.request.offer
+            reoffers = self._open(dialog, None if offer is None else Open.OURS, response)
+            reoffers.local = offer or b""
+            pracks = PrackSender(self, dialog, reoffers.settle)
+            fork = self._forks[tag] = Fork(dialog, trial, reoffers, pracks)
         return fork
 
-    def _send_cancel(self, now: float) -> None:
-        assert self._cancel is not None
-        self._core.request(
-            self._cancel,
-            self.flow,
-            self,
-            now,
-            on_response=lambda response, now: self.note(False, response, now),
-            on_failure=lambda failure, now: None,
-        )
-        # Some never answer a cancelled INVITE (§9.1, S5).
-        self._give_up = self._core.timers.start(
-            now + 64 * T1, lambda now: self._transaction.feed(Input.ABANDON, now)
-        )
+    def _takes_offer(self, fork: Fork) -> bool:
+        """Whether an SDP that is sure to arrive is the peer's offer: there was none before."""
+        return self.request.offer is None and not fork.reoffers.remote
 
-    def _send_ack(self, fork: Fork, answer: bytes | None, now: float) -> None:
-        """Acknowledge a 2xx end to end, with the credentials of the INVITE (§13.2.2.4)."""
-        flow = self._core.options.next_hop(fork.dialog.next_hop, self.flow)
-        ack = fork.dialog.build(
-            "ACK",
-            self._core.new_via(flow),
-            cseq=self._cseq,
-            headers=self._core.client_header,
-            body=answer or b"",
-        )
-        ack.headers.copy_from(self._message.headers, "Authorization", "Proxy-Authorization")
-        fork.ack = (bytes(ack), flow)
-        self.note(True, ack, now)
-        self._core.send(*fork.ack)
+    def _acknowledge(self, fork: Fork, answer: bytes | None, now: float) -> None:
+        """Acknowledge the 2xx; from then on the session may be changed."""
+        fork.ack = send_ack(self, fork.dialog, fork.trial.request, answer, now)
+        fork.reoffers.local = answer or fork.reoffers.local
+        fork.reoffers.open = None
+        fork.reoffers.begin(now)
 
     def _hang_up(self, fork: Fork, now: float, reason: str | None) -> None:
         if fork.ack is None:
-            self._send_ack(fork, None, now)
+            self._acknowledge(fork, None, now)
         self._send_bye(fork.dialog, now, reason)

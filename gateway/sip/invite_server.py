@@ -26,12 +26,14 @@ class InviteServer(Session):
     longer allows (the caller has cancelled) does nothing.
     """
 
+    flow: Flow
+
     def __init__(self, core: Core, request: Request, flow: Flow) -> None:
         super().__init__(core, flow, request.call_id, core.new_token())
         self.request = request
         self.offer = sdp_of(request)
         "SDP of the INVITE; None: the offer is ours to make, in the 2xx."
-        self._dialog = Dialog.of_server(request, self.id)
+        self._dialog = Dialog.of_server(request, self.id, flow)
         self._transaction: ServerTransaction
         self._early_body: bytes | None = None
         self._success: Response | None = None

@@ -36,6 +36,8 @@ class State(Enum):
     COMPLETED = "completed"
     ACCEPTED = "accepted"
     CONFIRMED = "confirmed"
+    LEFT = "left"
+    "Of an INVITE: another way is tried. Ours, for RFC 3263 §4.3: late answers are still heard."
     TERMINATED = "terminated"
 
 
@@ -55,6 +57,8 @@ class Input(Enum):
     SEND_FAILURE = "300-699 from user"
     ABANDON = "abandon"
     "The user gives up on a cancelled INVITE (§9.1)."
+    LEAVE = "leave"
+    "The user tries another way, or wants no response any more."
     DROP = "drop"
     "The user will not answer at all, and wants to hear no more."
     TRANSPORT_ERROR = "transport error"
@@ -215,7 +219,16 @@ INVITE_CLIENT: Table = {
         Input.SUCCESS: _accept,
         Input.FAILURE: _reject,
         Input.ABANDON: _end,
+        Input.LEAVE: to(State.LEFT, stop_all, start(Timer.B, 64 * T1)),
         Input.TRANSPORT_ERROR: _break,
+    },
+    State.LEFT: {
+        Timer.B: _end,
+        Input.PROVISIONAL: to(State.PROCEEDING, stop_all, deliver),
+        Input.SUCCESS: _accept,
+        Input.FAILURE: _reject,
+        Input.ABANDON: _end,
+        Input.TRANSPORT_ERROR: _end,
     },
     State.PROCEEDING: {
         Input.PROVISIONAL: to(State.PROCEEDING, deliver),
@@ -245,6 +258,7 @@ NON_INVITE_CLIENT: Table = {
         Input.PROVISIONAL: to(State.PROCEEDING, deliver),
         Input.SUCCESS: _finish,
         Input.FAILURE: _finish,
+        Input.LEAVE: _end,
         Input.TRANSPORT_ERROR: _break,
     },
     State.PROCEEDING: {
@@ -253,6 +267,7 @@ NON_INVITE_CLIENT: Table = {
         Input.PROVISIONAL: to(State.PROCEEDING, deliver),
         Input.SUCCESS: _finish,
         Input.FAILURE: _finish,
+        Input.LEAVE: _end,
         Input.TRANSPORT_ERROR: _break,
     },
     State.COMPLETED: {Timer.K: _end},
@@ -296,12 +311,14 @@ NON_INVITE_SERVER: Table = {
         Input.SEND_PROVISIONAL: to(State.PROCEEDING, send),
         Input.SEND_SUCCESS: _complete,
         Input.SEND_FAILURE: _complete,
+        Input.DROP: _end,
     },
     State.PROCEEDING: {
         Input.REQUEST: to(State.PROCEEDING, resend),
         Input.SEND_PROVISIONAL: to(State.PROCEEDING, send),
         Input.SEND_SUCCESS: _complete,
         Input.SEND_FAILURE: _complete,
+        Input.DROP: _end,
     },
     State.COMPLETED: {
         Input.REQUEST: to(State.COMPLETED, resend),

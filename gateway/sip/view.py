@@ -22,6 +22,8 @@ from gateway.sip.header import (
 
 MAX_MAX_FORWARDS = 255
 "RFC 3261 §20.22."
+MAX_MAX_BREADTH = 60
+"What anybody may ask for at most (RFC 5393 §5.3.3)."
 
 
 class MessageViews:
@@ -94,6 +96,11 @@ class MessageViews:
         return self.headers.view("max-forwards", _read_max_forwards)
 
     @property
+    def max_breadth(self) -> int | None:
+        """Branches it may be forked into, 60 at most; None when absent or malformed (RFC 5393)."""
+        return self.headers.view("max-breadth", _read_max_breadth)
+
+    @property
     def content_type(self) -> MediaType | None:
         """The type of the body; None when absent."""
         return self.headers.view("content-type", _read_media_type)
@@ -158,6 +165,11 @@ def _read_cseq(values: list[str]) -> CSeq:
 
 def _read_max_forwards(values: list[str]) -> int | None:
     return parse_number(values[0], MAX_MAX_FORWARDS) if values else None
+
+
+def _read_max_breadth(values: list[str]) -> int | None:
+    breadth = _read_seconds(values)
+    return None if breadth is None else min(breadth, MAX_MAX_BREADTH)
 
 
 def _read_media_type(values: list[str]) -> MediaType | None:

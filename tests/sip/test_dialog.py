@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.dialog import Dialog
+from gateway.sip.flow import Flow
 from gateway.sip.header import Via
 from gateway.sip.message import Request, Response, build_response, parse_message
 from gateway.sip.uri import parse_uri
 
 VIA = Via("UDP", "192.0.2.1")
+FLOW = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.9", 5060))
 
 
 def make_invite(*extra: str, from_: str = "<sip:alice@a.example>;tag=ta") -> Request:
@@ -34,7 +36,8 @@ def make_response(invite: Request, status: int, *headers: tuple[str, str]) -> Re
 
 def client_dialog(*headers: tuple[str, str]) -> Dialog:
     invite = make_invite("Contact: <sip:alice@192.0.2.9>")
-    return Dialog.of_client(invite, make_response(invite, 200, *headers), parse_uri(invite.uri))
+    response = make_response(invite, 200, *headers)
+    return Dialog.of_client(invite, response, parse_uri(invite.uri), FLOW)
 
 
 def routes_of(request: Request) -> list[str]:
@@ -48,7 +51,7 @@ def test_server_keeps_the_record_routes_in_order() -> None:
         "Record-Route: <sip:p2.example;lr>, <sip:p1.example;lr>",
     )
 
-    bye = Dialog.of_server(invite, "tb").build("BYE", VIA)
+    bye = Dialog.of_server(invite, "tb", FLOW).build("BYE", VIA)
 
     assert bye.uri == "sip:alice@192.0.2.9:5062"
     assert routes_of(bye) == ["<sip:p2.example;lr>", "<sip:p1.example;lr>"]
@@ -96,6 +99,7 @@ def test_2xx_sets_the_route_set_and_target_of_an_early_dialog() -> None:
         invite,
         make_response(invite, 180, ("Contact", "<sip:early@192.0.2.7>")),
         parse_uri(invite.uri),
+        FLOW,
     )
     dialog.build("OPTIONS", VIA)
 
@@ -135,7 +139,7 @@ def test_contact_cannot_write_headers_into_our_requests() -> None:
     ("number", "is_taken", "kept"), [(313, False, 314), (314, True, 314), (400, True, 400)]
 )
 def test_only_a_lower_number_is_out_of_order(number: int, is_taken: bool, kept: int) -> None:
-    dialog = Dialog.of_server(make_invite(), "tb")
+    dialog = Dialog.of_server(make_invite(), "tb", FLOW)
 
     assert dialog.accept_cseq(number) is is_taken
     assert dialog.remote_cseq == kept
@@ -151,7 +155,7 @@ def test_first_request_of_a_callee_may_have_any_number() -> None:
 @pytest.mark.rfc(3261, "12.2.2")
 def test_target_refresh_changes_the_target_and_not_the_routes() -> None:
     invite = make_invite("Record-Route: <sip:p1;lr>", "Contact: <sip:alice@192.0.2.9>")
-    dialog = Dialog.of_server(invite, "tb")
+    dialog = Dialog.of_server(invite, "tb", FLOW)
 
     dialog.refresh_target(make_invite("Contact: <sip:alice@192.0.2.10>", "Record-Route: <sip:x>"))
 
@@ -170,7 +174,7 @@ def test_ack_has_the_number_of_its_invite() -> None:
 
 
 def test_peer_without_a_tag_is_named_without_one() -> None:
-    dialog = Dialog.of_server(make_invite(from_="<sip:alice@a.example>"), "tb")
+    dialog = Dialog.of_server(make_invite(from_="<sip:alice@a.example>"), "tb", FLOW)
 
     assert dialog.id.remote_tag == ""
     assert dialog.build("BYE", VIA).to.tag is None

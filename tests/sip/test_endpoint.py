@@ -433,13 +433,13 @@ def test_bad_wire_leaves_both_up_or_both_gone(seed: int, loss: float) -> None:
 
     assert is_up(line.caller) == is_up(line.callee)
     for station in (line.caller, line.callee):
-        for each in {id(e.session): e.session for _, e in station.events}.values():
+        for each in {id(e.session): e.session for e in station.all_of_sessions()}.values():
             each.bye(line.wire.now)
     line.run(32 + 40)
 
     assert line.is_idle
     for station in (line.caller, line.callee):
-        started = {id(event.session) for _, event in station.events}
+        started = {id(event.session) for event in station.all_of_sessions()}
         assert len(station.all(Ended)) == len(station.all(Gone)) == len(started) <= 1
 
 

@@ -31,6 +31,7 @@ TCP = Flow("tcp", ("192.0.2.1", 5060), ("192.0.2.2", 5060))
 
 C, T, P = State.CALLING, State.TRYING, State.PROCEEDING
 D, A, N, X = State.COMPLETED, State.ACCEPTED, State.CONFIRMED, State.TERMINATED
+L = State.LEFT
 
 # What the figures say: (state, input) → next state, what is done, timers that run after it.
 # Done: s sends the message, a an ACK, u tells the user, ! tells it of a failure. A pair that is
@@ -42,7 +43,14 @@ FIGURE_5 = {
     (C, Input.SUCCESS): (A, "u", "M"),
     (C, Input.FAILURE): (D, "au", "D"),
     (C, Input.ABANDON): (X, "", ""),
+    (C, Input.LEAVE): (L, "", "B"),
     (C, Input.TRANSPORT_ERROR): (X, "!", ""),
+    (L, Timer.B): (X, "", ""),
+    (L, Input.PROVISIONAL): (P, "u", ""),
+    (L, Input.SUCCESS): (A, "u", "M"),
+    (L, Input.FAILURE): (D, "au", "D"),
+    (L, Input.ABANDON): (X, "", ""),
+    (L, Input.TRANSPORT_ERROR): (X, "", ""),
     (P, Input.PROVISIONAL): (P, "u", ""),
     (P, Input.SUCCESS): (A, "u", "M"),
     (P, Input.FAILURE): (D, "au", "D"),
@@ -59,12 +67,14 @@ FIGURE_6 = {
     (T, Input.PROVISIONAL): (P, "u", "EF"),
     (T, Input.SUCCESS): (D, "u", "K"),
     (T, Input.FAILURE): (D, "u", "K"),
+    (T, Input.LEAVE): (X, "", ""),
     (T, Input.TRANSPORT_ERROR): (X, "!", ""),
     (P, Timer.E): (P, "s", "EF"),
     (P, Timer.F): (X, "!", ""),
     (P, Input.PROVISIONAL): (P, "u", "EF"),
     (P, Input.SUCCESS): (D, "u", "K"),
     (P, Input.FAILURE): (D, "u", "K"),
+    (P, Input.LEAVE): (X, "", ""),
     (P, Input.TRANSPORT_ERROR): (X, "!", ""),
     (D, Timer.K): (X, "", ""),
 }
@@ -88,10 +98,12 @@ FIGURE_8 = {
     (T, Input.SEND_PROVISIONAL): (P, "s", ""),
     (T, Input.SEND_SUCCESS): (D, "s", "J"),
     (T, Input.SEND_FAILURE): (D, "s", "J"),
+    (T, Input.DROP): (X, "", ""),
     (P, Input.REQUEST): (P, "s", ""),
     (P, Input.SEND_PROVISIONAL): (P, "s", ""),
     (P, Input.SEND_SUCCESS): (D, "s", "J"),
     (P, Input.SEND_FAILURE): (D, "s", "J"),
+    (P, Input.DROP): (X, "", ""),
     (D, Input.REQUEST): (D, "s", "J"),
     (D, Timer.J): (X, "", ""),
 }
@@ -101,6 +113,7 @@ PATHS: dict[str, dict[State, list[Input | Timer]]] = {
         P: [Input.PROVISIONAL],
         D: [Input.FAILURE],
         A: [Input.SUCCESS],
+        L: [Input.LEAVE],
         X: [Timer.B],
     },
     "6": {T: [], P: [Input.PROVISIONAL], D: [Input.SUCCESS], X: [Timer.F]},
@@ -571,10 +584,11 @@ def test_call_over_a_reliable_transport_leaves_nothing_behind(transport: str) ->
 def test_unreachable_peer_ends_the_call_at_once() -> None:
     wire = Wire()
     station = Station(wire, ("192.0.2.1", 5060))
-    session = station.invite(("192.0.2.9", 5060))
+    flow = station.flow_to(("192.0.2.9", 5060))
+    station.invite(flow.remote)
     wire.flush()
 
-    station.endpoint.flow_failed(session.flow, wire.now)
+    station.endpoint.flow_failed(flow, wire.now)
     wire.flush()
 
     ended = station.one(Ended)

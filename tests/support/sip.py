@@ -13,8 +13,8 @@ from typing import TypeVar
 from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
 from gateway.sip.endpoint import Endpoint, EndpointOptions
-from gateway.sip.event import Event, Incoming
-from gateway.sip.flow import Flow
+from gateway.sip.event import Event, Incoming, SessionEvent
+from gateway.sip.flow import Connect, Destination, Flow, Hop, Output, Resolve, Send
 from gateway.sip.header import parse_address
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
@@ -27,6 +27,7 @@ from gateway.sip.message import (
     build_response,
     parse_message,
 )
+from gateway.sip.request import OutgoingRequest
 from gateway.sip.uri import parse_uri
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=offer\r\n"
@@ -171,6 +172,32 @@ def tokens(prefix: str) -> Iterator[str]:
     return (f"{prefix}{number:016x}" for number in count())
 
 
+@dataclass
+class Ways:
+    """What a station's driver finds out: names, connections, and where nobody listens."""
+
+    names: dict[str, list[Hop]] = field(default_factory=dict)
+    "The hops of a host, where it is no address."
+    refusing: set[tuple[str, str]] = field(default_factory=set)
+    "Transport and host that refuse a connection."
+    silent: set[tuple[str, str]] = field(default_factory=set)
+    "Transport and host whose connection never comes about."
+    dead: set[Address] = field(default_factory=set)
+    "From where datagrams are bounced at once (ICMP)."
+    asked: list[Output] = field(default_factory=list)
+    "Every output, in order."
+    connections: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def hops_to(self, destination: Destination) -> list[Hop]:
+        """As the DNS would say."""
+        if destination.host in self.names:
+            return self.names[destination.host]
+        transport = destination.transport or ("tls" if destination.secure else "udp")
+        is_address = destination.host.replace(".", "").isdigit() or ":" in destination.host
+        port = destination.port or (5061 if transport == "tls" else 5060)
+        return [Hop(transport, destination.host, port)] if is_address else []
+
+
 class Station:
     """An Endpoint on the wire, with the events it reported."""
 
@@ -184,13 +211,16 @@ class Station:
         self.wire = wire
         self.address = address
         self.transport = transport
+        self.ways = Ways()
+        self.flows: dict[Address, Flow] = {}
+        "Connections that we opened, by the peer's address."
         names = tokens(f"t{address[0].rpartition('.')[2]}x")
         self.endpoint = Endpoint(options or EndpointOptions(), new_token=lambda: next(names))
         self.events: list[tuple[float, Event]] = []
         wire.attach(self)
 
     def flow_to(self, address: Address) -> Flow:
-        return Flow(self.transport, self.address, address)
+        return self.flows.get(address) or Flow(self.transport, self.address, address)
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
         self.endpoint.receive(data, self.flow_to(source), now)
@@ -202,25 +232,62 @@ class Station:
         return self.endpoint.next_timer()
 
     def flush(self) -> None:
-        for output in self.endpoint.take_output():
-            self.wire.transmit(output.flow.local, output.flow.remote, output.data)
+        while outputs := self.endpoint.take_output():
+            for output in outputs:
+                self.carry(output)
         self.events += [(self.wire.now, event) for event in self.endpoint.take_events()]
+
+    def carry(self, output: Output) -> None:
+        """What a driver does with an output."""
+        now = self.wire.now
+        match output:
+            case Send(data, flow) if flow.remote in self.ways.dead:
+                self.endpoint.flow_failed(flow, now)
+            case Send(data, flow):
+                self.wire.transmit(flow.local, flow.remote, data)
+            case Resolve(destination):
+                self.endpoint.resolved(destination, self.ways.hops_to(destination), now)
+            case Connect(hop) if (hop.transport, hop.host) in self.ways.refusing:
+                self.endpoint.hop_failed(hop, now)
+            case Connect(hop) if (hop.transport, hop.host) not in self.ways.silent:
+                self.endpoint.flow_opened(hop, self.open_flow(hop), now)
+        self.ways.asked.append(output)
+
+    def open_flow(self, hop: Hop) -> Flow:
+        """A flow to a hop; the one that is open, if there is one."""
+        address = (hop.host, hop.port)
+        if hop.transport == "udp":
+            return Flow("udp", self.address, address)
+        if address not in self.flows:
+            number = next(self.ways.connections)
+            self.flows[address] = Flow(hop.transport, self.address, address, number)
+        return self.flows[address]
+
+    def close_flow(self, address: Address) -> None:
+        """The connection to an address is gone."""
+        self.endpoint.flow_failed(self.flows.pop(address), self.wire.now)
+
+    def send(self, request: OutgoingRequest) -> str:
+        """Send a request outside of dialogs."""
+        return self.endpoint.request(request, self.wire.now)
 
     def invite(
         self,
-        address: Address,
+        address: Address | Destination,
         *,
         offer: bytes | None = OFFER,
         password: str | None = None,
         realm: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> InviteClient:
-        """Call whoever is at an address."""
+        """Call whoever is at an address, or where a destination leads to."""
+        where = address.host if isinstance(address, Destination) else f"{address[0]}:{address[1]}"
         request = InviteRequest(
-            target=parse_uri(f"sip:bob@{address[0]}:{address[1]}"),
+            target=parse_uri(f"sip:bob@{where}"),
             from_=parse_address("<sip:alice@example.com>"),
             to=parse_address("<sip:bob@example.com>"),
-            flow=self.flow_to(address),
+            flow=None if isinstance(address, Destination) else self.flow_to(address),
+            destination=address if isinstance(address, Destination) else None,
             offer=offer,
             credentials=Credentials("alice", Secret(password), realm) if password else None,
             headers=tuple(headers),
@@ -230,6 +297,10 @@ class Station:
     def all(self, kind: type[E]) -> list[E]:
         """The events of a kind, in order."""
         return [event for _, event in self.events if isinstance(event, kind)]
+
+    def all_of_sessions(self) -> list[SessionEvent]:
+        """The events of sessions, in order."""
+        return [event for _, event in self.events if isinstance(event, SessionEvent)]
 
     def one(self, kind: type[E]) -> E:
         """The only event of a kind."""

@@ -12,14 +12,14 @@ from gateway.net.driver import Driver
 from gateway.net.pacer import Pacer
 from gateway.sip import event as sip
 from gateway.sip.endpoint import Endpoint, EndpointOptions
-from gateway.sip.flow import Flow, Send
+from gateway.sip.flow import Flow, Output
 from gateway.sip.header import parse_address
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.uri import parse_uri
 from tests.support.loop import VirtualLoop
 from tests.support.media import FakeTransport, new_stream
-from tests.support.sip import Address, Peer, Station, Wire, tokens
+from tests.support.sip import Address, Peer, Station, Ways, Wire, tokens
 
 E = TypeVar("E", bound=LegEvent)
 
@@ -45,10 +45,12 @@ class _Driven(Station):
         self.wire = wire
         self.address = GATEWAY
         self.transport = "udp"
+        self.ways = Ways()
+        self.flows = {}
         names = tokens("gw")
         self.endpoint = Endpoint(options, new_token=lambda: next(names))
         self.legs = SipLegs(self.endpoint, loop=loop)
-        self.driver: Driver[Send, sip.Event] = Driver(
+        self.driver: Driver[Output, sip.Event] = Driver(
             self.endpoint, loop=loop, send=self._send, on_event=self.legs.on_event
         )
         self.legs.driver = self.driver
@@ -68,8 +70,8 @@ class _Driven(Station):
     def flush(self) -> None:
         """The driver does that."""
 
-    def _send(self, output: Send) -> None:
-        self.wire.transmit(output.flow.local, output.flow.remote, output.data)
+    def _send(self, output: Output) -> None:
+        self.carry(output)
 
 
 class LegBox:
