@@ -46,7 +46,8 @@ from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip import event as sip
 from gateway.sip.authenticator import Credentials
 from gateway.sip.endpoint import Endpoint, EndpointOptions
-from gateway.sip.flow import Flow
+from gateway.sip.flow import Connect, Flow, Resolve
+from gateway.sip.flow import Output as SipOutput
 from gateway.sip.flow import Send as SipSend
 from gateway.sip.header import Address
 from gateway.sip.invite import MAX_FORWARDS, InviteRequest
@@ -115,7 +116,7 @@ class Node:
         )
         self._legs = SipLegs(endpoint, loop=loop)
         self._legs.on_incoming = self._on_invite
-        self.driver: Driver[SipSend, sip.Event] = Driver(
+        self.driver: Driver[SipOutput, sip.Event] = Driver(
             endpoint, loop=loop, send=self._send_sip, on_event=self._legs.on_event
         )
         self._legs.driver = self.driver
@@ -146,9 +147,16 @@ class Node:
     def _receive_sip(self, data: bytes, flow: Flow) -> None:
         self.driver.change(self._legs.endpoint.receive, data, flow, self._loop.time())
 
-    def _send_sip(self, output: SipSend) -> None:
-        if not self._udp.send(output.data, output.flow):
-            self._legs.endpoint.flow_failed(output.flow, self._loop.time())
+    def _send_sip(self, output: SipOutput) -> None:
+        endpoint, now = self._legs.endpoint, self._loop.time()
+        match output:
+            case SipSend(data, flow):
+                if not self._udp.send(data, flow):
+                    endpoint.flow_failed(flow, now)
+            case Resolve(destination):
+                endpoint.resolved(destination, (), now)
+            case Connect(hop):
+                endpoint.hop_failed(hop, now)
 
     # ---- calls in
 

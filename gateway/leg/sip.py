@@ -42,7 +42,7 @@ from gateway.sdp.target import check_media_target
 from gateway.sip import event as sip
 from gateway.sip.dialog import DialogId
 from gateway.sip.endpoint import Endpoint
-from gateway.sip.flow import Send
+from gateway.sip.flow import Output
 from gateway.sip.invite import InviteRequest, Session
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
@@ -78,9 +78,11 @@ class SipLegs:
     def __init__(self, endpoint: Endpoint, *, loop: asyncio.AbstractEventLoop) -> None:
         self.endpoint = endpoint
         self.loop = loop
-        self.driver: Driver[Send, sip.Event]
+        self.driver: Driver[Output, sip.Event]
         "Set by who makes the driver, which needs `on_event` first."
         self.on_incoming: Callable[[sip.Incoming], None] = _refuse
+        self.on_endpoint_event: Callable[[sip.EndpointEvent], None] = _ignore
+        "Gets what belongs to no session: requests outside of dialogs, and news of hops."
         self._legs: dict[Session, SipLeg] = {}
 
     def __len__(self) -> int:
@@ -94,6 +96,9 @@ class SipLegs:
         """Take one event of the endpoint."""
         if isinstance(event, sip.Incoming):
             self.on_incoming(event)
+            return
+        if isinstance(event, sip.EndpointEvent):
+            self.on_endpoint_event(event)
             return
         if isinstance(event, sip.Gone):
             leg = self._legs.pop(event.session, None)
@@ -395,3 +400,7 @@ def _nobody(event: LegEvent) -> None:
 
 def _refuse(event: sip.Incoming) -> None:
     """Nobody takes calls yet."""
+
+
+def _ignore(event: sip.EndpointEvent) -> None:
+    """Nobody asked for it."""
