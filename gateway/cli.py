@@ -1,9 +1,10 @@
-"""The command line: serve · check · certs."""
+"""The command line: serve · check · route explain · certs."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import logging
 import socket
 import sys
@@ -13,10 +14,16 @@ from pathlib import Path
 import ifaddr
 
 from gateway.app import VERSION, run
-from gateway.config import Config, default_config, load_config
+from gateway.config import SOURCES, Config, default_config, load_config
+from gateway.document import nearest
 from gateway.errors import ConfigError
+from gateway.explain import explain, render
 from gateway.net.certificates import make_development_certificates
 from gateway.node import make_agent
+from gateway.private import Private
+from gateway.trunk.identity import CallerIdentity
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,11 +56,34 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say whether a configuration can be used")
     check.add_argument("config", type=Path, metavar="FILE")
     check.set_defaults(do=_check)
+    route = commands.add_parser("route", help="ask what the routes do")
+    _add_explain(route.add_subparsers(dest="what", metavar="COMMAND", required=True))
     certs = commands.add_parser("certs", help="make a development CA and a certificate of it")
     certs.add_argument("names", nargs="*", metavar="NAME", help="more names it is for")
     certs.add_argument("--directory", type=Path, default=Path("certs"))
     certs.set_defaults(do=_certs)
     return parser
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="say rule by rule what would become of a call, down to the INVITE",
+        description="Says what would become of a call. Nothing is sent. Exit status 1: refused.",
+    )
+    parser.add_argument("number", metavar="NUMBER", help="as it is dialled; or a name, agent:NAME")
+    parser.add_argument(
+        "--from", dest="source", default="browser", help="browser, api, sip or trunk:NAME"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="without it, the default")
+    parser.add_argument("--caller", default="", metavar="NUMBER", help="who calls")
+    parser.add_argument("--name", default="", help="the caller's display name")
+    parser.add_argument("--anonymous", action="store_true", help="the caller withholds its number")
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="NAME:VALUE", help="an attribute of it"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(do=_explain)
 
 
 def _load(path: Path | None) -> Config:
@@ -69,6 +99,8 @@ def _serve(chosen: argparse.Namespace) -> int:
     # These two are chatty about every page and every pair; what matters is told by us.
     for name in ("aioice", "aiortc", "hypercorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for warning in config.warnings():
+        log.warning("%s", warning)
     return run(config)
 
 
@@ -76,8 +108,39 @@ def _check(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
     for agent in config.agents:
         make_agent(agent)  # reads its script and its recordings
+    for warning in config.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{chosen.config}: good. {config.describe()}")
     return 0
+
+
+def _explain(chosen: argparse.Namespace) -> int:
+    config = _load(chosen.config)
+    sources = [*SOURCES, *(f"trunk:{trunk.name}" for trunk in config.trunks)]
+    sources.remove("*")
+    if chosen.source not in sources:
+        near = nearest(chosen.source, sources)
+        raise ConfigError(f"--from {chosen.source}: nobody calls from there{near}")
+    explanation = explain(
+        config,
+        chosen.source,
+        chosen.number,
+        CallerIdentity(Private(chosen.caller), Private(chosen.name), chosen.anonymous),
+        attributes=dict(_header(text) for text in chosen.header),
+        version=VERSION,
+    )
+    if chosen.json:
+        print(json.dumps(explanation.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print(render(explanation))
+    return 0 if explanation.refusal is None else 1
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(f'--header {text}: write "NAME: VALUE"')
+    return name.strip(), value.strip()
 
 
 def _certs(chosen: argparse.Namespace) -> int:

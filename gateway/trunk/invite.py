@@ -92,6 +92,8 @@ def build_invite(
         route=(*_proxy_route(trunk), *service_route),
         contact_user=identity.contact_user,
         no_response_timeout_s=trunk.no_response_timeout_s,
+        reliable=trunk.offer_100rel,
+        session_timer=trunk.session_timer,
     )
 
 

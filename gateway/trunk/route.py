@@ -136,31 +136,21 @@ class Router:
             EmergencyRefused: an emergency number that no route names.
             RoutingError: no route leads there, or it is nothing that can be dialled.
         """
-        if ":" in dialled:
-            return self._plan_party(source, dialled)
-        check_dialled(dialled)
+        party = _parse_party(dialled) if ":" in dialled else None
+        if party is None:
+            check_dialled(dialled)
         called = self.emergency.find(dialled)
         for route in self.routes:
-            if self.judge(route, source, dialled) is Judgement.MATCHES:
+            if self._judge(route, source, dialled, called) is Judgement.MATCHES:
                 groups = route.groups if called is None else _without_agents(route.groups)
-                return Plan(groups, route.options, called)
+                return Plan(groups if party is None else ((party,),), route.options, called)
         if called is not None:
             raise EmergencyRefused(called)
         raise RoutingError(f"no route leads from {source} to this destination")
 
     def judge(self, route: Route, source: str, dialled: str) -> Judgement:
-        """What a route has to do with a call to what `check_dialled` has passed."""
-        if not route.is_for(source):
-            return Judgement.OTHER_SOURCE
-        called = self.emergency.find(dialled)
-        if called is not None:
-            is_named = self.emergency.find(route.match) == called and _without_agents(route.groups)
-            return Judgement.MATCHES if is_named else Judgement.NO_EMERGENCY
-        if route.matches(dialled):
-            return Judgement.MATCHES
-        if route.is_of_numbers and not is_number(dialled):
-            return Judgement.NUMBERS_ONLY
-        return Judgement.OTHER_NUMBER
+        """What a route has to do with a call to something that can be dialled."""
+        return self._judge(route, source, dialled, self.emergency.find(dialled))
 
     @property
     def unserved(self) -> tuple[str, ...]:
@@ -169,13 +159,21 @@ class Router:
         named = {find(route.match) for route in self.routes if _without_agents(route.groups)}
         return tuple(number for number in self.emergency.numbers if number not in named)
 
-    def _plan_party(self, source: str, dialled: str) -> Plan:
-        target = _parse_party(dialled)
-        if target is not None:
-            for route in self.routes:
-                if route.is_for(source) and any(target in group for group in route.groups):
-                    return Plan(((target,),), route.options)
-        raise RoutingError(f"no route leads from {source} to this destination")
+    def _judge(self, route: Route, source: str, dialled: str, called: str | None) -> Judgement:
+        if not route.is_for(source):
+            return Judgement.OTHER_SOURCE
+        if called is not None:
+            is_named = self.emergency.find(route.match) == called and _without_agents(route.groups)
+            return Judgement.MATCHES if is_named else Judgement.NO_EMERGENCY
+        if ":" in dialled:
+            is_matched = any(_parse_party(dialled) in group for group in route.groups)
+        else:
+            is_matched = route.matches(dialled)
+        if is_matched:
+            return Judgement.MATCHES
+        if not is_number(dialled) and route.is_of_numbers:
+            return Judgement.NUMBERS_ONLY
+        return Judgement.OTHER_NUMBER
 
 
 def is_number(text: str) -> bool:

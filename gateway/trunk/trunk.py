@@ -26,6 +26,8 @@ SIPS_PORT = 5061
 MAX_REMEMBERED_SOURCES = 4096
 "Verdicts kept on source addresses: a flood from forged ones must not grow it."
 
+USUAL_TIMER = SessionTimerOptions()
+
 MAX_PLACE_ADDRESSES = 64
 "Addresses that one name of a trunk may stand for."
 
@@ -68,9 +70,9 @@ class Trunk:
     "Headers of the users' own, from it and for it."
     no_response_timeout_s: float = NO_RESPONSE_S
     "How long one of its hosts may be silent while there is another to try."
-    offer_100rel: bool = False
+    offer_100rel: bool = True
     "Whether it may send its provisional responses reliably (RFC 3262)."
-    session_timer: SessionTimerOptions | None = None
+    session_timer: SessionTimerOptions | None = USUAL_TIMER
     "The session timer to ask for (RFC 4028); None: none is asked for."
     profile: str | None = None
     "Whose defaults its settings began with."
