@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import uvloop
 
 from bench.bridge import BridgeOptions, NotEnoughCoresError, bridge
+from bench.signalling_load import SYSTEM_NAMES, SignallingOptions, signalling
 from bench.system import SYSTEMS
 
 
@@ -16,6 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_bridge(commands.add_parser("bridge", help="bridged calls, WebRTC Opus to SIP PCMU"))
+    _add_signalling(commands.add_parser("signalling", help="calls a second, SIP to SIP"))
     stages = commands.add_parser("path", help="each stage of the media path, in process")
     stages.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
@@ -24,21 +28,58 @@ def main() -> int:
         from bench.path import path
 
         return path(as_json=arguments.json)
-    options = BridgeOptions(
-        systems=tuple(arguments.systems),
-        load=arguments.load,
-        calls=arguments.calls,
-        seconds=arguments.seconds,
-        rounds=arguments.rounds,
-        as_json=arguments.json,
-    )
     try:
-        return uvloop.run(bridge(options))
+        return uvloop.run(_measure(arguments))
     except NotEnoughCoresError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _measure(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    """What the command line asks for; it gives the exit status."""
+    if arguments.command == "signalling":
+        return signalling(
+            SignallingOptions(
+                systems=tuple(arguments.systems),
+                seconds=arguments.seconds,
+                rounds=arguments.rounds,
+                as_json=arguments.json,
+            )
+        )
+    return bridge(
+        BridgeOptions(
+            systems=tuple(arguments.systems),
+            load=arguments.load,
+            calls=arguments.calls,
+            seconds=arguments.seconds,
+            rounds=arguments.rounds,
+            as_json=arguments.json,
+        )
+    )
+
+
+def _add_signalling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="length of a window, two a round (default 8)"
+    )
+    parser.add_argument("--rounds", type=_positive, default=5, help="rounds that count, each")
+    parser.add_argument(
+        "--systems",
+        type=_signalling_systems,
+        default=list(SYSTEM_NAMES),
+        help=f"of {', '.join(SYSTEM_NAMES)}, with commas",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each system")
+
+
+def _signalling_systems(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in SYSTEM_NAMES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+    return names
 
 
 def _add_bridge(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.measure import process_tree
@@ -69,6 +69,10 @@ class System:
     "Whether pages speak plain RTP to it, and it hands packets on as they are."
     packages: tuple[str, ...] = ()
     "Whose versions belong in its report."
+    environment: Mapping[str, str] = field(default_factory=dict)
+    "Set for it, beside what is set already."
+    is_ready: Callable[[int], bool] = lambda port: _is_healthy(port)
+    "Whether it takes calls at its port."
 
 
 def _gateway(directory: Path, port: int, carrier: int) -> list[str]:
@@ -116,6 +120,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **system.environment},
                 # Before exec, so that every thread of it is born on that core.
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )
@@ -126,7 +131,7 @@ class Running:
         return self._process.pid
 
     async def wait_until_ready(self) -> None:
-        """Wait for GET /healthz to give 200.
+        """Wait until it takes calls.
 
         Raises:
             StartError: it ended, or took longer than 30 s; the end of its log is told.
@@ -135,7 +140,7 @@ class Running:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 break
-            if await asyncio.to_thread(_is_healthy, self.port):
+            if await asyncio.to_thread(self.system.is_ready, self.port):
                 return
             await asyncio.sleep(0.1)
         raise StartError(f"{self.system.name} did not start:\n{self.log_tail()}")
@@ -174,6 +179,11 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def is_bound(port: int) -> bool:
+    """Whether somebody has this UDP port of 127.0.0.1; to try it would be to take it."""
+    return f" 0100007F:{port:04X} " in Path("/proc/net/udp").read_text()
 
 
 def _is_healthy(port: int) -> bool:
