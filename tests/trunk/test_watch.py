@@ -246,7 +246,7 @@ def test_a_carrier_that_moves_is_asked_at_its_new_address() -> None:
 
 def test_names_are_looked_up_every_30_seconds_give_or_take_a_tenth() -> None:
     watch = TrunkWatch([trunk(probe_s=0)], new_token=str, spread=lambda: 0.0, now=0)
-    times = []
+    times: list[float] = []
 
     while len(times) < 4:
         at = watch.next_timer()
@@ -470,8 +470,8 @@ def test_calls_take_the_proxy_before_the_service_route() -> None:
 
 
 def test_the_credentials_of_the_trunk_are_for_its_calls() -> None:
-    keys = {"username": "calls", "password": Secret("x"), "realm": "r"}
-    _, gateway, _ = meet(trunk(registrations=(LINE,), **keys))
+    own = trunk(registrations=(LINE,), username="calls", password=Secret("x"), realm="r")
+    _, gateway, _ = meet(own)
 
     path = gateway.watch.path_to("carrier", gateway.wire.now)
 
