@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from gateway.errors import RemoteProtocolError
 from gateway.private import Secret
 from gateway.sip.challenge import Challenger, Outcome
 from gateway.sip.core import ServerKey, server_key
@@ -91,14 +92,16 @@ class Gate:
         return not self._bans.is_banned(source, now) and self._buckets.has_token(source, now)
 
     def admit(self, request: Request, flow: Flow, now: float) -> Refusal | None:
-        """Judge a request outside of any dialog.
+        """Judge a request outside of any dialog; also one that is malformed (`MessageError`).
 
         Returns:
             None lets it in; else what to answer, `SILENCE` with nothing.
         """
-        key = (flow, server_key(request))
-        self._identities.pop(key, None)
-        refusal = self._judge(request, flow, now)
+        try:
+            self._identities.pop((flow, server_key(request)), None)
+            refusal = self._judge(request, flow, now)
+        except RemoteProtocolError:
+            refusal = None if self._knows(flow) else SILENCE
         if refusal is not None and not refusal.status:
             self.counts.silenced += 1
         return refusal
@@ -125,7 +128,7 @@ class Gate:
             # A phone asks for our OPTIONS, or for what we do not have and the endpoint refuses.
             return None if is_phone else SILENCE
         name = self._owner(request, flow)
-        if name is not None and self._is_for_us(request):
+        if name is not None and self._is_for_us(request, flow):
             self._remember(request, flow, name)
             return None
         return self._authenticate(request, flow, now, is_known=source is not None)
@@ -142,9 +145,9 @@ class Gate:
     ) -> Refusal | None:
         """Ask for proof, or look at it. No step here depends on whether a user exists (A10)."""
         is_trusted = is_known or self._is_trusted(flow.remote[0])
-        if not self._users or not self._is_for_us(request):
-            return Refusal(404) if is_trusted else SILENCE
         is_phone = self._registrar.is_registered_at(flow.remote)
+        if not self._users or not self._is_for_us(request, flow):
+            return Refusal(404) if is_trusted or is_phone else SILENCE
         # A phone that has proven itself counts alone: what others behind its address do, or all
         # strangers together, does not silence it.
         source = "{} {}".format(*flow.remote) if is_phone else source_key(flow.remote[0])
@@ -191,8 +194,17 @@ class Gate:
         if len(self._identities) > MAX_IDENTITIES:
             self._identities.popitem(last=False)
 
-    def _is_for_us(self, request: Request) -> bool:
-        return self._domains.names(parse_uri(request.uri))
+    def _is_for_us(self, request: Request, flow: Flow) -> bool:
+        """Whether a request means us: by its domain; a number alone does from who is known."""
+        uri = parse_uri(request.uri)
+        return self._domains.names(uri) or (uri.scheme == "tel" and self._knows(flow))
+
+    def _knows(self, flow: Flow) -> bool:
+        return (
+            self._source_of(flow) is not None
+            or self._registrar.is_registered_at(flow.remote)
+            or self._is_trusted(flow.remote[0])
+        )
 
     def _is_trusted(self, host: str) -> bool:
         if not self._trusted:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.private import Secret
 from gateway.sip.auth import parse_challenges
+from gateway.sip.message import MessageError, parse_message
 from gateway.users import gate as module
 from gateway.users.bans import BURST, MAX_BUCKETS, MAX_FAILURES, STRANGERS_BURST
 from gateway.users.gate import Gate
@@ -150,6 +151,35 @@ def test_known_sender_is_told_that_a_domain_is_not_ours() -> None:
     reply = site.take(phone.request("REGISTER", uri="sip:elsewhere.example.com"), phone.flow)
 
     assert reply.status == 404
+
+
+def test_number_without_a_domain_is_for_us_from_who_is_known() -> None:
+    site, phone, stranger = Site(), Phone(), Phone(flow=flow("198.51.100.66"))
+    site.register(phone)
+
+    assert site.ask(phone, phone.invite(uri="tel:+15550100")).status == LET_IN
+    assert site.take(stranger.invite(uri="tel:+15550100"), stranger.flow).status == SILENCE
+
+
+def test_registered_phone_is_told_that_a_domain_is_not_ours() -> None:
+    site, phone = Site(), Phone(flow=connection(1))
+    site.register(phone)
+
+    assert site.take(phone.invite(uri="sip:bob@example.com"), phone.flow).status == 404
+
+
+def test_malformed_request_is_answered_to_whom_we_know_alone() -> None:
+    site = Site(trunks=("198.51.100.1",))
+    phone = Phone()
+    site.register(phone)
+    with pytest.raises(MessageError) as error:
+        parse_message(bytes(phone.register()).replace(b"CSeq: ", b"CSeq: x"))
+    broken = error.value.request
+    assert broken is not None
+
+    assert site.gate.admit(broken, flow("198.51.100.1"), site.now) is None
+    assert site.gate.admit(broken, phone.flow, site.now) is None
+    assert site.gate.admit(broken, flow("198.51.100.66"), site.now) == (SILENCE, ())
 
 
 def test_stale_nonce_is_renewed_and_no_failure() -> None:
