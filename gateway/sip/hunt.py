@@ -185,6 +185,8 @@ class Hunt:
         "Still to be tried; None: not asked for yet."
         self._asked: Destination | Hop | None = None
         "What the driver is finding out."
+        self._has_praised = False
+        "Whether it was told that the hop has answered."
         self._datagrams: Flow | None = None
         "The way back, while a large request is tried over TCP."
         self._alarm: Alarm | None = None
@@ -227,17 +229,24 @@ class Hunt:
                 trial.transaction.feed(Input.LEAVE, now)
         self._finish(now)
 
+    def give_up(self, now: float) -> None:
+        """Stop: there was time enough."""
+        if self.trial is None or not self.trial.has_answered:
+            self._report(HopTrouble.SILENT)
+        self.cancel(now)
+
     # ---- what the driver tells
 
     def resolved(self, hops: Sequence[Hop], now: float) -> None:
         """The hops of the destination are known."""
         self._asked = None
-        failed = self._flow
+        flow = self._flow
+        bounced = None if flow is None or flow.is_reliable else ("udp", *flow.remote)
         self._hops = deque(
             hop
             for hop in dict.fromkeys(hops)
             if (self._permits is None or self._permits(hop))
-            and (failed is None or (hop.transport, hop.host, hop.port) != _end_of(failed))
+            and (hop.transport, hop.host, hop.port) != bounced
         )
         while len(self._hops) > MAX_HOPS:
             self._hops.pop()
@@ -279,6 +288,7 @@ class Hunt:
 
     def _connect(self, hop: Hop, now: float) -> None:
         self.hop = hop
+        self._has_praised = False
         self._ask(hop, now)
 
     def _ask(self, hop: Hop, now: float) -> None:
@@ -368,7 +378,8 @@ class Hunt:
                     self._on_left(response, trial, now)
                 self._advance(Failure.TRANSPORT, now)
                 return
-        elif is_first and self._is_reporting and self._destination and self.hop:
+        elif not self._has_praised and self._is_reporting and self._destination and self.hop:
+            self._has_praised = True
             self._core.events.append(HopAnswered(self._destination, self.hop, trial.flow))
         self._deliver(response, trial, now)
         if response.status >= 200 and trial is self.trial and self._asked is None:
@@ -445,7 +456,3 @@ def _is_reachable(uri: Uri) -> bool:
     """Whether there may be a way to it without the flow it came on (RFC 7118 §5)."""
     transport = (uri.parameters.get("transport") or "").lower()
     return uri.is_sip and transport not in ("ws", "wss") and not uri.host.endswith(".invalid")
-
-
-def _end_of(flow: Flow) -> tuple[str, str, int]:
-    return (flow.transport, *flow.remote)

@@ -119,10 +119,7 @@ class RequestClient(_Owner):
     def start(self, now: float) -> None:
         """Send it."""
         self._core.requests[self.id] = self
-        self._alarm = self._core.timers.start(
-            now + self._request.timeout_s,
-            lambda now: self._end(None, Failure.TIMEOUT, now),
-        )
+        self._alarm = self._core.timers.start(now + self._request.timeout_s, self._on_timeout)
         self._hunt.start(now)
 
     def forget(self, now: float) -> None:
@@ -171,6 +168,10 @@ class RequestClient(_Owner):
 
     def _on_failure(self, failure: Failure, now: float) -> None:
         self._end(None, failure, now)
+
+    def _on_timeout(self, now: float) -> None:
+        self._hunt.give_up(now)
+        self._end(None, Failure.TIMEOUT, now)
 
     def _end(self, response: Response | None, failure: Failure | None, now: float) -> None:
         hunt = self._hunt

@@ -463,9 +463,7 @@ def test_s4_flow_that_opens_after_cancel_carries_nothing(trunk: Field) -> None:
     session = trunk.call()
     session.cancel(trunk.wire.now)
 
-    trunk.us.endpoint.flow_opened(
-        trunk.hops[0], trunk.us.open_flow(trunk.hops[0]), trunk.wire.now
-    )
+    trunk.us.endpoint.flow_opened(trunk.hops[0], trunk.us.open_flow(trunk.hops[0]), trunk.wire.now)
     trunk.run(1)
 
     assert trunk.wire.log == []
@@ -677,10 +675,10 @@ def test_f29_503_over_tcp_is_the_hop_s_and_not_asked_for_again_by_datagram(trunk
 
 
 def test_f29_credentials_may_make_a_request_too_large(trunk: Field) -> None:
-    trunk.call(b"x" * 800, password="secret")
+    trunk.call(b"x" * 500, password="secret")
     assert trunk.invite(0).via.transport == "UDP"
 
-    challenge = NONCE.replace("n1", "n" * 200)
+    challenge = NONCE.replace("n1", "n" * 500)
     trunk.say(0, 401, "a", headers=(("WWW-Authenticate", challenge),))
 
     assert trunk.invite(0).via.transport == "TCP"
@@ -750,9 +748,7 @@ def up(trunk: Field, contact: str = "<sip:b@192.0.2.11:5060;transport=tcp>") -> 
     """A call over TCP that the first host has answered with this Contact."""
     session = trunk.call()
     invite = trunk.invite(0)
-    trunk.hosts[0].respond(
-        trunk.us, invite, 200, body=ANSWER, headers=(("Contact", contact),)
-    )
+    trunk.hosts[0].respond(trunk.us, invite, 200, body=ANSWER, headers=(("Contact", contact),))
     trunk.run(0.1)
     return session
 
@@ -781,6 +777,17 @@ def test_bye_takes_a_new_connection_where_the_old_one_is_closed() -> None:
     assert len(trunk.connects()) == 2
     trunk.say(0, 200, what="BYE")
     trunk.settle()
+
+
+def test_bye_goes_as_a_datagram_where_the_contact_of_a_closed_connection_says_so() -> None:
+    trunk = Field("tcp", size=1)
+    session = up(trunk, "<sip:b@192.0.2.11:5060>")
+    trunk.us.close_flow(trunk.hosts[0].address)
+
+    session.bye(trunk.wire.now)
+    trunk.run(0.1)
+
+    assert trunk.hosts[0].request("BYE").via.transport == "UDP"
 
 
 def test_bye_under_way_when_the_connection_closes_goes_on_over_a_new_one() -> None:

@@ -166,6 +166,7 @@ def test_a9_challenge_is_answered_inside(desk: Desk) -> None:
     assert "SHA-256" in (second.headers.get("Authorization") or "")
     assert desk.responded.response is not None
     assert (desk.responded.response.status, desk.responded.cseq) == (200, 2)
+    assert len(desk.us.all(HopAnswered)) == 1
 
 
 def test_a9_wrong_password_is_tried_once(desk: Desk) -> None:
@@ -266,6 +267,7 @@ def test_time_out_is_over_all_hops(desk: Desk) -> None:
     desk.wire.run(40)
 
     assert (desk.responded.failure, desk.responded.hop) == (Failure.TIMEOUT, desk.hops[1])
+    assert [event.hop for event in desk.us.all(HopFailed)] == desk.hops
     assert len(desk.wire.log) == sent
     assert desk.us.endpoint.is_idle
 
