@@ -12,6 +12,7 @@ from quart import websocket
 from gateway.api.openapi import Operation
 from gateway.api.outbox import Outbox
 from gateway.api.server import ApiError, check_json
+from gateway.api.trunks import TrunkControl, describe_trunk_event
 from gateway.call.call import CallSummary
 from gateway.call.events import (
     CallAnswered,
@@ -25,6 +26,7 @@ from gateway.call.events import (
     LegSignalled,
     LegStarted,
 )
+from gateway.trunk.event import TrunkEvent
 
 MAX_EVENTS_BEHIND = 1000
 "Events kept for a subscriber that reads slowly; one further behind is cut off and told so."
@@ -185,14 +187,21 @@ def _describe_outcome(outcome: CallEnded) -> Outcome:
     )
 
 
-async def serve_events(control: CallControl) -> None:
-    """Tell one subscriber of `/v1/events` everything that happens in calls."""
-    outbox = Outbox(MAX_EVENTS_BEHIND, describe_event)
-    stop = control.observe(outbox.put)
+async def serve_events(control: CallControl, trunks: TrunkControl | None = None) -> None:
+    """Tell one subscriber of `/v1/events` everything that happens in calls and to trunks."""
+    outbox = Outbox[CallEvent | TrunkEvent](MAX_EVENTS_BEHIND, _describe_any)
+    stops = [control.observe(outbox.put)]
+    if trunks is not None:
+        stops.append(trunks.observe_trunks(outbox.put))
     try:
         await outbox.serve(_ignore_all)
     finally:
-        stop()
+        for stop in stops:
+            stop()
+
+
+def _describe_any(event: CallEvent | TrunkEvent) -> dict[str, Any]:
+    return describe_trunk_event(event) if isinstance(event, TrunkEvent) else describe_event(event)
 
 
 async def _ignore_all() -> None:

@@ -72,9 +72,11 @@ def _describe(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "responses": responses,
     }
-    if "{id}" in operation.path:
+    parameters = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    if parameters:
         described["parameters"] = [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in parameters
         ]
     if operation.takes is not None:
         described["requestBody"] = {"required": True, "content": _schema(operation.takes)}
