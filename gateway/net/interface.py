@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from socket import socket
 
 import ifaddr
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_PORT_TRIES = 16
+"Ports tried until one is free on every address, when the system is asked to choose."
 
 WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - names to be replaced by addresses, not bound to
 
@@ -31,6 +40,78 @@ def listening_addresses(host: str, *, loopback: bool) -> tuple[str, ...]:
     inside = sorted((a for a in found if a.is_loopback), key=lambda a: a.version)
     chosen = outside + inside if loopback or not outside else outside
     return tuple(map(str, chosen))
+
+
+def open_on_each(
+    hosts: Sequence[str], port: int, open_socket: Callable[[str, int], socket]
+) -> list[socket]:
+    """Open a socket on each address, all on one port; 0 becomes one that is free on all of them.
+
+    Raises:
+        OSError: an address is not ours, or in use; nothing is open then.
+    """
+    for tries_left in reversed(range(MAX_PORT_TRIES)):
+        opened: list[socket] = []
+        try:
+            for host in hosts:
+                bound_to = opened[0].getsockname()[1] if opened else port
+                opened.append(open_socket(host, bound_to))
+        except OSError:
+            for each in opened:
+                each.close()
+            if port or not tries_left or not opened:
+                raise
+        else:
+            break
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """How peers are told to reach us, where a 1:1 NAT stands between us and most of them."""
+
+    advertise: tuple[str, ...] = ()
+    "Public IP addresses, one of each family is used; the port is that of the socket."
+    local_networks: tuple[Network, ...] = ()
+    "Whose peers see our own address. Loopback is always one of them."
+
+    def address_for(self, peer: str, ours: str) -> str:
+        """The address of ours that a peer is told.
+
+        Args:
+            peer: its IP address.
+            ours: the IP address that it is spoken to from.
+        """
+        if not self.advertise or _is_local(peer, self.local_networks):
+            return ours
+        is_six = ":" in ours
+        told = next((each for each in self.advertise if (":" in each) == is_six), ours)
+        return ours if _is_local(ours, ()) else told
+
+
+@lru_cache(maxsize=4096)
+def _is_local(host: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address is loopback or in a network; what is no address is not."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or any(address in network for network in networks)
+
+
+@lru_cache(maxsize=4096)
+def neighbourhood(host: str) -> str:
+    """What counts as one peer where peers are counted: an address; of IPv6 its network.
+
+    Whoever has one IPv6 address has the 2⁶⁴ beside it too.
+    """
+    if ":" not in host:
+        return host
+    try:
+        network = ipaddress.IPv6Network((host.partition("%")[0], 64), strict=False)
+    except ValueError:
+        return host
+    return str(network.network_address)
 
 
 def _interface_addresses() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -11,7 +11,8 @@ from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 
-from gateway.net.interface import listening_addresses
+from gateway.net.icmp import ErrorQueue
+from gateway.net.interface import listening_addresses, open_on_each
 from gateway.sip.flow import Flow
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ MAX_DATAGRAMS_PER_TURN = 64
 "Read per call of the loop: a flood on this socket must not starve the media on the others."
 MAX_DATAGRAM_BYTES = 65_535
 "Nothing UDP carries is longer."
-MAX_PORT_TRIES = 16
-"Ports tried until one is free on every address, when the system is asked to choose."
 RECEIVE_BUFFER_BYTES = 1 << 20
 "Asked for: what arrives while the loop is busy elsewhere; the system may give less."
 
@@ -79,6 +78,7 @@ class UdpSocket:
         loop: asyncio.AbstractEventLoop,
         receive: Callable[[bytes, Flow], object],
         admit: Callable[[Address], bool],
+        on_unreachable: Callable[[Flow], object] | None = None,
     ) -> None:
         """Start reading.
 
@@ -87,11 +87,15 @@ class UdpSocket:
             loop: Whose reader it becomes.
             receive: Takes one datagram; what it raises ends the loop's turn, not the reading.
             admit: Whether a source may be heard at all, asked before a byte is looked at.
+            on_unreachable: Told of each flow whose peer ICMP says cannot be reached, on systems
+                that tell (Linux).
         """
         self._socket = udp_socket
         self._loop = loop
         self._receive = receive
         self._admit = admit
+        self._on_unreachable = on_unreachable
+        self._errors = ErrorQueue.open(udp_socket) if on_unreachable is not None else None
         self._closed = False
         self._logged: set[int | None] = set()
         host, port = udp_socket.getsockname()[:2]
@@ -102,14 +106,17 @@ class UdpSocket:
         "Datagrams of sources that are not admitted: no answer, no log line."
         self.send_errors = 0
         "Datagrams that the system would not send."
-        loop.add_reader(udp_socket.fileno(), self._read)
+        self.unreachable = 0
+        "Times that ICMP said that a peer cannot be reached."
+        self._watched = self._errors or udp_socket
+        loop.add_reader(self._watched.fileno(), self._read)
 
     def send(self, data: bytes, remote: Address) -> bool:
         """Send one datagram; whether the system took it. Never raises, never resolves a name."""
         if self._closed or not is_ip_address(remote[0]):
             return False
         try:
-            self._socket.sendto(data, remote)
+            self._send(data, remote)
         except OSError as error:
             self.send_errors += 1
             # A full buffer is as good as a loss on the way, which SIP mends by itself.
@@ -125,10 +132,28 @@ class UdpSocket:
             return
         self._closed = True
         # In this order: a loop that polls a closed descriptor polls whoever gets its number next.
-        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_reader(self._watched.fileno())
+        if self._errors is not None:
+            self._errors.close()
         self._socket.close()
 
+    def _send(self, data: bytes, remote: Address) -> None:
+        """
+        Raises:
+            OSError: the system would not send it.
+        """
+        try:
+            self._socket.sendto(data, remote)
+        except OSError as error:
+            if self._errors is None or isinstance(error, BlockingIOError):
+                raise
+            # What ICMP said of an earlier datagram, to anybody, is raised once, and this one was
+            # not sent; an error of its own comes again.
+            self._socket.sendto(data, remote)
+
     def _read(self) -> None:
+        if self._errors is not None:
+            self._tell_unreachable(self._errors)
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             if self._closed:
                 return
@@ -137,6 +162,8 @@ class UdpSocket:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
+                if self._errors is not None:
+                    continue  # the same once more, of an error that the queue has told
                 self._log_once(error)
                 return
             remote: Address = (source[0], source[1])
@@ -145,6 +172,12 @@ class UdpSocket:
                 continue
             self.received += 1
             self._receive(data, Flow("udp", self.local, remote))
+
+    def _tell_unreachable(self, errors: ErrorQueue) -> None:
+        for remote in errors.take():
+            self.unreachable += 1
+            if self._on_unreachable is not None and not self._closed:
+                self._on_unreachable(Flow("udp", self.local, remote))
 
     def _log_once(self, error: OSError) -> None:
         if error.errno not in self._logged:
@@ -163,9 +196,13 @@ class UdpTransport:
         loop: asyncio.AbstractEventLoop,
         receive: Callable[[bytes, Flow], object],
         admit: Callable[[Address], bool],
+        on_unreachable: Callable[[Flow], object] | None = None,
     ) -> None:
         """Start reading; see `UdpSocket`. `open_udp_sockets` opens what is to be given."""
-        opened = [UdpSocket(each, loop=loop, receive=receive, admit=admit) for each in sockets]
+        opened = [
+            UdpSocket(each, loop=loop, receive=receive, admit=admit, on_unreachable=on_unreachable)
+            for each in sockets
+        ]
         self.sockets = {each.local: each for each in opened}
 
     @property
@@ -208,21 +245,7 @@ def open_udp_sockets(host: str, port: int) -> list[socket.socket]:
     Raises:
         OSError: an address is not ours, or in use.
     """
-    hosts = listening_addresses(host, loopback=True)
-    for tries_left in reversed(range(MAX_PORT_TRIES)):
-        opened: list[socket.socket] = []
-        try:
-            for each in hosts:
-                bound_to = opened[0].getsockname()[1] if opened else port
-                opened.append(open_udp_socket(each, bound_to))
-        except OSError:
-            for udp_socket in opened:
-                udp_socket.close()
-            if port or not tries_left or not opened:
-                raise
-        else:
-            break
-    return opened
+    return open_on_each(listening_addresses(host, loopback=True), port, open_udp_socket)
 
 
 @lru_cache(maxsize=4096)

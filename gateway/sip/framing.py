@@ -55,7 +55,7 @@ class StreamFramer:
         self._is_start_known = False
         self._needed = 0  # bytes of the message, once its head is known
         self._is_half_ping = False
-        self._pongs_due = 0
+        self._is_pong_due = False
         self._is_broken = False
 
     @property
@@ -64,8 +64,8 @@ class StreamFramer:
         return bool(self._buffer) and self._buffer != b"\r"
 
     def expect_pong(self) -> None:
-        """A ping of ours was sent: the next CRLF between messages is its answer."""
-        self._pongs_due += 1
+        """A ping of ours was sent: the next single CRLF between messages is its answer."""
+        self._is_pong_due = True
 
     def feed(self, data: bytes) -> None:
         """Take what came next."""
@@ -91,9 +91,10 @@ class StreamFramer:
     def _skip_crlf(self) -> KeepAlive | None:
         """Take away what is between messages, to the next keep-alive."""
         while self._buffer.startswith(CRLF):
+            is_double = self._buffer.startswith(KeepAlive.PING.value)
             del self._buffer[:2]
-            if self._pongs_due:
-                self._pongs_due -= 1
+            if self._is_pong_due and not is_double and not self._is_half_ping:
+                self._is_pong_due = False
                 return KeepAlive.PONG
             self._is_half_ping = not self._is_half_ping
             if not self._is_half_ping:

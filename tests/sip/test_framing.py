@@ -255,6 +255,17 @@ def test_the_answer_to_our_ping_is_no_half_of_theirs() -> None:
     assert (first, take_all(framer)) == ([PONG], [PING])
 
 
+def test_a_ping_of_theirs_is_no_answer_to_ours() -> None:
+    framer = StreamFramer()
+    framer.expect_pong()
+
+    framer.feed(b"\r\n\r\n")
+    first = take_all(framer)
+    framer.feed(b"\r\n")
+
+    assert (first, take_all(framer)) == ([PING], [PONG])
+
+
 def test_pongs_that_were_not_asked_for_are_pings_two_by_two() -> None:
     assert frame(b"\r\n", b"\r\n", b"\r\n") == ([PING], None)
 
