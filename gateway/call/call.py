@@ -7,10 +7,9 @@ DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
-from functools import partial
+from dataclasses import replace
 
+from gateway.call.dial import CallOptions, Dialler
 from gateway.call.events import (
     CallAnswered,
     CallDigit,
@@ -20,11 +19,22 @@ from gateway.call.events import (
     CallProgressed,
     CallStarted,
     LegDisturbed,
-    LegEnded,
     LegSignalled,
-    LegStarted,
+    TransferEnded,
 )
-from gateway.errors import Fault, GatewayError
+from gateway.call.hearing import partners
+from gateway.call.hunt import TIMED_OUT, Errand, Hunt
+from gateway.call.party import (
+    CallState,
+    CallSummary,
+    LegSummary,
+    Party,
+    PartyState,
+    describe_party,
+)
+from gateway.call.room import Room
+from gateway.call.transfer import TransferMode, Transfers
+from gateway.errors import Fault, RoutingError
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -33,6 +43,7 @@ from gateway.leg.leg import (
     EndReason,
     Established,
     Gone,
+    Held,
     Leg,
     LegEvent,
     LegId,
@@ -40,79 +51,29 @@ from gateway.leg.leg import (
     MediaChanged,
     Progressed,
     Restored,
+    Resumed,
     Role,
     Signalled,
-    reason_of_error,
-    reason_of_status,
+    TransferAsked,
+    TransferProgress,
 )
 from gateway.media.hub import Hub
 from gateway.private import Private
 from gateway.sip.invite import MAX_FORWARDS
-from gateway.trunk.route import Plan, Target, TargetKind
+from gateway.sip.uri import Uri
+from gateway.trunk.route import Plan, Target
 
-FAILOVER_STATUSES = frozenset({408, 500, 502, 503, 504})
-"A target that fails with one of these is not the callee's answer: the next one is tried (F4)."
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """What a call allows itself."""
-
-    ringing_timeout_s: float = 60.0
-    "How long one group of targets may take to answer."
-
-
-class CallState(Enum):
-    """Where a call is."""
-
-    DIALLING = "dialling"
-    UP = "up"
-    ENDED = "ended"
-
-
-class PartyState(Enum):
-    """Where one party of a call is."""
-
-    DIALLED = "dialled"
-    EARLY = "early"  # its early media can be heard
-    UP = "up"
-    ENDED = "ended"
-
-
-@dataclass(slots=True)
-class Party:
-    """One leg in this call."""
-
-    leg: Leg
-    role: Role
-    target: str
-    state: PartyState
-
-
-@dataclass(frozen=True, slots=True)
-class LegSummary:
-    """One party, as the API tells it."""
-
-    id: LegId
-    kind: LegKind
-    role: Role
-    target: str
-    state: PartyState
-
-
-@dataclass(frozen=True, slots=True)
-class CallSummary:
-    """One call, as the API tells it; outlives the call."""
-
-    id: CallId
-    state: CallState
-    caller: Private
-    called: Private
-    age_s: float
-    talked_s: float
-    legs: tuple[LegSummary, ...]
-    outcome: CallEnded | None
-    "How it ended; None while it goes on."
+__all__ = [
+    "Call",
+    "CallOptions",
+    "CallState",
+    "CallSummary",
+    "Errand",
+    "LegSummary",
+    "Party",
+    "PartyState",
+    "TransferMode",
+]
 
 
 class Call:
@@ -126,10 +87,11 @@ class Call:
         caller_target: str,
         numbers: tuple[Private, Private],
         plan: Plan,
-        dial: Callable[[Target], Leg],
+        dial: Callable[[Target, Errand], Leg],
         hub: Hub,
         options: CallOptions | None = None,
         max_forwards: int = MAX_FORWARDS,
+        max_breadth: int | None = None,
     ) -> None:
         """
         Args:
@@ -139,45 +101,143 @@ class Call:
             plan: the groups of targets, tried in order.
             dial: makes the leg to a target, not yet dialled.
             max_forwards: hops it may still take; its caller's, less ours (RFC 7332 §4).
+            max_breadth: branches it may be forked into; its caller's (RFC 5393 §5.3).
         """
         self.id = call_id
         self.numbers = numbers
-        self.max_forwards = max_forwards
         self.hub = hub
         self.state = CallState.DIALLING
         self.started_at = 0.0
         self.answered_at: float | None = None
         self.outcome: CallEnded | None = None
-        self.parties: dict[LegId, Party] = {}
+        self._room = Room(call_id, hub)
         self._caller = Party(caller, Role.CALLER, caller_target, PartyState.UP)
         self._plan = plan
-        self._next_group = 0
-        self._dial = dial
-        self._options = options or CallOptions()
-        self._deadline: float | None = None
-        self._failure: Ended | None = None
-        self._was_heard = False
-        "Whether early media of a callee reached the caller: then nobody else is tried (F4)."
+        self._dialler = Dialler(
+            self._room,
+            dial,
+            options or CallOptions(),
+            max_forwards=max_forwards,
+            max_breadth=max_breadth,
+        )
+        self._hunt: Hunt | None = None
+        "The search for who was called."
+        self._transfers = Transfers(
+            self._room, self._dialler, numbers, limit=self._limit, finish=self._finish
+        )
+        self._caller_until: float | None = None
+        "Until when a caller that we ring may take to answer."
+        self._limit_at: float | None = None
+        "When its route wants it to be over."
+        self._told: tuple[bool, bool] | None = None
+        "What the caller was told last: ringing, early media."
         self._gone: set[LegId] = set()
-        self._events: list[CallEvent] = []
 
     # ---- commands
 
     def start(self, now: float, *, dial_caller: bool = False) -> None:
         """Dial the first group; with `dial_caller`, ring the caller and go on at its answer."""
         self.started_at = now
-        self._events.append(CallStarted(self.id, now, *self.numbers))
-        self._join(self._caller, now)
+        self._room.tell(CallStarted(self.id, now, *self.numbers))
+        self._room.join(self._caller, now)
         if dial_caller:
             self._caller.state = PartyState.DIALLED
-            self._deadline = now + self._options.ringing_timeout_s
+            self._caller_until = now + self._plan.options.ringing_timeout_s
             self._caller.leg.dial()
         else:
-            self._dial_next_group(now)
+            self._begin_hunt(now)
 
     def end(self, now: float, reason: EndReason, fault: Fault | None = None) -> None:
         """End the call for everybody."""
         self._finish(Ended(reason, fault=fault), now)
+
+    def hold(self, leg: LegId, now: float, *, on: bool = True) -> None:
+        """Put a party on hold, or take it off: it hears music and is heard by nobody.
+
+        Raises:
+            RoutingError: 404, it is not in the call; 409, it has not answered.
+        """
+        self._room.hold(self._room.find_present(leg), now, on=on)
+
+    def transfer(
+        self,
+        leg: LegId,
+        dialled: str,
+        plan: Plan,
+        now: float,
+        *,
+        mode: TransferMode = TransferMode.AUTO,
+    ) -> None:
+        """Bring a party together with whom a number leads to; the others are let go.
+
+        Raises:
+            RoutingError: 404 or 409 as for `hold`; 409, the party cannot be asked to call by
+                itself; 483, the call was passed on too often; 491, a transfer is under way.
+        """
+        self._transfers.command(leg, dialled, plan, now, mode=mode)
+
+    def refer(self, leg: LegId, target: Uri, replaces: str, now: float) -> None:
+        """Let a party call who is in another dialog of ours, in the place of that (RFC 5589 §7).
+
+        Raises:
+            RoutingError: as for `transfer`.
+        """
+        self._transfers.refer(leg, target, replaces, now)
+
+    def release(self, leg: LegId, to: CallId, now: float) -> Party:
+        """Let a party go on in another call, its dialog and its stream untouched.
+
+        Raises:
+            RoutingError: as for `hold`.
+        """
+        self._room.find_present(leg)
+        self._transfers.stop(now)
+        party = self._room.release(leg, to, now)
+        self._room.lay_routes(now)
+        return party
+
+    def adopt(self, party: Party, role: Role, now: float) -> None:
+        """Take in a party of another call."""
+        party.role, party.state = role, PartyState.UP
+        self._room.join(party, now)
+        self._room.lay_routes(now)
+
+    def exchange(self, keep: LegId, party: Party, now: float) -> None:
+        """Bring one of ours together with a party of another call; all others are let go."""
+        self._transfers.stop(now)
+        leaving = [other for other in self._room.present() if other.leg.id != keep]
+        self.adopt(party, leaving[0].role if leaving else Role.CALLEE, now)
+        self._room.tell(TransferEnded(self.id, now, keep, party.leg.id, 200))
+        for other in leaving:
+            self._room.let_go(other, Ended(EndReason.TRANSFERRED), now)
+        for other in self._room.present():
+            self._room.hold(other, now, on=False)
+        self._room.lay_routes(now)
+
+    def replace(self, old: LegId, leg: Leg, target: str, now: float) -> None:
+        """Let a new party take the place of one (RFC 3891 §3); it is answered.
+
+        Raises:
+            RoutingError: 481, that one is not there any more; 491, a transfer is under way.
+        """
+        party = self.parties.get(old)
+        if party is None or party.state is PartyState.ENDED:
+            raise RoutingError("the dialog to be replaced has ended", status=481)
+        if self._transfers.is_active:
+            raise RoutingError("a transfer is under way in this call", status=491)
+        new = Party(leg, party.role, target, PartyState.UP)
+        hunt = self._hunt_of(party)
+        if hunt is not None:
+            # It only rings there: whoever takes its place picks the call up.
+            new.state, new.awaited_by = PartyState.DIALLED, hunt.waiting
+            hunt.take_over(old, leg.id)
+        self._room.join(new, now)
+        leg.answer()
+        if hunt is not None:
+            self._on_answered(new, now)
+        else:
+            self._room.let_go(party, Ended(EndReason.TRANSFERRED), now)
+            self._room.lay_routes(now)
 
     # ---- what happens
 
@@ -190,33 +250,45 @@ class Call:
         if party is None:
             return
         if isinstance(event, Signalled):
-            self._events.append(
-                LegSignalled(self.id, now, leg, party.leg.kind, party.role, event.sent, event.text)
-            )
+            kind, role = party.leg.kind, party.role
+            self._room.tell(LegSignalled(self.id, now, leg, kind, role, event.sent, event.text))
         elif party.state is not PartyState.ENDED:
             self._advance(party, event, now)
 
     def handle_timer(self, now: float) -> None:
-        """The group that rings has had its time."""
-        if self._deadline is None or now < self._deadline:
-            return
-        self._deadline = None
-        self._failure = Ended(EndReason.NO_ANSWER, 408, "Request Timeout")
-        for party in self._callees():
-            self._leave(party, Ended(EndReason.NO_ANSWER), now)
-        if self._caller.state is PartyState.DIALLED:
-            self._finish(self._failure, now)
-        else:
-            self._fail_over(self._failure, now)
+        """Somebody has had its time, or a sound that goes on needs more."""
+        if self._caller_until is not None and now >= self._caller_until:
+            self._finish(TIMED_OUT, now)
+        if self._hunt is not None:
+            self._settle(self._hunt.handle_timer(now), now)
+        self._transfers.handle_timer(now)
+        if self._limit_at is not None and now >= self._limit_at:
+            self._finish(Ended(EndReason.TIME_LIMIT), now)
+        self._room.handle_timer(now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called (loop seconds)."""
-        return self._deadline
+        timers = (
+            self._caller_until,
+            self._limit_at,
+            self._room.next_timer(),
+            None if self._hunt is None else self._hunt.deadline,
+            self._transfers.next_timer(),
+        )
+        return min((at for at in timers if at is not None), default=None)
 
     def take_events(self) -> Sequence[CallEvent]:
         """What happened since it was last asked."""
-        events, self._events = self._events, []
-        return events
+        return self._room.take_events()
+
+    @property
+    def parties(self) -> dict[LegId, Party]:
+        """Everybody in it, also those who have ended."""
+        return self._room.parties
+
+    def heard_parties(self) -> list[Party]:
+        """The parties whose media takes part now."""
+        return self._room.heard()
 
     def summary(self, now: float) -> CallSummary:
         """What can be told about the call now, or after its end."""
@@ -229,10 +301,7 @@ class Call:
             called=self.numbers[1],
             age_s=ended_at - self.started_at,
             talked_s=0.0 if answered_at is None else ended_at - answered_at,
-            legs=tuple(
-                LegSummary(party.leg.id, party.leg.kind, party.role, party.target, party.state)
-                for party in self.parties.values()
-            ),
+            legs=tuple(map(describe_party, self.parties.values())),
             outcome=self.outcome,
         )
 
@@ -253,69 +322,94 @@ class Call:
                 self._on_digit(party, event, now)
             case Disturbed() | Restored():
                 restored = isinstance(event, Restored)
-                self._events.append(LegDisturbed(self.id, now, party.leg.id, restored))
+                self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
             case MediaChanged():
                 self.hub.refresh(party.leg.id)
+            case Held():
+                self._room.note_held(party, event.direction, now)
+            case Resumed():
+                self._room.note_held(party, None, now)
+            case TransferAsked():
+                self._transfers.on_asked(party, event, now)
+            case TransferProgress():
+                self._transfers.on_progress(party, event.status, now)
             case Ended():
                 self._on_ended(party, event, now)
             case Established():
                 pass
 
     def _on_progressed(self, party: Party, event: Progressed, now: float) -> None:
-        if self.state is not CallState.DIALLING or party.role is Role.CALLER:
+        hunt = self._hunt_of(party)
+        if hunt is None:
             return
         if event.early_media and party.state is PartyState.DIALLED:
             party.state = PartyState.EARLY
-            self._was_heard = True
-            self._route()
-        self._events.append(
-            CallProgressed(
-                self.id, now, party.leg.id, event.status, event.reason, event.early_media
-            )
-        )
-        self._caller.leg.progress(ringing=event.status == 180, early_media=event.early_media)
+            hunt.on_early_media()
+            self._room.lay_routes(now)
+        leg, early_media = party.leg.id, event.early_media
+        told = CallProgressed(self.id, now, leg, event.status, event.reason, early_media)
+        self._room.tell(told)
+        if hunt is self._hunt:
+            self._tell_caller(ringing=event.status == 180)
+        else:
+            self._transfers.on_progressed(event.status)
+
+    def _tell_caller(self, *, ringing: bool) -> None:
+        """How far the call has got; whoever is heard already is not said to ring (RFC 3960 §3)."""
+        early_media = any(party.state is PartyState.EARLY for party in self.parties.values())
+        told = (ringing and not early_media, early_media)
+        if told != self._told:
+            self._told = told
+            self._caller.leg.progress(ringing=told[0], early_media=early_media)
 
     def _on_answered(self, party: Party, now: float) -> None:
-        if party is self._caller:
-            if party.state is PartyState.DIALLED:
+        hunt = self._hunt_of(party)
+        if hunt is None:
+            if party is self._caller and party.state is PartyState.DIALLED:
                 party.state = PartyState.UP
-                self._dial_next_group(now)
+                self._caller_until = None
+                if party.leg.kind is LegKind.SIP:
+                    # A page makes its own ringing tone, and an agent needs none.
+                    self._room.ringing_for = party.leg.id
+                self._begin_hunt(now)
+                self._room.lay_routes(now)
+            # Else it lost the race: its leg was told to end, and will.
             return
-        if self.state is not CallState.DIALLING:
-            # The 200 of a target that lost the race: its leg was told to end and will.
+        party.state, party.awaited_by = PartyState.UP, None
+        self._room.tell(CallAnswered(self.id, now, party.leg.id))
+        if hunt is not self._hunt:
+            self._transfers.on_answered(party, now)
             return
-        party.state = PartyState.UP
+        self._hunt = self._room.ringing_for = None
         self.state = CallState.UP
         self.answered_at = now
-        self._deadline = None
-        for other in self._callees():
-            if other is not party:
-                self._leave(other, Ended(EndReason.ANSWERED_ELSEWHERE), now)
-        self._events.append(CallAnswered(self.id, now, party.leg.id))
+        self._limit(self._plan, now)
+        hunt.on_answered(party.leg.id, now)
         self._caller.leg.answer()
-        self._route()
+        self._room.lay_routes(now)
 
     def _on_digit(self, party: Party, event: DigitPressed, now: float) -> None:
-        self._events.append(
-            CallDigit(
-                self.id, now, party.leg.id, Private(event.digit), event.phase, event.duration_ms
-            )
-        )
-        if party.state is PartyState.DIALLED:
+        leg, digit = party.leg.id, Private(event.digit)
+        self._room.tell(CallDigit(self.id, now, leg, digit, event.phase, event.duration_ms))
+        if party.is_on_hold:
             return
-        for other in self.heard_parties():
-            if other is not party:
+        for other in partners(party, self.parties.values()):
+            if not other.is_on_hold:
                 other.leg.digit(event.digit, event.phase, event.duration_ms)
 
     def _on_ended(self, party: Party, event: Ended, now: float) -> None:
-        if party is self._caller or self.state is CallState.UP:
-            self._mark_ended(party, event, now)
-            self._finish(self._blame(party, event), now)
+        hunt, blamed = self._hunt_of(party), self._blame(party, event)
+        self._room.mark_ended(party, event, now)
+        if hunt is not None and hunt is self._hunt:
+            self._settle(hunt.on_ended(party.leg.id, event, now), now)
             return
-        self._mark_ended(party, event, now)
-        self._failure = _graver(self._failure, event)
-        if not self._callees():
-            self._fail_over(self._failure, now)
+        self._transfers.on_ended(party, event, now)
+        if self._transfers.is_active:
+            return
+        if self._hunt is not None or len(self._room.present()) < 2:
+            self._finish(blamed, now)
+        else:
+            self._room.lay_routes(now)
 
     def _blame(self, party: Party, event: Ended) -> Ended:
         if event.fault is not None or event.reason not in (EndReason.HANGUP, EndReason.LEFT):
@@ -324,79 +418,30 @@ class Call:
         reason = event.reason if self.state is CallState.UP else EndReason.CANCELLED
         return replace(event, reason=reason, fault=fault)
 
-    def _fail_over(self, failure: Ended, now: float) -> None:
-        """Nobody of the group answered: the next is tried, unless that was somebody's word."""
-        if _is_answer(failure) or self._was_heard:
-            self._finish(failure, now)
-        else:
-            self._dial_next_group(now)
-
-    def _dial_next_group(self, now: float) -> None:
-        """Try the plan's next group; with none left, the caller learns why the last one failed."""
-        while self._next_group < len(self._plan.groups):
-            group = self._plan.groups[self._next_group]
-            self._next_group += 1
-            rejection = next((t for t in group if t.kind is TargetKind.REJECT), None)
-            if rejection is not None:
-                self._finish(Ended(reason_of_status(rejection.status), rejection.status), now)
-                return
-            self._deadline = now + self._options.ringing_timeout_s
-            if self._dial_group(group, now):
-                return
-        self._finish(self._failure or Ended(EndReason.NOT_FOUND, 404), now)
-
-    def _dial_group(self, group: Sequence[Target], now: float) -> bool:
-        """Ring all of a group; False where none of it can be, for want of ports or the like."""
-        for target in group:
-            try:
-                leg = self._dial(target)
-            except GatewayError as error:
-                refused = Ended(reason_of_error(error), error.status, fault=error.fault)
-                self._failure = _graver(self._failure, refused)
-                continue
-            party = Party(leg, Role.CALLEE, str(target), PartyState.DIALLED)
-            self._join(party, now)
-            party.leg.dial()
-        return bool(self._callees())
-
-    # ---- parties
-
-    def _join(self, party: Party, now: float) -> None:
-        leg = party.leg
-        self.parties[leg.id] = party
-        self.hub.join(leg.id, listener=leg.listener, playout=leg.playout)
-        leg.on_frame = partial(self.hub.push, leg.id)
-        self._events.append(LegStarted(self.id, now, leg.id, leg.kind, party.role, party.target))
-
-    def _callees(self) -> list[Party]:
-        return [
-            party
-            for party in self.parties.values()
-            if party is not self._caller and party.state is not PartyState.ENDED
-        ]
-
-    def heard_parties(self) -> list[Party]:
-        """The parties whose media takes part now."""
-        open_states = (PartyState.UP, PartyState.EARLY)
-        return [party for party in self.parties.values() if party.state in open_states]
-
-    def _route(self) -> None:
-        """The caller hears whoever is up, or heard early, and they the caller."""
-        caller = self._caller.leg.id
-        others = [p.leg.id for p in self.heard_parties() if p is not self._caller]
-        self.hub.route({caller: dict.fromkeys(others, 1.0)} | {o: {caller: 1.0} for o in others})
-
-    def _leave(self, party: Party, event: Ended, now: float) -> None:
-        """We let this party go."""
-        self._mark_ended(party, event, now)
-        party.leg.end(event.reason, event.status, event.text)
-
-    def _mark_ended(self, party: Party, event: Ended, now: float) -> None:
-        party.state = PartyState.ENDED
-        self.hub.leave(party.leg.id)
-        self._events.append(
-            LegEnded(self.id, now, party.leg.id, event.reason, event.status, event.text)
+    def _begin_hunt(self, now: float) -> None:
+        """Look for the called party along the plan."""
+        self._hunt = self._dialler.hunt(
+            self._plan, self.numbers, waiting=self._caller, role=Role.CALLEE
         )
+        self._settle(self._hunt.start(now), now)
+
+    def _settle(self, failure: Ended | None, now: float) -> None:
+        """With a failure nobody is left to be tried: the caller learns why the last one failed."""
+        if failure is not None:
+            self._finish(failure, now)
+
+    def _hunt_of(self, party: Party) -> Hunt | None:
+        """The hunt that a party rings for."""
+        hunts = (self._hunt, self._transfers.hunt)
+        return next((h for h in hunts if h is not None and party.leg.id in h.ringing), None)
+
+    # ---- the end
+
+    def _limit(self, plan: Plan, now: float) -> None:
+        """Its time is up when that of any of its routes is."""
+        seconds = plan.options.max_call_duration_s
+        if seconds is not None:
+            self._limit_at = min(now + seconds, self._limit_at or now + seconds)
 
     def _finish(self, why: Ended, now: float) -> None:
         """The call ends, once: everybody still in it is let go and told why."""
@@ -404,7 +449,7 @@ class Call:
             return
         answered_at = self.answered_at
         self.state = CallState.ENDED
-        self._deadline = None
+        self._hunt = self._caller_until = self._limit_at = None
         self.outcome = CallEnded(
             self.id,
             now,
@@ -415,25 +460,17 @@ class Call:
             answered=answered_at is not None,
             duration_s=0.0 if answered_at is None else now - answered_at,
         )
+        self._transfers.stop(now)
         bugs = []
         for party in list(self.parties.values()):
             if party.state is not PartyState.ENDED:
                 try:
-                    self._leave(party, why, now)
+                    self._room.let_go(party, why, now)
                 except Exception as error:
                     # One broken leg keeps neither the others nor the call from their end.
                     self._gone.add(party.leg.id)
                     bugs.append(error)
-        self._events.append(self.outcome)
+        self._room.lay_routes(now)
+        self._room.tell(self.outcome)
         if bugs:
             raise bugs[0]
-
-
-def _is_answer(ended: Ended) -> bool:
-    """Whether somebody turned the call down, rather than that the network failed (F4)."""
-    return ended.status not in FAILOVER_STATUSES and ended.reason is not EndReason.UNREACHABLE
-
-
-def _graver(first: Ended | None, second: Ended) -> Ended:
-    """The better word for the caller: an answer of a person beats a failure of the network."""
-    return first if first is not None and first.status > 0 and _is_answer(first) else second

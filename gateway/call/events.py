@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.errors import Fault
 from gateway.leg.leg import EndReason, LegId, LegKind, Phase, Role
 from gateway.private import Private
+from gateway.sdp.description import Direction
 
 CallId = str
 
@@ -95,6 +96,55 @@ class LegDisturbed:
 
 
 @dataclass(frozen=True, slots=True)
+class LegHeld:
+    """A party is on hold from now on, or otherwise than before, or no longer."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    by_us: bool
+    "Whether we hold it; else it holds us."
+    direction: Direction
+    "What the one who is held may still do; sendrecv: it is on hold no longer."
+
+
+@dataclass(frozen=True, slots=True)
+class LegMoved:
+    """A party goes on in another call, with its dialog and its stream."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    to: CallId
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted:
+    """A party is to be brought together with another, and the rest to be let go."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    "Who is transferred."
+    by: LegId | None
+    "Who asked for it with REFER; None: we were told to."
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """What came of a transfer."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    "Who was to be transferred."
+    to: LegId | None
+    "Whom it talks with now; None where that is not for us to know, or it failed."
+    status: int
+    "200: it was transferred; else why it was not, in a status of SIP."
+
+
+@dataclass(frozen=True, slots=True)
 class LegEnded:
     """A party is out of the call."""
 
@@ -131,6 +181,10 @@ CallEvent = (
     | CallAnswered
     | CallDigit
     | LegDisturbed
+    | LegHeld
+    | LegMoved
+    | TransferStarted
+    | TransferEnded
     | LegEnded
     | CallEnded
 )

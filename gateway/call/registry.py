@@ -9,10 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from gateway.call.call import Call, CallOptions, CallState, CallSummary
+from gateway.call.call import (
+    Call,
+    CallOptions,
+    CallState,
+    CallSummary,
+    Errand,
+    Party,
+    PartyState,
+    TransferMode,
+)
 from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted, LegSignalled
-from gateway.errors import CapacityError, Fault
-from gateway.leg.leg import EndReason, Leg, LegEvent, LegId
+from gateway.errors import CapacityError, Fault, RoutingError
+from gateway.leg.leg import EndReason, Gone, Leg, LegEvent, LegId, Role, TransferAsked
 from gateway.media.hub import Hub, PartyId
 from gateway.net.pacer import Pacer
 from gateway.private import Private
@@ -46,24 +55,29 @@ class Registry:
         loop: asyncio.AbstractEventLoop,
         pacer: Pacer,
         new_id: Callable[[], str],
-        dial: Callable[[Target, Call], Leg],
+        dial: Callable[[Target, Errand], Leg],
+        find_dialog: Callable[[str], LegId | None] = lambda _replaces: None,
         options: RegistryOptions | None = None,
     ) -> None:
         """
         Args:
             new_id: makes call ids that begin with the node's name.
             dial: makes the leg to a target for a call, not yet dialled.
+            find_dialog: the leg whose dialog a Replaces header names; None: it is not ours.
         """
         self._loop = loop
         self._pacer = pacer
         self._new_id = new_id
         self._dial = dial
+        self._find_dialog = find_dialog
         self._options = options or RegistryOptions()
         self._calls: dict[CallId, _Entry] = {}
         self._going_on: dict[CallId, Call] = {}
         self._ended: OrderedDict[CallId, CallSummary] = OrderedDict()
         self._observers: list[Callable[[CallEvent], None]] = []
-        self._posted: deque[tuple[_Entry, LegId, LegEvent]] = deque()
+        self._owners: dict[LegId, _Entry] = {}
+        "The call that each leg is in now."
+        self._posted: deque[tuple[LegId, LegEvent]] = deque()
         self._is_dispatching = False
         self._is_draining = False
         self._emptied: asyncio.Event = asyncio.Event()
@@ -107,12 +121,14 @@ class Registry:
         dial_caller: bool = False,
         call_id: CallId | None = None,
         max_forwards: int = MAX_FORWARDS,
+        max_breadth: int | None = None,
     ) -> Call:
         """Start a call from `caller` along `plan`.
 
         Args:
             call_id: where the caller's leg has to know it before there is a call; None: a new one.
             max_forwards: hops that the call may still take.
+            max_breadth: branches that it may be forked into; None: nobody has said.
 
         Raises:
             CapacityError: the node is full, or no longer takes calls. The caller is not touched.
@@ -127,10 +143,11 @@ class Registry:
             caller_target=caller_target,
             numbers=numbers,
             plan=plan,
-            dial=lambda target: self._make_leg(target, entry),
+            dial=lambda target, errand: self._make_leg(target, errand, entry),
             hub=Hub(on_fault=lambda party, error: self._on_media_fault(entry, party, error)),
             options=self._options.call,
             max_forwards=max_forwards,
+            max_breadth=max_breadth,
         )
         entry = _Entry(call)
         self._calls[call.id] = entry
@@ -140,7 +157,7 @@ class Registry:
 
         def begin() -> None:
             # What the caller's leg told before it had a call comes out now, ahead of the rest.
-            caller.on_event = partial(self._post, entry, caller.id)
+            self._own(caller, entry)
             call.start(self._loop.time(), dial_caller=dial_caller)
 
         self._run(entry, begin)
@@ -154,6 +171,99 @@ class Registry:
         self._run(entry, partial(entry.call.end, self._loop.time(), reason, fault))
         return True
 
+    def hold(self, call_id: CallId, *, leg: LegId | None = None, on: bool = True) -> None:
+        """Put a party on hold, or take it off.
+
+        Args:
+            leg: who; None: the caller.
+
+        Raises:
+            RoutingError: 404, there is no such call or party; 409, it has not answered.
+        """
+        entry = self._entry_of(call_id)
+        leg = leg or _caller_of(entry.call)
+        self._ask(entry, lambda now: entry.call.hold(leg, now, on=on))
+
+    def transfer(
+        self,
+        call_id: CallId,
+        to: str,
+        plan: Plan,
+        *,
+        leg: LegId | None = None,
+        mode: TransferMode = TransferMode.AUTO,
+    ) -> None:
+        """Bring a party together with whom a number leads to; everybody else is let go.
+
+        Args:
+            to: what is dialled, and where that leads: `plan`.
+            leg: who is transferred; None: the caller.
+
+        Raises:
+            RoutingError: 404, there is no such call or party; 409, it has not answered, or cannot
+                be asked to call by itself; 483, 491 as the call says.
+        """
+        entry = self._entry_of(call_id)
+        leg = leg or _caller_of(entry.call)
+        self._ask(entry, lambda now: entry.call.transfer(leg, to, plan, now, mode=mode))
+
+    def join(
+        self,
+        call_id: CallId,
+        other_id: CallId,
+        *,
+        leg: LegId | None = None,
+        other_leg: LegId | None = None,
+        mode: TransferMode = TransferMode.AUTO,
+    ) -> None:
+        """Bring parties of two calls together in the first of them; all others are let go.
+
+        Args:
+            leg: who of the first call; None: its caller.
+            other_leg: who of the other call; None: its caller.
+            mode: `REFER` has the first call the second, in the place of its dialog with us.
+
+        Raises:
+            RoutingError: as `transfer`; 409, the two are one call, or one of them is not up.
+        """
+        entry, other = self._entry_of(call_id), self._entry_of(other_id)
+        if other is entry:
+            raise RoutingError("these are one call", status=409)
+        leg = leg or _caller_of(entry.call)
+        other_leg = other_leg or _caller_of(other.call)
+        party, moved = _party_up(entry.call, leg), _party_up(other.call, other_leg)
+        if mode is not TransferMode.REFER:
+            self._merge(entry, leg, other, other_leg)
+            return
+        dialog = moved.leg.dialog
+        if dialog is None:
+            raise RoutingError("nobody can take the place of this party's dialog", status=409)
+        self._ask(entry, lambda now: entry.call.refer(party.leg.id, *dialog, now))
+
+    def replace(self, old: LegId, leg: Leg, source: str) -> Call:
+        """Let a leg that came with a Replaces header take the place of one (RFC 3891).
+
+        Args:
+            old: whose dialog it names.
+            source: who asks, in a route's words: only for its own may it (A37).
+
+        Raises:
+            RoutingError: 481, there is no such leg any more; 403, it is somebody else's; 491.
+        """
+        entry = self._owners.get(old)
+        party = None if entry is None else entry.call.parties.get(old)
+        if entry is None or party is None:
+            raise RoutingError("the dialog to be replaced has ended", status=481)
+        if not _are_of_one(party.target, source):
+            raise RoutingError("that dialog is somebody else's", status=403)
+        self._own(leg, entry)
+        try:
+            self._ask(entry, lambda now: entry.call.replace(old, leg, source, now))
+        except RoutingError:
+            self._owners.pop(leg.id, None)
+            raise
+        return entry.call
+
     def drain(self) -> None:
         """Take no new calls."""
         self._is_draining = True
@@ -164,16 +274,45 @@ class Registry:
 
     # ---- the loop between legs and calls
 
-    def _make_leg(self, target: Target, entry: _Entry) -> Leg:
-        leg = self._dial(target, entry.call)
-        leg.on_event = partial(self._post, entry, leg.id)
+    def _make_leg(self, target: Target, errand: Errand, entry: _Entry) -> Leg:
+        leg = self._dial(target, errand)
+        self._own(leg, entry)
         return leg
 
-    def _post(self, entry: _Entry, leg: LegId, event: LegEvent) -> None:
+    def _own(self, leg: Leg, entry: _Entry) -> None:
+        """What the leg tells is for this call, until it moves to another or is gone."""
+        self._owners[leg.id] = entry
+        leg.on_event = partial(self._post, leg.id)
+
+    def _entry_of(self, call_id: CallId) -> _Entry:
+        entry = self._calls.get(call_id)
+        if entry is None or entry.call.state is CallState.ENDED:
+            raise RoutingError("there is no such call")
+        return entry
+
+    def _post(self, leg: LegId, event: LegEvent) -> None:
         """A leg tells something. From inside a command it waits until the command is done."""
-        self._posted.append((entry, leg, event))
+        self._posted.append((leg, event))
         if not self._is_dispatching:
             self._dispatch()
+
+    def _ask(self, entry: _Entry, command: Callable[[float], None]) -> None:
+        """Run a command that may be refused.
+
+        Raises:
+            RoutingError: it was.
+        """
+        refusals: list[RoutingError] = []
+
+        def step() -> None:
+            try:
+                command(self._loop.time())
+            except RoutingError as error:
+                refusals.append(error)
+
+        self._run(entry, step)
+        if refusals:
+            raise refusals[0]
 
     def _run(self, entry: _Entry, command: Callable[[], None]) -> None:
         nested = self._is_dispatching
@@ -189,11 +328,63 @@ class Registry:
         self._is_dispatching = True
         try:
             while self._posted:
-                entry, leg, event = self._posted.popleft()
-                now = self._loop.time()
-                self._guarded(entry, partial(entry.call.on_leg_event, leg, event, now))
+                leg, event = self._posted.popleft()
+                entry = self._owners.get(leg)
+                if entry is None:
+                    continue
+                if isinstance(event, Gone):
+                    del self._owners[leg]
+                self._guarded(entry, partial(self._hand_over, entry, leg, event))
         finally:
             self._is_dispatching = False
+
+    def _hand_over(self, entry: _Entry, leg: LegId, event: LegEvent) -> None:
+        """An event reaches its call; what concerns two calls is looked at before."""
+        if isinstance(event, TransferAsked) and event.replaces is not None:
+            replaced = self._find_dialog(event.replaces)
+            if replaced is not None:
+                self._transfer_attended(entry, leg, replaced)
+                return
+        entry.call.on_leg_event(leg, event, self._loop.time())
+
+    def _transfer_attended(self, entry: _Entry, leg: LegId, replaced: LegId) -> None:
+        """A party brings the other of this call together with the other of its second call."""
+        asker, other = entry.call.parties[leg], self._owners.get(replaced)
+        try:
+            if other is None or other is entry:
+                raise RoutingError("the dialog to be replaced has ended", status=481)
+            if not _are_of_one(_party_up(other.call, replaced).target, asker.target):
+                raise RoutingError("that dialog is somebody else's", status=403)
+            kept, moved = _other_party(entry.call, leg), _other_party(other.call, replaced)
+        except RoutingError as error:
+            asker.leg.transfer_progress(480 if error.status == 409 else error.status)
+            return
+        asker.leg.transfer_progress(100)
+        asker.leg.transfer_progress(200)
+        self._merge(entry, kept.leg.id, other, moved.leg.id)
+
+    def _merge(self, entry: _Entry, leg: LegId, other: _Entry, other_leg: LegId) -> None:
+        """Bring two together in the first call; the other call ends."""
+        moved: list[Party] = []
+
+        def leave() -> None:
+            now = self._loop.time()
+            moved.append(other.call.release(other_leg, entry.call.id, now))
+            other.call.end(now, EndReason.TRANSFERRED)
+
+        def enter() -> None:
+            if moved:
+                self._owners[other_leg] = entry
+                entry.call.exchange(leg, moved[0], self._loop.time())
+
+        nested, self._is_dispatching = self._is_dispatching, True
+        try:
+            self._guarded(other, leave)
+            self._guarded(entry, enter)
+        finally:
+            self._is_dispatching = nested
+        if not nested:
+            self._dispatch()
 
     def _guarded(self, entry: _Entry, step: Callable[[], None]) -> None:
         """One bug ends one call: the others never learn of it."""
@@ -264,6 +455,34 @@ class Registry:
                 observer(event)
             except Exception:
                 log.exception("an observer of call events broke on %s", type(event).__name__)
+
+
+def _caller_of(call: Call) -> LegId:
+    """The party that called, or that now is in its place."""
+    present = [p for p in call.parties.values() if p.state is not PartyState.ENDED]
+    return next((p.leg.id for p in present if p.role is Role.CALLER), "")
+
+
+def _party_up(call: Call, leg: LegId) -> Party:
+    party = call.parties.get(leg)
+    if party is None or party.state is PartyState.ENDED:
+        raise RoutingError("there is no such party in this call")
+    if party.state is not PartyState.UP or call.state is not CallState.UP:
+        raise RoutingError("this party has not answered", status=409)
+    return party
+
+
+def _other_party(call: Call, leg: LegId) -> Party:
+    """Whom a party talks with."""
+    others = [p for p in call.parties.values() if p.leg.id != leg and p.state is PartyState.UP]
+    if len(others) != 1 or call.state is not CallState.UP:
+        raise RoutingError("there is nobody to be transferred", status=403)
+    return others[0]
+
+
+def _are_of_one(one: str, other: str) -> bool:
+    """Whether two parties belong together: to one trunk, or both to the users (A37)."""
+    return one == other or (one.startswith("user:") and other.startswith("user:"))
 
 
 class _Entry:

@@ -27,6 +27,8 @@ from gateway.leg.leg import (
 )
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
+from gateway.sdp.description import Direction
+from gateway.sip.uri import Uri
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ class AgentLeg:
     """One agent in one call: runs `on_call`, queues what it says, hands it what it may hear."""
 
     kind = LegKind.AGENT
+    can_refer = False
+    dialog = None
 
     def __init__(
         self,
@@ -114,6 +118,15 @@ class AgentLeg:
         if phase is Phase.END:
             self._digits.append(digit)
             self._digit_came.set()
+
+    def hold(self, direction: Direction) -> None:
+        """An agent hears by itself that it hears music."""
+
+    def refer(self, target: Uri, replaces: str | None = None) -> None:
+        """An agent cannot be asked: see `can_refer`."""
+
+    def transfer_progress(self, status: int) -> None:
+        """An agent asks for no transfers by itself."""
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         """Cancel the agent's attendance."""

@@ -33,8 +33,9 @@ from gateway.leg.stream import AudioStream
 from gateway.media.frame import AudioFrame
 from gateway.net.media import TransportState
 from gateway.sdp.choice import Preference
-from gateway.sdp.description import Keying, MediaDescription, Origin, parse_sdp
+from gateway.sdp.description import Direction, Keying, MediaDescription, Origin, parse_sdp
 from gateway.sdp.negotiation import Agreement, answer_offer, find_audio
+from gateway.sip.uri import Uri
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -47,6 +48,8 @@ class BrowserLeg:
     """One page in one call."""
 
     kind = LegKind.BROWSER
+    can_refer = False
+    dialog = None
     playout = None
 
     def __init__(
@@ -185,6 +188,15 @@ class BrowserLeg:
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         self._stream.digit(digit, phase, duration_ms)
         self._send({"type": "digit", "digit": digit, "phase": phase.value})
+
+    def hold(self, direction: Direction) -> None:
+        """The page hears by itself that it hears music."""
+
+    def refer(self, target: Uri, replaces: str | None = None) -> None:
+        """A page cannot be asked: see `can_refer`."""
+
+    def transfer_progress(self, status: int) -> None:
+        """A page asks for no transfers by itself."""
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         if self._has_ended:

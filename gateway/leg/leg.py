@@ -14,6 +14,8 @@ from gateway.errors import CapacityError, Fault, GatewayError
 from gateway.media.frame import AudioFrame
 from gateway.media.hub import Listener
 from gateway.media.playout import Playout
+from gateway.sdp.description import Direction
+from gateway.sip.uri import Uri
 
 LegId = str
 
@@ -61,6 +63,9 @@ class EndReason(Enum):
     PATH_LOST = "path-lost"
     LEFT = "left"
     ANSWERED_ELSEWHERE = "answered-elsewhere"
+    TRANSFERRED = "transferred"
+    TIME_LIMIT = "time-limit"
+    SESSION_EXPIRED = "session-expired"
     AGENT_FAILED = "agent-failed"
     SHUTDOWN = "shutdown"
     GATEWAY_ERROR = "gateway-error"
@@ -100,6 +105,8 @@ _FAULT = {
     EndReason.NO_ACK: Fault.NETWORK,
     EndReason.MEDIA_TIMEOUT: Fault.NETWORK,
     EndReason.PATH_LOST: Fault.NETWORK,
+    EndReason.SESSION_EXPIRED: Fault.NETWORK,
+    EndReason.TIME_LIMIT: Fault.GATEWAY,
     EndReason.OVERLOADED: Fault.GATEWAY,
     EndReason.SHUTDOWN: Fault.GATEWAY,
     EndReason.GATEWAY_ERROR: Fault.GATEWAY,
@@ -183,6 +190,40 @@ class MediaChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The party has put us on hold (RFC 3264 §8.4), or holds us otherwise than before."""
+
+    direction: Direction
+    "What it still does, as it says it itself: sendonly with music of its own, inactive without."
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The party has taken us off hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked:
+    """The party wants us to bring whom it talks with to another (REFER, RFC 3515).
+
+    `Leg.transfer_progress` answers it, and tells how it goes.
+    """
+
+    target: Uri
+    replaces: str | None = None
+    "The dialog at the target whose place is to be taken, as in a Replaces header (RFC 3891)."
+    referred_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How far a party has got that we asked to call another (`Leg.refer`)."""
+
+    status: int
+    "Of its own call: 100 to 199 on the way, 200 there, above that it failed. Final from 200 on."
+
+
+@dataclass(frozen=True, slots=True)
 class Signalled:
     """One signalling message of this leg, in a word: what the ladder draws."""
 
@@ -205,6 +246,8 @@ class Ended:
     "Not before this many seconds, where the peer said so."
     fault: Fault | None = None
     "Whose doing it was, where the leg knows better than its reason tells."
+    contacts: tuple[Uri, ...] = ()
+    "Where else a 3xx says the party is, the best first; empty where it may not redirect."
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +263,10 @@ LegEvent = (
     | Disturbed
     | Restored
     | MediaChanged
+    | Held
+    | Resumed
+    | TransferAsked
+    | TransferProgress
     | Signalled
     | Ended
     | Gone
@@ -271,6 +318,34 @@ class Leg(Protocol):
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         """Play one edge of a key press to the party."""
+
+    def hold(self, direction: Direction) -> None:
+        """Say what we let the party do from now on, where it is to be told; sendrecv resumes."""
+
+    @property
+    def can_refer(self) -> bool:
+        """Whether the party can be asked to call another itself."""
+
+    def refer(self, target: Uri, replaces: str | None = None) -> None:
+        """Ask the party to call another; `TransferProgress` tells what comes of it.
+
+        Args:
+            target: where to; one without a host means the party's own domain.
+            replaces: the dialog there whose place it is to take (RFC 3891).
+        """
+
+    @property
+    def dialog(self) -> tuple[Uri, str] | None:
+        """Where the party can be called, and our dialog with it as a Replaces header names it.
+
+        None: there is no dialog whose place another could take.
+        """
+
+    def transfer_progress(self, status: int) -> None:
+        """Tell the party how a transfer that it asked for fares; the last is 200 or above.
+
+        A first one of 300 or above refuses it.
+        """
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         """Let the party go: reject, cancel or hang up, as its state asks.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from gateway.codec import Codec
 from gateway.errors import GatewayError
@@ -13,99 +14,66 @@ from gateway.leg.info import read_press
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
+    Disturbed,
     Ended,
     EndReason,
     Established,
     Gone,
+    Held,
     LegEvent,
     LegId,
     LegKind,
+    MediaChanged,
     MediaQuality,
     Phase,
     Progressed,
+    Restored,
+    Resumed,
     Signalled,
+    TransferAsked,
+    TransferProgress,
     reason_of_error,
-    reason_of_status,
 )
+from gateway.leg.meaning import ANSWERED_ELSEWHERE, rejection, rung, told_end, words
+from gateway.leg.negotiator import Negotiator
+from gateway.leg.sessions import SipLegs
 from gateway.leg.stream import AudioStream
+from gateway.leg.watch import LOOK_S, MediaWatch, WatchOptions
 from gateway.media.frame import AudioFrame
-from gateway.net.driver import Driver
-from gateway.sdp.description import (
-    Keying,
-    MediaDescription,
-    Origin,
-    SessionDescription,
-    parse_sdp,
-)
-from gateway.sdp.negotiation import accept_answer, answer_offer, build_offer, find_audio
-from gateway.sdp.target import check_media_target
+from gateway.net.media import TransportState
+from gateway.sdp.description import Direction, Keying
 from gateway.sip import event as sip
 from gateway.sip.dialog import DialogId
-from gateway.sip.endpoint import Endpoint
-from gateway.sip.flow import Output
-from gateway.sip.invite import InviteRequest, Session
+from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
-from gateway.sip.message import Request
 from gateway.sip.reason import REASONS
+from gateway.sip.uri import Uri
+
+__all__ = ["SipLeg", "SipLegOptions", "SipLegs"]
 
 log = logging.getLogger(__name__)
 
-_REASON_OF_CAUSE = {
-    sip.EndCause.BYE: EndReason.HANGUP,
-    sip.EndCause.CANCELLED: EndReason.CANCELLED,
-    sip.EndCause.TIMEOUT: EndReason.UNREACHABLE,
-    sip.EndCause.TRANSPORT: EndReason.UNREACHABLE,
-    sip.EndCause.NO_ACK: EndReason.NO_ACK,
-    sip.EndCause.NO_ANSWER_SDP: EndReason.NO_COMMON_CODEC,
-}
+GOODBYE_S = 0.25
+"""A phone over WebRTC that hangs up sends BYE and closes its media, which may be heard first: so
+long its BYE is waited for."""
 
 
-NO_MATTER_OF_THE_CALLER = frozenset({401, 407, 420, 421, 422, 423, 494})
-"""What a trunk wants of us: our credentials, our extensions. A caller who is told so could do
-nothing about it, and would have to be given a challenge with it (RFC 3261 §22, S17)."""
+@dataclass(frozen=True, slots=True)
+class SipLegOptions:
+    """What a SIP party may do, and how it is dealt with."""
 
-MAX_REASON_CHARACTERS = 256
-"A line for a person; a reason phrase may be as long as the message."
-
-MAX_METHOD_CHARACTERS = 16
-"Longer than any that is registered."
-
-
-class SipLegs:
-    """The legs of one endpoint: hands each session's events to its leg."""
-
-    def __init__(self, endpoint: Endpoint, *, loop: asyncio.AbstractEventLoop) -> None:
-        self.endpoint = endpoint
-        self.loop = loop
-        self.driver: Driver[Output, sip.Event]
-        "Set by who makes the driver, which needs `on_event` first."
-        self.on_incoming: Callable[[sip.Incoming], None] = _refuse
-        self.on_endpoint_event: Callable[[sip.EndpointEvent], None] = _ignore
-        "Gets what belongs to no session: requests outside of dialogs, and news of hops."
-        self._legs: dict[Session, SipLeg] = {}
-
-    def __len__(self) -> int:
-        return len(self._legs)
-
-    def add(self, session: Session, leg: SipLeg) -> None:
-        """Events of the session go to the leg from now on."""
-        self._legs[session] = leg
-
-    def on_event(self, event: sip.Event) -> None:
-        """Take one event of the endpoint."""
-        if isinstance(event, sip.Incoming):
-            self.on_incoming(event)
-            return
-        if isinstance(event, sip.EndpointEvent):
-            self.on_endpoint_event(event)
-            return
-        if isinstance(event, sip.Gone):
-            leg = self._legs.pop(event.session, None)
-        else:
-            leg = self._legs.get(event.session)
-        if leg is not None:
-            leg.on_sip_event(event)
+    allow_transfer: bool = False
+    "Whether it may have us call somebody: REFER."
+    allow_redirect: bool = False
+    "Whether it may point us elsewhere: 3xx."
+    sends_refer: bool = False
+    "Whether it takes REFER, so that it can be asked to call somebody by itself."
+    signals_hold: bool = False
+    "Whether it is told by re-INVITE that we hold it."
+    watch: WatchOptions = field(default_factory=WatchOptions)
+    refer_to: Callable[[str], Uri] | None = None
+    "How a number is written to it in Refer-To; None: at its own domain."
 
 
 class SipLeg:
@@ -123,6 +91,8 @@ class SipLeg:
         codecs: Sequence[Codec],
         session_id: str,
         allow_local_media: bool,
+        keying: Keying = Keying.NONE,
+        options: SipLegOptions | None = None,
         request: InviteRequest | None = None,
         session: InviteServer | None = None,
     ) -> None:
@@ -131,6 +101,7 @@ class SipLeg:
             codecs: what it may speak, in our order, telephone-event among them.
             session_id: digits for the o= lines of our SDP.
             allow_local_media: whether the peer may name loopback addresses for its media.
+            keying: how its media is protected, as the transport of `stream` does it.
             request: what `dial` sends, its offer not yet made. Or:
             session: the INVITE that the peer sent.
         """
@@ -139,20 +110,32 @@ class SipLeg:
         self.on_event: Callable[[LegEvent], None] = _nobody
         self._legs = legs
         self._stream = stream
-        self._codecs = codecs
-        self._allow_local_media = allow_local_media
+        self._options = options or SipLegOptions()
+        self._negotiator = Negotiator(
+            stream,
+            codecs=codecs,
+            session_id=session_id,
+            keying=keying,
+            allow_local_media=allow_local_media,
+        )
+        self._keying = keying
         self._request = request
         self._session: InviteClient | InviteServer | None = session
-        self._local: SessionDescription | None = None
-        self._agreed: bytes | None = None
+        self._answer: bytes | None = None
+        "Ours to the offer of the peer's INVITE."
         self._early: dict[DialogId, bytes] = {}
         "What each callee of a forked INVITE answered before the 200; the stack limits them."
-        self._session_id = session_id
-        self._has_answered = False
-        self._has_ended = False
+        self._is_up = self._has_ended = False
+        self._held: Direction | None = None
+        self._hold = Direction.SENDRECV
+        "What we want the peer to be told; the negotiator knows what it was told last."
+        self._is_reoffering = False
+        self._refer = _Refer.NONE
+        self._was_connected = False
+        self._watch: MediaWatch | None = None
+        self._look: asyncio.TimerHandle | None = None
         stream.on_digit = self._tell
-        # Plain RTP knows no path: it goes out as soon as there is an address to send to.
-        stream.transport.on_state = stream.on_state
+        stream.transport.on_state = self._on_state
         if session is not None:
             legs.add(session, self)
 
@@ -170,8 +153,7 @@ class SipLeg:
     def dial(self) -> None:
         """Send the INVITE."""
         assert self._request is not None
-        offer = self._make_offer()
-        request = replace(self._request, offer=str(offer).encode())
+        request = replace(self._request, offer=self._negotiator.make_offer())
         legs = self._legs
         try:
             session = legs.endpoint.invite(request, legs.loop.time())
@@ -194,35 +176,24 @@ class SipLeg:
             NegotiationError: no common codec.
         """
         assert isinstance(self._session, InviteServer)
-        offer = self._session.offer
-        if offer is None:
-            return
-        described = parse_sdp(offer)
-        index = find_audio(described, codecs=self._codecs, keying=Keying.NONE)
-        self._accept_media(described.media[index])
-        self._local, agreement = answer_offer(
-            described,
-            media=self._stream.transport.describe(MediaDescription()),
-            codecs=self._codecs,
-            origin=self._origin(),
-        )
-        self._stream.configure(agreement)
+        if self._session.offer is not None:
+            self._answer = self._negotiator.answer(self._session.offer)
 
     def progress(self, *, ringing: bool, early_media: bool) -> None:
         if not isinstance(self._session, InviteServer) or self._has_ended:
             return
-        body = str(self._local).encode() if early_media and self._local is not None else None
+        body = self._answer if early_media else None
         self._session.progress(180 if ringing and not early_media else 183, body, self._now())
         self._legs.driver.flush()
 
     def answer(self) -> None:
         if not isinstance(self._session, InviteServer) or self._has_ended:
             return
-        if self._local is None:
-            self._make_offer()
-        self._has_answered = True
-        self._session.answer(str(self._local).encode(), self._now())
+        self._is_up = True
+        answer = self._answer
+        self._session.answer(answer or self._negotiator.make_offer(), self._now())
         self._legs.driver.flush()
+        self._note_hold()
 
     # ---- commands for either
 
@@ -230,19 +201,58 @@ class SipLeg:
         if not self._has_ended:
             self._stream.digit(digit, phase, duration_ms)
 
+    def hold(self, direction: Direction) -> None:
+        self._hold = direction
+        if self._options.signals_hold:
+            self._reoffer()
+
+    @property
+    def can_refer(self) -> bool:
+        return self._options.sends_refer and self._is_up
+
+    def refer(self, target: Uri, replaces: str | None = None) -> None:
+        session = self._session
+        if session is None or self._has_ended:
+            return
+        if not target.host:
+            target = self._write_number(target.user or "")
+        session.refer(target, self._now(), replaces=replaces)
+        self._legs.driver.flush()
+
+    @property
+    def dialog(self) -> tuple[Uri, str] | None:
+        session = self._session
+        target = None if session is None else session.remote_target
+        replaces = None if session is None else session.replaces_id
+        return None if target is None or replaces is None else (target, replaces)
+
+    def transfer_progress(self, status: int) -> None:
+        session, refer = self._session, self._refer
+        if session is None or refer is _Refer.NONE:
+            return
+        now = self._now()
+        if refer is _Refer.ASKED and status >= 300:
+            session.refuse_refer(status, now)
+        elif refer is _Refer.ASKED:
+            session.accept_refer(now)
+        if status > 100 and not (refer is _Refer.ASKED and status >= 300):
+            session.notify_refer(status, REASONS.get(status, ""), now)
+        self._refer = _Refer.TAKEN if status < 200 else _Refer.NONE
+        self._legs.driver.flush()
+
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         if self._has_ended:
             return
-        self._has_ended = True
-        self._stream.close()
+        self._close()
         session = self._session
         if session is None:
             self._legs.loop.call_soon(self.on_event, Gone())
             return
-        if isinstance(session, InviteServer) and not self._has_answered:
-            session.reject(_rejection(reason, status), self._now())
+        if isinstance(session, InviteServer) and not self._is_up:
+            session.reject(rejection(reason, status), self._now())
         else:
-            session.bye(self._now())
+            elsewhere = reason is EndReason.ANSWERED_ELSEWHERE
+            session.bye(self._now(), ANSWERED_ELSEWHERE if elsewhere else None)
         self._legs.driver.flush()
 
     def quality(self) -> MediaQuality:
@@ -254,7 +264,7 @@ class SipLeg:
         """One event of this leg's session."""
         match event:
             case sip.Signalled():
-                self.on_event(Signalled(event.sent, _rung(event)))
+                self.on_event(Signalled(event.sent, rung(event)))
             case sip.Gone():
                 self.on_event(Gone())
             case _ if self._has_ended:
@@ -267,8 +277,14 @@ class SipLeg:
                 self._on_acked(event)
             case sip.Informed():
                 self._on_informed(event)
+            case sip.Reoffered() | sip.ReofferAnswered() | sip.ReofferFailed():
+                self._on_change(event)
+            case sip.ReferAsked():
+                self._on_refer_asked(event)
+            case sip.ReferProgress() | sip.ReferDone():
+                self._tell(TransferProgress(event.status))
             case sip.Ended():
-                self._fail(_told(event))
+                self._fail(told_end(event, may_redirect=self._options.allow_redirect))
 
     def _on_progressed(self, event: sip.Progressed) -> None:
         if event.status == 100:
@@ -277,7 +293,7 @@ class SipLeg:
         if early_media and event.body is not None and event.dialog_id is not None:
             self._early[event.dialog_id] = event.body
         if not self._has_ended:
-            self._tell(Progressed(event.status, _words(event.reason), early_media))
+            self._tell(Progressed(event.status, words(event.reason), early_media))
 
     def _on_answered(self, event: sip.Answered) -> None:
         # RFC 3261 §13.2.1: a 2xx may leave out the answer that an early response gave.
@@ -286,11 +302,16 @@ class SipLeg:
         if body is None:
             self._give_up("the 200 brought no SDP")
         elif self._take_answer(body):
+            self._is_up = True
             self._tell(Answered())
+            self._begin_watch()
+            self._note_hold()
 
     def _on_acked(self, event: sip.Acked) -> None:
         if event.body is None or self._take_answer(event.body):
             self._tell(Established())
+            self._begin_watch()
+            self._note_hold()
 
     def _on_informed(self, event: sip.Informed) -> None:
         press = read_press(event.content_type, event.body)
@@ -302,54 +323,173 @@ class SipLeg:
 
     def _take_answer(self, body: bytes) -> bool:
         """Use the peer's answer; the same one again changes nothing. False: it ends the leg."""
-        if body == self._agreed:
-            return True
-        assert self._local is not None
+        codec = self._stream.codec
         try:
-            answer = parse_sdp(body)
-            agreement = accept_answer(self._local, answer)
-            self._accept_media(answer.media[agreement.index])
+            self._negotiator.take_answer(body)
         except GatewayError as error:
             self._give_up(str(error))
             return False
-        self._agreed = body
-        self._stream.configure(agreement)
+        self._note_codec(codec)
         return True
+
+    # ---- changes of a session that is up
+
+    def _on_change(self, event: sip.Reoffered | sip.ReofferAnswered | sip.ReofferFailed) -> None:
+        match event:
+            case sip.Reoffered():
+                self._on_reoffered(event)
+            case sip.ReofferAnswered():
+                self._on_reoffer_answered(event)
+            case sip.ReofferFailed():
+                self._on_reoffer_failed(event)
+
+    def _on_reoffered(self, event: sip.Reoffered) -> None:
+        session, now, codec = event.session, self._now(), self._stream.codec
+        self._negotiator.direction = self._told_direction
+        try:
+            if event.sdp is None:
+                sdp = self._negotiator.make_offer()
+            else:
+                sdp = self._negotiator.answer(event.sdp)
+        except GatewayError as error:
+            # S13: all goes on as it was. T.38 comes here too.
+            log.info("leg=%s refused a new offer with %d", self.id, error.status)
+            session.refuse_reoffer(error.status, now, dialog_id=event.dialog_id)
+        else:
+            session.accept_reoffer(sdp, now, dialog_id=event.dialog_id)
+            self._note_codec(codec)
+            self._note_hold()
+        self._legs.driver.flush()
+
+    def _on_reoffer_answered(self, event: sip.ReofferAnswered) -> None:
+        self._is_reoffering = False
+        if event.sdp is None:
+            self._negotiator.withdraw()
+        elif not self._take_answer(event.sdp):
+            return
+        self._note_hold()
+        self._reoffer_if_changed()
+
+    def _on_reoffer_failed(self, event: sip.ReofferFailed) -> None:
+        log.info("leg=%s its peer refused a new offer with %d", self.id, event.status)
+        self._is_reoffering = False
+        self._negotiator.withdraw()
+
+    def _reoffer(self) -> None:
+        """Tell the peer whether we hold it; while that is under way, the next has to wait."""
+        session = self._session
+        if session is None or not self._is_up or self._has_ended or self._is_reoffering:
+            return
+        self._is_reoffering = True
+        self._negotiator.direction = self._told_direction
+        session.reoffer(self._negotiator.make_offer(), self._now())
+        self._legs.driver.flush()
+
+    def _reoffer_if_changed(self) -> None:
+        if self._negotiator.direction is not self._told_direction:
+            self._reoffer()
+
+    @property
+    def _told_direction(self) -> Direction:
+        return self._hold if self._options.signals_hold else Direction.SENDRECV
+
+    def _note_hold(self) -> None:
+        """Tell once that the peer holds us, or no longer. Early media that is one-way is none."""
+        held = self._negotiator.held
+        if self._is_up and held is not self._held:
+            self._held = held
+            self._tell(Resumed() if held is None else Held(held))
+
+    def _note_codec(self, before: Codec | None) -> None:
+        if self._is_up and self._stream.codec != before:
+            self._tell(MediaChanged())
+
+    def _on_refer_asked(self, event: sip.ReferAsked) -> None:
+        if not self._options.allow_transfer:
+            event.session.refuse_refer(403, self._now())
+            self._legs.driver.flush()
+            return
+        self._refer = _Refer.ASKED
+        self._tell(TransferAsked(event.target, event.replaces, event.referred_by))
+
+    # ---- the media path
+
+    def _on_state(self, state: TransportState) -> None:
+        self._stream.on_state(state)
+        if self._keying is not Keying.DTLS:
+            # Plain RTP knows no path: it goes out as soon as there is an address to send to.
+            return
+        match state:
+            case TransportState.CONNECTED:
+                if self._was_connected:
+                    self._tell(Restored())
+                self._was_connected = True
+            case TransportState.DISCONNECTED:
+                self._tell(Disturbed())
+            case TransportState.FAILED:
+                self._abandon(Ended(EndReason.PATH_LOST))
+            case TransportState.CLOSED:
+                left = Ended(EndReason.LEFT)
+                self._legs.loop.call_later(GOODBYE_S, self._abandon, left)
+
+    def _begin_watch(self) -> None:
+        if self._watch is None and not self._has_ended:
+            self._watch = MediaWatch(self._options.watch, self._now())
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._look = self._legs.loop.call_later(LOOK_S, self._look_for_media)
+
+    def _look_for_media(self) -> None:
+        assert self._watch is not None
+        stats, on_hold = self._stream.session.stats, not self._negotiator.is_open
+        if self._watch.is_silent(stats, self._now(), on_hold=on_hold):
+            self._abandon(Ended(EndReason.MEDIA_TIMEOUT))
+        else:
+            self._look_again()
+
+    # ---- the end
 
     def _give_up(self, why: str) -> None:
         """There is no media to be had with the peer. What it said stays with us: addresses too."""
-        session = self._session
-        assert session is not None
         log.info("leg=%s is given up: %s", self.id, why)
-        self._fail(Ended(EndReason.NO_COMMON_CODEC, 488, REASONS[488]))
-        session.bye(self._now())
-        self._legs.driver.flush()
+        self._abandon(Ended(EndReason.NO_COMMON_CODEC, 488, REASONS[488]))
+
+    def _abandon(self, ended: Ended) -> None:
+        """We let the peer go of our own accord."""
+        if self._has_ended:
+            return
+        session = self._session
+        self._fail(ended)
+        if session is not None:
+            session.bye(self._now())
+            self._legs.driver.flush()
 
     def _fail(self, ended: Ended) -> None:
         """The party is out of the call by its own doing, or the network's."""
         if self._has_ended:
             return
-        self._has_ended = True
-        self._stream.close()
+        self._close()
         self.on_event(ended)
         if self._session is None:
             self.on_event(Gone())
 
+    def _close(self) -> None:
+        self._has_ended = True
+        if self._look is not None:
+            self._look.cancel()
+        self._stream.close()
+
     # ---- inside
 
-    def _make_offer(self) -> SessionDescription:
-        media = self._stream.transport.describe(MediaDescription(ptime_ms=20))
-        self._local = build_offer(media, codecs=self._codecs, origin=self._origin())
-        return self._local
-
-    def _accept_media(self, media: MediaDescription) -> None:
-        if not media.is_muted:
-            check_media_target(media.address, media.port, allow_local=self._allow_local_media)
-        self._stream.transport.accept(media)
-
-    def _origin(self) -> Origin:
-        address = self._stream.transport.describe(MediaDescription()).address
-        return Origin(self._session_id, 1, address or "127.0.0.1")
+    def _write_number(self, number: str) -> Uri:
+        """A number as the peer is to dial it itself."""
+        if self._options.refer_to is not None:
+            return self._options.refer_to(number)
+        if self._request is not None:
+            return Uri("sip", number, host=self._request.target.host)
+        assert isinstance(self._session, InviteServer)
+        return Uri("sip", number, host=self._session.request.from_.uri.host)
 
     def _now(self) -> float:
         return self._legs.loop.time()
@@ -359,48 +499,13 @@ class SipLeg:
             self.on_event(event)
 
 
-def _told(event: sip.Ended) -> Ended:
-    reason = _REASON_OF_CAUSE.get(event.cause)
-    status = event.status or 0
-    if reason is None:
-        reason = reason_of_status(status) if status >= 300 else EndReason.HANGUP
-    elif event.cause is sip.EndCause.TIMEOUT:
-        status = 408
-    elif event.cause is sip.EndCause.TRANSPORT:
-        status = 503
-    return Ended(reason, status, _words(event.reason), event.retry_after_s)
+class _Refer(Enum):
+    """What became of a REFER of the peer."""
 
-
-def _words(text: str) -> str:
-    """A peer's own words as people, and JSON, can take them: no control characters (A15, A30)."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text[:MAX_REASON_CHARACTERS])
-
-
-def _rejection(reason: EndReason, status: int) -> int:
-    """What a caller is told that a callee, or nobody, gave this status."""
-    if status in NO_MATTER_OF_THE_CALLER:
-        return 500
-    # A redirection would need its Contact, which is not for the caller to know (A37).
-    return status if status >= 400 else reason.status
-
-
-def _rung(event: sip.Signalled) -> str:
-    """A method or a status, in words of ours: the peer's may name people and numbers."""
-    message = event.message
-    if isinstance(message, Request):
-        method = message.method
-        is_word = method.isalpha() and len(method) <= MAX_METHOD_CHARACTERS
-        return method if is_word else "unknown method"
-    return f"{message.status} {REASONS.get(message.status, '')}".rstrip()
+    NONE = "none"
+    ASKED = "asked"
+    TAKEN = "taken"
 
 
 def _nobody(event: LegEvent) -> None:
     """The leg has no call yet."""
-
-
-def _refuse(event: sip.Incoming) -> None:
-    """Nobody takes calls yet."""
-
-
-def _ignore(event: sip.EndpointEvent) -> None:
-    """Nobody asked for it."""

@@ -23,6 +23,11 @@ RINGBACK_HZ = 425
 
 BEEP_HZ = 1000
 
+MELODY_HZ = (262, 330, 392, 523, 392, 330)
+"C E G C G E: up a chord and down again."
+
+MELODY_NOTE_S, MELODY_REST_S = 0.6, 2.4
+
 _EDGE_S = 0.005
 
 
@@ -40,6 +45,18 @@ def ringback(rate: int, level_dbfs: float = -18.0) -> NDArray[np.int16]:
     """One period of the ringing tone: 1 s of it, 4 s of silence. To be repeated."""
     tone = sine(RINGBACK_HZ, RINGBACK_ON_S, rate, level_dbfs)
     return np.concatenate([tone, np.zeros(int(RINGBACK_OFF_S * rate), np.int16)])
+
+
+def melody(rate: int, level_dbfs: float = -26.0) -> NDArray[np.int16]:
+    """A few soft notes that fade, then a rest: who waits hears that the line is up. To be repeated.
+
+    All notes lie below the tones of keys (ITU-T Q.23).
+    """
+    at = np.arange(round(MELODY_NOTE_S * rate))
+    fading = np.exp(-3.0 * at / len(at))
+    notes = [_edged(_wave(hz, MELODY_NOTE_S, rate) * fading, rate) for hz in MELODY_HZ]
+    rest = np.zeros(int(MELODY_REST_S * rate))
+    return _to_pcm(np.concatenate([*notes, rest]), level_dbfs)
 
 
 def dtmf(digit: str, seconds: float, rate: int, level_dbfs: float = -9.0) -> NDArray[np.int16]:

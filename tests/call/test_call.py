@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.call.call import CallOptions, CallState
+from gateway.call.call import CallState
 from gateway.call.events import CallAnswered, CallEnded, CallProgressed, LegEnded
 from gateway.errors import Fault
 from gateway.leg.leg import (
@@ -17,6 +17,7 @@ from gateway.leg.leg import (
     Progressed,
     Signalled,
 )
+from gateway.trunk.route import RouteOptions
 from tests.support.legs import CallBench
 
 
@@ -135,7 +136,7 @@ def test_busy_word_of_one_beats_the_network_failure_of_another() -> None:
 
 
 def test_nobody_answers_in_time() -> None:
-    bench = CallBench(["trunk:lab"], options=CallOptions(ringing_timeout_s=30))
+    bench = CallBench(["trunk:lab"], route=RouteOptions(ringing_timeout_s=30))
     bench.start()
     bench.tell(bench.legs["trunk:lab"], Progressed(180, "Ringing"))
 
@@ -145,7 +146,7 @@ def test_nobody_answers_in_time() -> None:
 
     assert bench.legs["trunk:lab"].did[-1] == "end no-answer"
     assert bench.caller.did[-1] == "end no-answer"
-    assert ended(bench).status == 408
+    assert ended(bench).status == 480
 
 
 def test_reject_route_answers_with_its_status() -> None:
@@ -182,7 +183,7 @@ def test_caller_dialled_by_us_is_rung_first() -> None:
 
 
 def test_caller_dialled_by_us_who_does_not_answer_ends_the_call() -> None:
-    bench = CallBench(["trunk:lab"], options=CallOptions(ringing_timeout_s=10))
+    bench = CallBench(["trunk:lab"], route=RouteOptions(ringing_timeout_s=10))
     bench.start(dial_caller=True)
 
     bench.advance(11)

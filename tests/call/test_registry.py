@@ -370,8 +370,8 @@ async def test_node_without_calls_is_empty_at_once(loop: VirtualLoop) -> None:
 
 @in_virtual_time
 async def test_group_that_does_not_answer_has_its_time(loop: VirtualLoop) -> None:
-    exchange = Exchange(loop, options=RegistryOptions(call=RINGING))
-    call = exchange.place(["trunk:a"], ["trunk:b"])
+    exchange = Exchange(loop)
+    call = exchange.place(["trunk:a"], ["trunk:b"], route=RINGING)
 
     await elapse(29.9)
     assert "trunk:b" not in exchange.legs
@@ -386,8 +386,8 @@ async def test_group_that_does_not_answer_has_its_time(loop: VirtualLoop) -> Non
 
 @in_virtual_time
 async def test_answered_call_is_not_timed(loop: VirtualLoop) -> None:
-    exchange = Exchange(loop, options=RegistryOptions(call=RINGING))
-    call = exchange.place(["trunk:a"])
+    exchange = Exchange(loop)
+    call = exchange.place(["trunk:a"], route=RINGING)
     exchange.tell("trunk:a", Answered())
 
     await elapse(100)

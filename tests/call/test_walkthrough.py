@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from gateway.agents.agent import AgentCall
-from gateway.call.call import Call, CallState
+from gateway.call.call import Call, CallState, Errand
 from gateway.call.events import CallAnswered, CallDigit, CallEnded, CallEvent
-from gateway.call.registry import Registry, RegistryOptions
+from gateway.call.registry import Registry
 from gateway.errors import Fault
 from gateway.leg.agent import AgentLeg
 from gateway.leg.leg import EndReason, Leg
@@ -30,10 +30,11 @@ from gateway.sip.flow import Flow
 from gateway.sip.header import parse_address
 from gateway.sip.invite import InviteRequest
 from gateway.sip.uri import parse_uri
-from gateway.trunk.route import Plan, Target, TargetKind, parse_target
+from gateway.trunk.route import Target, TargetKind
 from tests.media.sound import Pcm, frames_of, tone
 from tests.support.agents import Attendant
 from tests.support.exchange import RINGING
+from tests.support.legs import plan
 from tests.support.sip import Peer
 from tests.support.sip_legs import GATEWAY, LegBox, SipBench, sdp
 
@@ -47,7 +48,7 @@ class Scene:
     def __init__(self, *groups: list[str], agent: Work | None = None) -> None:
         self.bench = bench = SipBench()
         bench.legs.on_incoming = self._on_incoming
-        self.plan = Plan(tuple(tuple(parse_target(text) for text in group) for group in groups))
+        self.plan = plan(*groups, route=RINGING)
         self.events: list[CallEvent] = []
         self.boxes: dict[str, LegBox] = {}
         self.peers: dict[str, Peer] = {}
@@ -60,7 +61,6 @@ class Scene:
             pacer=bench.pacer,
             new_id=self._new_id,
             dial=self._dial,
-            options=RegistryOptions(call=RINGING),
         )
         self.registry.observe(self.events.append)
 
@@ -157,14 +157,14 @@ class Scene:
             numbers=(Private("+15550001"), Private("+15550100")),
         )
 
-    def _dial(self, target: Target, call: Call) -> Leg:
+    def _dial(self, target: Target, errand: Errand) -> Leg:
         if target.kind is TargetKind.AGENT:
             assert self._agent is not None
             agent = Attendant(self._agent)
             return AgentLeg(
                 self._new_id(),
                 agent,
-                call_id=call.id,
+                call_id=errand.id,
                 caller="",
                 called=target.name,
                 loop=self.bench.loop,

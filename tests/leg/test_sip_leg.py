@@ -15,10 +15,11 @@ from gateway.leg.leg import (
     EndReason,
     Established,
     Gone,
+    Held,
     Phase,
     Progressed,
 )
-from gateway.sdp.description import parse_sdp
+from gateway.sdp.description import Direction, parse_sdp
 from gateway.sip import event as sip
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.message import build_response
@@ -184,7 +185,7 @@ def test_answer_on_hold_is_an_answer(bench: SipBench) -> None:
 
     bench.answer(200, body=sdp(address="0.0.0.0"))
 
-    assert box.news() == [Answered()]
+    assert box.news() == [Answered(), Held(Direction.INACTIVE)]
 
 
 @pytest.mark.parametrize(

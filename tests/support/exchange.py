@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.call.call import Call, CallOptions
+from gateway.call.call import Call
 from gateway.call.events import CallEvent
 from gateway.call.registry import Registry, RegistryOptions
 from gateway.leg.leg import EndReason, Gone, Leg, LegEvent, LegKind, Signalled
 from gateway.net.pacer import Pacer
 from gateway.private import Private
-from gateway.trunk.route import Plan, Target, parse_target
-from tests.support.legs import FakeLeg
+from gateway.trunk.route import RouteOptions, Target
+from tests.support.legs import FakeLeg, plan
 from tests.support.loop import VirtualLoop
 
 
@@ -44,13 +44,16 @@ class Exchange:
         self.pacer = Pacer(loop)
         self.events: list[CallEvent] = []
         self.legs: dict[str, PromptLeg] = {}
+        self.dialogs: dict[str, str] = {}
+        "Which leg a Replaces header names."
         self._count = 0
         self._make = make or self.new_leg
         self.registry = Registry(
             loop=loop,
             pacer=self.pacer,
             new_id=self._new_id,
-            dial=lambda target, _call: self._make(target),
+            dial=lambda target, _errand: self._make(target),
+            find_dialog=self.dialogs.get,
             options=options,
         )
         self.registry.observe(self.events.append)
@@ -62,12 +65,13 @@ class Exchange:
         self.legs[str(target)] = leg
         return leg
 
-    def place(self, *groups: list[str], caller: Leg | None = None) -> Call:
+    def place(
+        self, *groups: list[str], caller: Leg | None = None, route: RouteOptions | None = None
+    ) -> Call:
         """A call of a new leg, named `caller`, to groups of targets."""
-        plan = Plan(tuple(tuple(parse_target(text) for text in group) for group in groups))
         return self.registry.place(
             caller or self.new_leg("caller"),
-            plan,
+            plan(*groups, route=route),
             caller_target="browser",
             numbers=(Private("+15550001"), Private("+15550100")),
         )
@@ -87,4 +91,4 @@ class Exchange:
         return f"gw-{self._count}"
 
 
-RINGING = CallOptions(ringing_timeout_s=30)
+RINGING = RouteOptions(ringing_timeout_s=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.call.call import Call, CallOptions
+from gateway.call.call import Call, CallOptions, Errand
 from gateway.call.events import CallEvent
 from gateway.leg.leg import (
     EndReason,
@@ -18,7 +18,9 @@ from gateway.media.frame import AudioFrame
 from gateway.media.hub import Hub, Listener
 from gateway.media.playout import Playout
 from gateway.private import Private
-from gateway.trunk.route import Plan, Target, parse_target
+from gateway.sdp.description import Direction
+from gateway.sip.uri import Uri
+from gateway.trunk.route import Plan, RouteOptions, Target, parse_target
 
 
 class FakeLeg:
@@ -36,6 +38,8 @@ class FakeLeg:
         self.kind = kind
         self.listener = listener
         self.playout = playout
+        self.can_refer = False
+        self.dialog: tuple[Uri, str] | None = None
         self.did: list[str] = []
         self.on_event: Callable[[LegEvent], None] = _nobody
         self.on_frame: Callable[[AudioFrame], None] = _unheard
@@ -52,6 +56,15 @@ class FakeLeg:
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         self.did.append(f"digit {digit} {phase.value}")
 
+    def hold(self, direction: Direction) -> None:
+        self.did.append(f"hold {direction.value}")
+
+    def refer(self, target: Uri, replaces: str | None = None) -> None:
+        self.did.append(f"refer {target.user}" + (f" replaces {replaces}" if replaces else ""))
+
+    def transfer_progress(self, status: int) -> None:
+        self.did.append(f"transfer {status}")
+
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         self.did.append(f"end {reason.value}")
 
@@ -62,10 +75,17 @@ class FakeLeg:
 class CallBench:
     """One call of fake legs, its time turned by hand."""
 
-    def __init__(self, *groups: list[str], options: CallOptions | None = None) -> None:
+    def __init__(
+        self,
+        *groups: list[str],
+        route: RouteOptions | None = None,
+        options: CallOptions | None = None,
+        caller_kind: LegKind = LegKind.BROWSER,
+    ) -> None:
         self.now = 0.0
-        self.caller = FakeLeg("caller", LegKind.BROWSER)
+        self.caller = FakeLeg("caller", caller_kind)
         self.legs: dict[str, FakeLeg] = {}
+        self.errands: dict[str, Errand] = {}
         self.events: list[CallEvent] = []
         self.hub = Hub()
         self.call = Call(
@@ -73,7 +93,7 @@ class CallBench:
             caller=self.caller,
             caller_target="browser",
             numbers=(Private("+15550001"), Private("+15550100")),
-            plan=Plan(tuple(tuple(parse_target(text) for text in group) for group in groups)),
+            plan=plan(*groups, route=route),
             dial=self._dial,
             hub=self.hub,
             options=options,
@@ -104,12 +124,19 @@ class CallBench:
     def happened(self, kind: type) -> list[CallEvent]:
         return [event for event in self.events if type(event) is kind]
 
-    def _dial(self, target: Target) -> FakeLeg:
+    def _dial(self, target: Target, errand: Errand) -> FakeLeg:
+        self.errands[str(target)] = errand
         leg = self.legs[str(target)] = FakeLeg(str(target))
         return leg
 
     def _collect(self) -> None:
         self.events.extend(self.call.take_events())
+
+
+def plan(*groups: list[str], route: RouteOptions | None = None) -> Plan:
+    """A plan of targets as they are written."""
+    targets = tuple(tuple(parse_target(text) for text in group) for group in groups)
+    return Plan(targets, route or RouteOptions())
 
 
 def _nobody(event: LegEvent) -> None:

@@ -1,0 +1,60 @@
+"""Who hears whom in a call: from the state of its parties to the routes of its hub.
+
+Those who are up hear each other. One who is only dialled is heard by who waits for it, and by
+nobody else. Instead of somebody on hold there is music, or what that party plays itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from gateway.call.party import Party, PartyState
+from gateway.leg.leg import LegId
+from gateway.media.hub import PartyId
+
+MUSIC: PartyId = "music"
+RINGBACK: PartyId = "ringback"
+"What we ourselves play in a call; no leg has such an id."
+
+
+def partners(party: Party, parties: Iterable[Party]) -> list[Party]:
+    """Whom a party talks with now; on hold or not."""
+    return [other for other in parties if other is not party and _are_together(party, other)]
+
+
+def routes(
+    parties: Collection[Party], *, ringing_for: LegId | None
+) -> Mapping[PartyId, Mapping[PartyId, float]]:
+    """For each listener, whom it hears.
+
+    Args:
+        ringing_for: who waits for somebody that we ring on its behalf, and hears our ringback
+            while there is no media of theirs.
+    """
+    hears: dict[PartyId, dict[PartyId, float]] = {}
+    for party in parties:
+        if party.state not in (PartyState.UP, PartyState.EARLY):
+            continue
+        others = partners(party, parties)
+        heard = [other for other in others if not other.is_on_hold and not other.is_muted]
+        speakers: list[PartyId] = [other.leg.id for other in heard]
+        if party.is_on_hold:
+            speakers = [MUSIC]
+        elif not others and party.leg.id == ringing_for:
+            speakers = [RINGBACK]
+        elif not heard and any(other.is_muted for other in others) and party.listens:
+            speakers = [MUSIC]
+        hears[party.leg.id] = dict.fromkeys(speakers, 1.0)
+    return hears
+
+
+def _are_together(one: Party, other: Party) -> bool:
+    if one.is_apart or other.is_apart:
+        return False
+    if one.state is PartyState.UP and other.state is PartyState.UP:
+        return True
+    return _waits_for(one, other) or _waits_for(other, one)
+
+
+def _waits_for(one: Party, other: Party) -> bool:
+    return other.state is PartyState.EARLY and other.awaited_by == one.leg.id

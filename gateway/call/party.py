@@ -1,0 +1,100 @@
+"""Who takes part in a call, and what can be told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.call.events import CallEnded, CallId
+from gateway.leg.leg import Leg, LegId, LegKind, Role
+from gateway.private import Private
+from gateway.sdp.description import Direction
+
+
+class CallState(Enum):
+    """Where a call is."""
+
+    DIALLING = "dialling"
+    UP = "up"
+    ENDED = "ended"
+
+
+class PartyState(Enum):
+    """Where one party of a call is."""
+
+    DIALLED = "dialled"
+    EARLY = "early"  # its early media can be heard
+    UP = "up"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Party:
+    """One leg in this call."""
+
+    leg: Leg
+    role: Role
+    target: str
+    "Who it is in configuration terms: trunk:lab, user:ann, browser."
+    state: PartyState
+    awaited_by: LegId | None = None
+    "Whom its early media is for; None once it is up."
+    held: Direction | None = None
+    "What it still does while it holds us; None: it does not."
+    is_on_hold: bool = False
+    "Whether we hold it."
+    is_apart: bool = False
+    "Whether it hears and is heard by nobody while others are brought together."
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether it holds us without music of its own."""
+        return self.held is not None and not self.held.sends
+
+    @property
+    def listens(self) -> bool:
+        """Whether it takes what it is sent."""
+        return self.held is None or self.held.receives
+
+
+@dataclass(frozen=True, slots=True)
+class LegSummary:
+    """One party, as the API tells it."""
+
+    id: LegId
+    kind: LegKind
+    role: Role
+    target: str
+    state: PartyState
+    on_hold: bool = False
+    "Whether we hold it."
+    holds: bool = False
+    "Whether it holds us."
+
+
+@dataclass(frozen=True, slots=True)
+class CallSummary:
+    """One call, as the API tells it; outlives the call."""
+
+    id: CallId
+    state: CallState
+    caller: Private
+    called: Private
+    age_s: float
+    talked_s: float
+    legs: tuple[LegSummary, ...]
+    outcome: CallEnded | None
+    "How it ended; None while it goes on."
+
+
+def describe_party(party: Party) -> LegSummary:
+    """A party as the API tells it."""
+    return LegSummary(
+        party.leg.id,
+        party.leg.kind,
+        party.role,
+        party.target,
+        party.state,
+        party.is_on_hold,
+        party.held is not None,
+    )

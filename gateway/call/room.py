@@ -1,0 +1,156 @@
+"""The parties of a call around its hub: who is there, who hears whom, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+
+from gateway.call.events import (
+    CallEvent,
+    CallId,
+    LegEnded,
+    LegHeld,
+    LegMoved,
+    LegStarted,
+)
+from gateway.call.hearing import MUSIC, RINGBACK, routes
+from gateway.call.party import Party, PartyState
+from gateway.errors import RoutingError
+from gateway.leg.leg import Ended, LegId
+from gateway.media.hub import Hub, PartyId
+from gateway.media.loop import REFILL_S, TONE_RATE, Loop, hold_music, ringing_tone
+from gateway.sdp.description import Direction
+
+
+class Room:
+    """Everybody in one call. What happens to a party is told here, once."""
+
+    def __init__(self, call_id: CallId, hub: Hub) -> None:
+        self.id = call_id
+        self.hub = hub
+        self.parties: dict[LegId, Party] = {}
+        "Also those that have ended, in the order of their coming."
+        self.ringing_for: LegId | None = None
+        "Who waits for somebody that rings, and is to hear a ringing tone of ours."
+        self._loops: dict[PartyId, Loop] = {}
+        self._refill_at: float | None = None
+        self._events: list[CallEvent] = []
+
+    # ---- who is there
+
+    def join(self, party: Party, now: float) -> None:
+        """Let a party in. It hears and is heard from the next `lay_routes` on."""
+        leg = party.leg
+        self.parties[leg.id] = party
+        self.hub.join(leg.id, listener=leg.listener, playout=leg.playout)
+        leg.on_frame = partial(self.hub.push, leg.id)
+        self.tell(LegStarted(self.id, now, leg.id, leg.kind, party.role, party.target))
+
+    def let_go(self, party: Party, why: Ended, now: float) -> None:
+        """We let this party go."""
+        self.mark_ended(party, why, now)
+        party.leg.end(why.reason, why.status, why.text)
+
+    def mark_ended(self, party: Party, why: Ended, now: float) -> None:
+        """The party is out of the call."""
+        party.state = PartyState.ENDED
+        self.hub.leave(party.leg.id)
+        self.tell(LegEnded(self.id, now, party.leg.id, why.reason, why.status, why.text))
+
+    def release(self, leg: LegId, to: CallId, now: float) -> Party:
+        """Let a party go on in another call: out of this, its dialog and stream untouched."""
+        party = self.parties.pop(leg)
+        self.hub.leave(leg)
+        self.tell(LegMoved(self.id, now, leg, to))
+        return party
+
+    def present(self) -> list[Party]:
+        """Those who have answered and are there."""
+        return [party for party in self.parties.values() if party.state is PartyState.UP]
+
+    def heard(self) -> list[Party]:
+        """Those whose media takes part: who is there, or can be heard early."""
+        open_states = (PartyState.UP, PartyState.EARLY)
+        return [party for party in self.parties.values() if party.state in open_states]
+
+    def find_present(self, leg: LegId) -> Party:
+        """One of those.
+
+        Raises:
+            RoutingError: 404, there is no such party; 409, it has not answered.
+        """
+        party = self.parties.get(leg)
+        if party is None or party.state is PartyState.ENDED:
+            raise RoutingError("there is no such party in this call")
+        if party.state is not PartyState.UP:
+            raise RoutingError("this party has not answered", status=409)
+        return party
+
+    # ---- hold
+
+    def hold(self, party: Party, now: float, *, on: bool) -> None:
+        """We hold a party, or no longer."""
+        if party.is_on_hold == on:
+            return
+        party.is_on_hold = on
+        direction = Direction.SENDONLY if on else Direction.SENDRECV
+        party.leg.hold(direction)
+        told = LegHeld(self.id, now, party.leg.id, by_us=True, direction=direction.reversed)
+        self.tell(told)
+        self.lay_routes(now)
+
+    def note_held(self, party: Party, direction: Direction | None, now: float) -> None:
+        """A party holds us, in this direction, or no longer."""
+        if party.held is direction:
+            return
+        party.held = direction
+        ours = Direction.SENDRECV if direction is None else direction.reversed
+        self.tell(LegHeld(self.id, now, party.leg.id, by_us=False, direction=ours))
+        self.lay_routes(now)
+
+    # ---- who hears whom
+
+    def lay_routes(self, now: float) -> None:
+        """Let everybody hear whom it should, as things stand."""
+        hears = routes(self.parties.values(), ringing_for=self.ringing_for)
+        self._play({name for heard in hears.values() for name in heard if name in _SOUNDS}, now)
+        self.hub.route(hears)
+
+    def handle_timer(self, now: float) -> None:
+        """What we play may need more to play."""
+        if self._refill_at is not None and now >= self._refill_at:
+            self._refill_at = now + REFILL_S
+            for loop in self._loops.values():
+                loop.refill()
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` is to be called."""
+        return self._refill_at
+
+    def _play(self, wanted: Collection[PartyId], now: float) -> None:
+        for name in [name for name in self._loops if name not in wanted]:
+            del self._loops[name]
+            self.hub.leave(name)
+        for name in wanted:
+            if name not in self._loops:
+                loop = self._loops[name] = Loop(_SOUNDS[name](), TONE_RATE)
+                loop.refill()
+                self.hub.join(name, playout=loop.playout)
+        if not self._loops:
+            self._refill_at = None
+        elif self._refill_at is None:
+            self._refill_at = now + REFILL_S
+
+    # ---- what is told
+
+    def tell(self, event: CallEvent) -> None:
+        """Note what happened, for who asks next."""
+        self._events.append(event)
+
+    def take_events(self) -> list[CallEvent]:
+        """What happened since it was last asked."""
+        events, self._events = self._events, []
+        return events
+
+
+_SOUNDS = {MUSIC: hold_music, RINGBACK: ringing_tone}
