@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
 from gateway.sip.core import DATAGRAM_ONLY_S, EndpointOptions
 from gateway.sip.event import (
+    Acked,
     Answered,
     EndCause,
     Ended,
@@ -17,6 +21,7 @@ from gateway.sip.event import (
     HopAnswered,
     HopFailed,
     HopTrouble,
+    Incoming,
     Progressed,
 )
 from gateway.sip.flow import Connect, Destination, Hop, Resolve
@@ -862,3 +867,57 @@ def test_datagram_that_bounces_within_a_dialog_ends_it_without_a_storm() -> None
 
     assert trunk.got(0) == ["INVITE", "ACK"]
     trunk.settle()
+
+
+# ---- whatever happens
+
+
+def play(dice: random.Random, loss: float) -> tuple[InviteClient, Station, list[Station]]:
+    """One call to three hops that each do something else, over whatever wire there is."""
+    wire = Wire()
+    wire.impair(dice.randrange(2**32), loss=loss, duplication=0.1, jitter_s=0.5)
+    us = Station(wire, ("192.0.2.1", 5060))
+    hosts = [Station(wire, (f"192.0.2.{11 + n}", 5060)) for n in range(3)]
+    us.ways.names[TRUNK.host] = [Hop("udp", *host.address) for host in hosts]
+    us.ways.dead.update(host.address for host in hosts if dice.random() < 0.15)
+    plans = [dice.choice(["answer", "ring", "503", "486", "silent"]) for _ in hosts]
+    delays = [dice.choice([0, 1, 3, 5, 9]) for _ in hosts]
+    cancel_at = dice.choice([None, None, 0, 2, 5, 10])
+    session = us.invite(TRUNK)
+    for second in range(60):
+        wire.run(1)
+        if second == cancel_at:
+            session.cancel(wire.now)
+        for host, plan, delay in zip(hosts, plans, delays, strict=True):
+            calls = [(at, event) for at, event in host.events if isinstance(event, Incoming)]
+            if not calls:
+                continue
+            (at, event), now = calls[0], wire.now
+            if plan == "silent":
+                event.session.drop(now)
+            elif now - at < delay:
+                if plan == "ring":
+                    event.session.progress(180, None, now)
+            elif plan in ("503", "486"):
+                event.session.reject(int(plan), now)
+            else:
+                event.session.answer(ANSWER, now)
+    wire.run(40)
+    return session, us, hosts
+
+
+def is_up(station: Station) -> bool:
+    return bool(station.all(Answered) or station.all(Acked)) and not station.all(Ended)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32), loss=st.sampled_from([0.0, 0.1, 0.2]))
+def test_f2_one_callee_is_up_if_the_call_is_and_none_if_it_is_not(seed: int, loss: float) -> None:
+    session, us, hosts = play(random.Random(seed), loss)
+
+    assert sum(is_up(host) for host in hosts) == is_up(us)
+    session.bye(us.wire.now)
+    us.wire.run(75)
+    assert us.endpoint.is_idle
+    assert all(host.endpoint.is_idle for host in hosts)
+    assert len(us.all(Ended)) == len(us.all(Gone)) == 1
