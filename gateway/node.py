@@ -13,7 +13,7 @@ from functools import partial
 from gateway.agents.agent import Agent
 from gateway.agents.echo import Echo
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
-from gateway.call.call import Call, CallSummary
+from gateway.call.call import Call, CallSummary, Errand
 from gateway.call.events import CallEvent
 from gateway.call.registry import Registry
 from gateway.codec import (
@@ -271,10 +271,10 @@ class Node:
 
     # ---- calls out
 
-    def _dial(self, target: Target, call: Call) -> Leg:
-        caller, called = (number.value for number in call.numbers)
+    def _dial(self, target: Target, errand: Errand) -> Leg:
+        caller, called = (number.value for number in errand.numbers)
         return self._make_leg(
-            target, call.id, caller=caller, called=called, max_forwards=call.max_forwards
+            target, errand.id, caller=caller, called=called, max_forwards=errand.max_forwards
         )
 
     def _make_leg(
