@@ -23,6 +23,7 @@ import { Signal } from "./signal.js";
 import { wireTheme } from "./theme.js";
 import { authorization, readToken, subprotocols } from "./token.js";
 import { RINGBACK, Tone } from "./tone.js";
+import { TrunkLine } from "./trunks.js";
 
 /**
  * @typedef {import("./errors.js").Explanation} Explanation
@@ -74,6 +75,7 @@ class Phone {
     onDecline: ({ call }) => this.#signal.send({ type: "decline", call }),
   });
   #token = readToken();
+  #trunks = new TrunkLine(findElement("trunks", HTMLElement), authorization(this.#token));
   #signal = new Signal(signalUrl(), subprotocols(this.#token), {
     onMessage: (message) => this.#received(message),
     onState: (state) => this.#linkChanged(state),
@@ -249,6 +251,7 @@ class Phone {
     const lost = this.#isLive ? PROBLEMS.gatewayLostInCall : PROBLEMS.gatewayLost;
     showExplanation(findElement("link-notice", HTMLElement), state === "waiting" ? lost : null);
     if (state === "waiting") this.#incoming.hide();
+    this.#trunks.linkChanged(state === "open");
     if (state === "open") {
       if (this.#refusal === PROBLEMS.gatewayLost) this.#refuse(null);
       void this.#loadDestinations();

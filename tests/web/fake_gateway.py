@@ -53,6 +53,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.destinations: list[Message] = DESTINATIONS
         self.notice: str | None = None
+        self.trunks: list[Message] = []
         self.refuses_pages = False
         "Whether WebSockets are turned away, as by a proxy whose gateway is down."
         self.answers_pings = True
@@ -128,6 +129,9 @@ class FakeGateway:
         if path == "/v1/destinations":
             body = {"destinations": self.destinations, "notice": self.notice}
             return _respond(body=json.dumps(body).encode(), media_type="application/json")
+        if path == "/v1/trunks":
+            trunks = json.dumps({"trunks": self.trunks}).encode()
+            return _respond(body=trunks, media_type="application/json")
         if path == "/far-end":
             return _respond(body=b"<!doctype html><title>Far end</title>")
         file = WEB / ("index.html" if path == "/" else path.removeprefix("/assets/"))
