@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gateway.sip.flow import Connect, Destination, Flow, Hop, Output, Resolve, S
 from gateway.sip.header import Address, Via
 from gateway.sip.inspection import Refusal
 from gateway.sip.message import Request, Response
+from gateway.sip.session_timer import DEFAULT_SESSION_TIMER, SessionTimerOptions
 from gateway.sip.timers import Timers
 from gateway.sip.transaction import (
     ClientTransaction,
@@ -113,6 +115,10 @@ class EndpointOptions:
     max_transactions: int = 20_000
     "Transactions kept, those of ended sessions for 32 s too; above it the same."
     retry_after_s: int = 5
+    reliable: bool = False
+    "Send provisional responses reliably to who supports it, not only to who requires it."
+    session_timer: SessionTimerOptions | None = DEFAULT_SESSION_TIMER
+    "Session timer of calls that come; None leaves it to the caller whether there is one."
 
 
 ServerKey = tuple[str | int | None, ...]
@@ -201,6 +207,11 @@ class Core:
         """Server, in responses."""
         agent = self.options.user_agent
         return (("Server", agent),) if agent else ()
+
+    def draw(self) -> float:
+        """By chance, 0 <= x < 1: as good as the tokens are."""
+        digest = blake2b(self.new_token().encode(), digest_size=8).digest()
+        return (int.from_bytes(digest) >> 11) / 2**53
 
     def contact_header(
         self, flow: Flow, user: str | None = None, parameters: Parameters = NO_PARAMETERS

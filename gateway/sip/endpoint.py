@@ -23,7 +23,9 @@ from gateway.sip.message import (
     mark_source,
     parse_message,
 )
+from gateway.sip.replaces import find_replaced, read_replaces
 from gateway.sip.request import OutgoingRequest, RequestClient, RequestId, RequestServer
+from gateway.sip.session_timer import inspect_interval
 from gateway.sip.transaction import Input
 
 __all__ = [
@@ -270,10 +272,26 @@ class Endpoint:
         elif not self._core.has_room:
             self._answer(request, self._overload, flow)
         else:
-            session = InviteServer(self._core, request, flow)
-            self._core.sessions.add(session)
-            self._core.events.append(Incoming(session, request))
-            session.start(now)
+            self._begin(request, flow, now)
+
+    def _begin(self, request: Request, flow: Flow, now: float) -> None:
+        """Take a call, and look for the one it may want to replace (RFC 3891 §3)."""
+        try:
+            replaces = read_replaces(request)
+        except RemoteProtocolError:
+            self._answer(request, Refusal(400), flow)
+            return
+        replaced = None if replaces is None else find_replaced(self._core, replaces)
+        refusal = inspect_interval(request, self._core.options.session_timer)
+        if isinstance(replaced, Refusal) or refusal is not None:
+            refused = replaced if isinstance(replaced, Refusal) else refusal
+            assert refused is not None
+            self._answer(request, refused, flow)
+            return
+        session = InviteServer(self._core, request, flow)
+        self._core.sessions.add(session)
+        self._core.events.append(Incoming(session, request, replaces, replaced))
+        session.start(now)
 
     def _admit(self, request: Request, flow: Flow) -> Refusal | None:
         try:

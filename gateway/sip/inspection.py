@@ -77,6 +77,14 @@ def allow_header(methods: Collection[str]) -> tuple[str, str]:
     return ("Allow", ", ".join((*METHODS, *sorted(set(methods).difference(METHODS)))))
 
 
+def supports(message: Message, tag: str) -> bool:
+    """Whether the sender says that it understands an extension."""
+    try:
+        return tag in message.supported or tag in message.require
+    except RemoteProtocolError:
+        return False
+
+
 def _inspect_method(request: Request, methods: Collection[str]) -> Refusal | None:
     if request.method in METHODS or request.method in methods:
         return None

@@ -19,7 +19,11 @@ from gateway.sip.message import Message, Request, Response, build_response
 from gateway.sip.refer import Refers
 from gateway.sip.reoffer import Open, Proposal, Reoffers
 from gateway.sip.replaces import name_dialog
-from gateway.sip.session_timer import SessionTimer, SessionTimerOptions
+from gateway.sip.session_timer import (
+    DEFAULT_SESSION_TIMER,
+    SessionTimer,
+    SessionTimerOptions,
+)
 from gateway.sip.transaction import ServerTransaction
 from gateway.sip.uri import Uri
 from gateway.sip.within import DialogRequest
@@ -59,7 +63,7 @@ class InviteRequest:
     "How long a hop may be silent while there is a further one."
     reliable: bool = True
     "Say that provisional responses may be sent reliably (RFC 3262); they are acknowledged anyway."
-    session_timer: SessionTimerOptions | None = SessionTimerOptions()
+    session_timer: SessionTimerOptions | None = DEFAULT_SESSION_TIMER
     "The session timer to ask for; None asks for none."
 
     def __post_init__(self) -> None:
@@ -117,6 +121,12 @@ class Session:
         dialog = self._dialog_up
         return None if dialog is None else str(name_dialog(dialog.id))
 
+    @property
+    def remote_target(self) -> Uri | None:
+        """Where the peer can be called within the session; None before the answer."""
+        dialog = self._dialog_up
+        return None if dialog is None else dialog.remote_target
+
     def bye(self, now: float, reason: str | None = None) -> None:
         """End it, whatever its state; once it has ended nothing happens.
 
@@ -160,9 +170,7 @@ class Session:
         if dialog is not None and not self._is_ended:
             self._reoffers[dialog.id].acknowledge(answer, now)
 
-    def accept_reoffer(
-        self, sdp: bytes, now: float, *, dialog_id: DialogId | None = None
-    ) -> bool:
+    def accept_reoffer(self, sdp: bytes, now: float, *, dialog_id: DialogId | None = None) -> bool:
         """Answer `Reoffered` with our answer; or with our offer, if it brought none.
 
         Returns:
@@ -171,9 +179,7 @@ class Session:
         reoffers = None if self._is_ended else self._reoffers_of(dialog_id)
         return reoffers is not None and reoffers.accept(sdp, now)
 
-    def refuse_reoffer(
-        self, status: int, now: float, *, dialog_id: DialogId | None = None
-    ) -> None:
+    def refuse_reoffer(self, status: int, now: float, *, dialog_id: DialogId | None = None) -> None:
         """Answer `Reoffered` with a failure: the session stays as it is (S13)."""
         reoffers = None if self._is_ended else self._reoffers_of(dialog_id)
         if reoffers is not None:
@@ -335,7 +341,7 @@ class Session:
 
     def leave(self) -> None:
         """Be gone when nothing is left to be sent, and nothing awaited."""
-        if self._kept is not None and not self._refers.is_waiting:
+        if self._kept is not None and not self._is_awaiting:
             self._core.dialogs.pop(self._kept.id, None)
             self._kept = None
         if self._is_ended and not self._is_gone and not self._transactions and not self._owes():
@@ -348,6 +354,11 @@ class Session:
     def _dialog_up(self) -> Dialog | None:
         """The dialog of the answered session; None before the answer."""
         raise NotImplementedError
+
+    @property
+    def _is_awaiting(self) -> bool:
+        """Whether the peer owes something that may still come after the end."""
+        return self._refers.is_waiting
 
     def _reoffers_of(self, dialog_id: DialogId | None) -> Reoffers | None:
         """What a command means: the answered dialog, or else the only one."""
@@ -371,8 +382,6 @@ class Session:
         match transaction.request.method:
             case "BYE":
                 self._on_bye(transaction, dialog, now)
-                if self._is_ended:
-                    self._settle(dialog, now)
             case "INVITE":
                 self._on_reinvite(transaction, dialog, now)
             case "UPDATE" if reoffers is not None:
@@ -400,9 +409,9 @@ class Session:
 
     def _is_late_in_time(self, request: Request, dialog: Dialog) -> bool:
         """Whether a request is still taken after the end: a BYE that crosses ours, a NOTIFY."""
-        if dialog is self._kept:
-            return request.method == "NOTIFY"
-        return request.method == "BYE" or (request.method == "NOTIFY" and self._refers.is_waiting)
+        if request.method == "BYE":
+            return dialog is not self._kept
+        return self._is_awaiting and request.method in ("NOTIFY", "PRACK")
 
     def _is_overtaken(self, request: Request) -> bool:
         """Whether a request is taken though one of a higher number came before it."""
@@ -441,11 +450,10 @@ class Session:
             self._refers.close(now)
 
     def _close(self, dialog: Dialog, now: float) -> None:
-        """Forget a dialog: requests in it get 481 from now on."""
+        """Forget a dialog, or all of it but what is awaited: all else gets 481 from now on."""
         self._settle(dialog, now)
-        if self._refers.is_waiting and dialog is self._dialog_up:
+        if self._is_awaiting and (self._dialog_up is None or self._dialog_up is dialog):
             self._kept = dialog
-            dialog.is_closing = True
         else:
             self._core.dialogs.pop(dialog.id, None)
 

@@ -108,6 +108,8 @@ class InviteClient(Session):
             return
         check_text(reason or "")
         self._end(EndCause.LOCAL, 487, reason=REASONS[487])
+        for fork in self._forks.values():
+            self._settle(fork.dialog, now)
         self._hunt.cancel(now, reason)
 
     def ack(self, answer: bytes | None, now: float) -> None:
@@ -230,9 +232,7 @@ class InviteClient(Session):
             fork.pracks.send(None, now)
         if not self._is_ended:
             self.emit(
-                Progressed(
-                    self, response.status, response.reason, body, fork.dialog.id, is_offer
-                )
+                Progressed(self, response.status, response.reason, body, fork.dialog.id, is_offer)
             )
 
     def _on_success(self, response: Response, trial: Trial, now: float) -> None:
@@ -253,11 +253,11 @@ class InviteClient(Session):
         fork.reoffers.learn(response)
         self.timer.take_answer(response, now)
         body = sdp_of(response)
+        is_offer = self._takes_offer(fork)
         fork.reoffers.remote = body or fork.reoffers.remote
-        if self._takes_offer(fork):
+        if is_offer:
             fork.reoffers.open = Open.THEIRS
         else:
-            fork.reoffers.open = None
             self._acknowledge(fork, None, now)
         self.emit(Answered(self, body, fork.dialog.id))
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.errors import RemoteProtocolError
 from gateway.sip.core import Core
 from gateway.sip.dialog import Dialog
-from gateway.sip.event import Acked, EndCause
+from gateway.sip.event import Acked, EndCause, ReofferAnswered
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
-from gateway.sip.inspection import ALLOW, EXTENSIONS, SUPPORTED, sdp_of
+from gateway.sip.inspection import ALLOW, SUPPORTED, sdp_of, supports
 from gateway.sip.invite import Session
 from gateway.sip.message import Request, Response, build_response
+from gateway.sip.reliable import TAG, ReliableSender
+from gateway.sip.reoffer import Open, Reoffers
 from gateway.sip.timers import Alarm
-from gateway.sip.transaction import T1, T2, Input, ServerTransaction
+from gateway.sip.transaction import T1, T2, Input, ServerTransaction, State
 
 REFRESH_PROVISIONAL = 60.0
 "A provisional response is sent again each minute, for proxies give up after three (§13.3.1.1)."
@@ -26,16 +29,26 @@ class InviteServer(Session):
     longer allows (the caller has cancelled) does nothing.
     """
 
+    is_caller = False
     flow: Flow
 
     def __init__(self, core: Core, request: Request, flow: Flow) -> None:
-        super().__init__(core, flow, request.call_id, core.new_token())
+        timer = core.options.session_timer
+        super().__init__(core, flow, request.call_id, core.new_token(), timer)
         self.request = request
         self.offer = sdp_of(request)
-        "SDP of the INVITE; None: the offer is ours to make, in the 2xx."
+        "SDP of the INVITE; None: the offer is ours to make, in the 2xx or a reliable response."
+        self.is_reliable = core.options.reliable
+        "Whether provisional responses are sent reliably to who supports it; set it before them."
         self._dialog = Dialog.of_server(request, self.id, flow)
         self._transaction: ServerTransaction
+        self._initial: Reoffers
+        self._reliable: ReliableSender
         self._early_body: bytes | None = None
+        self._status = 100
+        "Of the last provisional response."
+        self._held: bytes | None = None
+        "Of an answer that waits for a PRACK."
         self._success: Response | None = None
         self._is_dropped = False
         self._bye_reason: str | None = None
@@ -47,7 +60,9 @@ class InviteServer(Session):
 
     def start(self, now: float) -> None:
         """Begin the transaction, and take the requests of the dialog."""
-        self._core.dialogs[self._dialog.id] = (self, self._dialog)
+        open_ = None if self.offer is None else Open.THEIRS
+        self._initial = self._open(self._dialog, open_, self.request)
+        self._initial.remote = self.offer or b""
         self._transaction = self._core.serve(
             self.request,
             self.flow,
@@ -55,12 +70,22 @@ class InviteServer(Session):
             now,
             on_ack=lambda request, now: self.receive_ack(request, self._dialog, now),
         )
+        self._reliable = ReliableSender(
+            self._core,
+            self._transaction,
+            build=lambda status, headers, body: self._build(status, headers=headers, body=body),
+            on_expired=self._on_no_prack,
+        )
         self.note(False, self.request, now)
 
     def progress(self, status: int, body: bytes | None, now: float) -> None:
-        """Send a provisional response, 100 to 199; a body is early media."""
+        """Send a provisional response, 100 to 199; a body is early media.
+
+        Reliably if the caller requires it, or supports it and `is_reliable` (RFC 3262): a body
+        is then the answer, or our offer, and later ones are left out.
+        """
         assert 100 <= status < 200
-        if self._is_final:
+        if self._is_final or self._held is not None:
             return
         if body is not None:
             self._early_body = body
@@ -68,23 +93,24 @@ class InviteServer(Session):
         if status == 100:
             self._transaction.respond(build_response(self.request, 100), now)
             return
-        self._transaction.respond(self._build(status, body=body), now)
+        self._status = status
+        self._send_progress(body, now)
         self._refresh = self._core.timers.start(now + REFRESH_PROVISIONAL, self._on_refresh)
 
     def answer(self, body: bytes | None, now: float) -> None:
-        """Send 200 and resend it until the ACK is there. None: the body of the last progress."""
-        if self._is_final:
+        """Send 200 and resend it until the ACK is there. None: the body of the last progress.
+
+        It waits while a session description is not acknowledged that went out before (RFC 3262
+        §3). If that has been, the 200 has none: offer anew to change what was agreed.
+        """
+        if self._is_final or self._held is not None:
             return
-        self._success = self._build(
-            200,
-            headers=(SUPPORTED,) if EXTENSIONS else (),
-            body=body if body is not None else self._early_body,
-        )
-        self._dialog.is_confirmed = True
-        self._core.timers.stop(self._refresh)
-        self._transaction.respond(self._success, now)
-        self._resend = self._core.timers.start(now + self._interval, self._on_resend)
-        self._deadline = self._core.timers.start(now + 64 * T1, self._on_deadline)
+        if body is None:
+            body = self._early_body
+        if self._reliable.owes_sdp:
+            self._held = body or b""
+        else:
+            self._accept(body, now)
 
     def reject(
         self,
@@ -106,7 +132,7 @@ class InviteServer(Session):
             return
         self._refuse(EndCause.LOCAL, status, now, reason=reason, headers=tuple(headers))
 
-    def bye(self, now: float, reason: str | None = None) -> None:
+    def quit(self, cause: EndCause, now: float, reason: str | None = None) -> None:
         """End it: BYE as soon as the ACK is there or will not come any more (§15, S9).
 
         Not yet answered, it is a `reject` with 480: there is no session to end.
@@ -117,33 +143,41 @@ class InviteServer(Session):
             self.reject(480, now)
             return
         self._bye_reason = check_text(reason) if reason is not None else None
-        self._end(EndCause.LOCAL)
+        self._end(cause)
         if self._deadline is None:
             self._send_bye(self._dialog, now, reason)
+        else:
+            self._settle(self._dialog, now)
 
     def drop(self, now: float) -> None:
         """Forget it without a word, not even a 100; retransmissions are absorbed."""
         if self._is_final:
             return
         self._is_dropped = True
-        self._finish()
+        self._finish(now)
         self._transaction.feed(Input.DROP, now)
         self._end(EndCause.LOCAL)
 
     def receive_ack(self, request: Request, dialog: Dialog, now: float) -> None:
         """Take the ACK to our 2xx; with an offer in that, it has to bring the answer."""
-        if self._deadline is None or request.cseq.number != self.request.cseq.number:
+        if request.cseq.number != self.request.cseq.number:
+            super().receive_ack(request, dialog, now)
+            return
+        if self._deadline is None:
             return
         self.note(False, request, now)
         self._stop_resending()
-        answer = sdp_of(request)
+        answer, initial = sdp_of(request), self._initial
         if self._is_ended:
             self._send_bye(dialog, now, self._bye_reason)
-        elif self.offer is None and answer is None:
-            self._end(EndCause.NO_ANSWER_SDP)
-            self._send_bye(dialog, now, None)
+        elif initial.open is Open.OURS and answer is None:
+            self.quit(EndCause.NO_ANSWER_SDP, now)
         else:
-            self._emit(Acked(self, answer))
+            if initial.open is Open.OURS:
+                initial.open = None
+                initial.remote = answer or b""
+            self.emit(Acked(self, answer))
+            initial.begin(now)
 
     def receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
         """Take a CANCEL: 487, unless a final response is out already (§9.2, S3)."""
@@ -154,29 +188,120 @@ class InviteServer(Session):
             self._refuse(EndCause.CANCELLED, 487, now, message=request)
 
     @property
+    def _dialog_up(self) -> Dialog | None:
+        return self._dialog if self._dialog.is_confirmed else None
+
+    @property
+    def _is_awaiting(self) -> bool:
+        is_prack_due = self._reliable.is_due and self._transaction.state is not State.TERMINATED
+        return is_prack_due or super()._is_awaiting
+
+    @property
     def _is_final(self) -> bool:
         """Whether a final response is out, or none will ever be."""
         return self._is_ended or self._success is not None
 
     def _on_bye(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
-        self._respond(transaction, 200, now)
+        self.respond(transaction, 200, now)
         if self._is_ended:
             self._stop_resending()
-            self._close(dialog)
+            self._close(dialog, now)
         elif self._success is None:
             # The caller may end an early dialog with BYE too (§15); the INVITE gets 487 (S10).
             self._refuse(EndCause.BYE, 487, now, message=transaction.request)
         else:
-            self._finish()
             self._end(EndCause.BYE, message=transaction.request)
+            self._finish(now)
 
     def _on_reinvite(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if self._success is None:
             # §14.2: the first is still pending, and the retry is to come after a random while.
-            seconds = sum(map(ord, self._core.new_token())) % 11
-            self._respond(transaction, 500, now, (("Retry-After", str(seconds)),))
+            wait = str(int(self._core.draw() * 11))
+            self.respond(transaction, 500, now, (("Retry-After", wait),))
             return
         super()._on_reinvite(transaction, dialog, now)
+
+    def _on_prack(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
+        """Take a PRACK, with an answer to our offer or an offer of the peer's (RFC 3262 §5)."""
+        request, initial = transaction.request, self._initial
+        try:
+            is_meant = self._reliable.matches(request)
+        except RemoteProtocolError:
+            self.respond(transaction, 400, now)
+            return
+        if not is_meant:
+            self.respond(transaction, 481, now)
+            return
+        response, sdp = self._reliable.acknowledge(), sdp_of(request)
+        if self._is_ended or sdp is None:
+            self.respond(transaction, 200, now)
+        elif initial.open is Open.OURS and response.body:
+            initial.open = None
+            initial.remote = sdp
+            self.respond(transaction, 200, now)
+            self.emit(ReofferAnswered(self, sdp))
+        elif initial.open is None:
+            initial.ask(transaction, sdp, now)
+        else:
+            self.respond(transaction, 491, now)
+        if self._is_ended:
+            self.leave()
+            return
+        initial.settle(now)
+        if self._held is not None and not self._reliable.owes_sdp:
+            self._accept(self._held, now)
+        else:
+            self._reliable.advance(now)
+
+    def _is_overtaken(self, request: Request) -> bool:
+        """A PRACK may be: it says by itself what it means, and comes no second time."""
+        try:
+            return request.method == "PRACK" and self._reliable.matches(request)
+        except RemoteProtocolError:
+            return False
+
+    def _send_progress(self, body: bytes | None, now: float) -> None:
+        initial = self._initial
+        is_required = TAG in self.request.require
+        is_reliable = is_required or (self.is_reliable and supports(self.request, TAG))
+        if initial.local:
+            body = None  # RFC 3262 §5: it was said before, and would be an offer now
+        elif is_reliable and self.offer is None and body is None:
+            # The first reliable response has to bring our offer (RFC 3261 §13.2.1).
+            if is_required:
+                return
+            is_reliable = False
+        if not is_reliable:
+            self._transaction.respond(self._build(self._status, body=body), now)
+            return
+        if body:
+            initial.local = body
+            initial.open = Open.OURS if self.offer is None else None
+        self._reliable.send(self._status, body, now)
+
+    def _accept(self, body: bytes | None, now: float) -> None:
+        """Send the 200."""
+        initial = self._initial
+        if initial.local:
+            body = None
+        elif body:
+            initial.local = body
+            initial.open = Open.OURS if self.offer is None else None
+        self._held = None
+        self._success = self._build(
+            200, headers=(SUPPORTED, *self.timer.answer(self.request, now)), body=body
+        )
+        self._dialog.is_confirmed = True
+        self._core.timers.stop(self._refresh)
+        self._reliable.stop()
+        self._transaction.respond(self._success, now)
+        self._resend = self._core.timers.start(now + self._interval, self._on_resend)
+        self._deadline = self._core.timers.start(now + 64 * T1, self._on_deadline)
+
+    def _on_no_prack(self, now: float) -> None:
+        """A response that had to arrive has not, for 64*T1 (RFC 3262 §3, S16)."""
+        if not self._is_final:
+            self._refuse(EndCause.NO_PRACK, 504, now)
 
     def _refuse(
         self,
@@ -190,9 +315,9 @@ class InviteServer(Session):
     ) -> None:
         """Send the final response and end."""
         response = self._build(status, reason, headers=headers)
-        self._finish()
         self._transaction.respond(response, now)
         self._end(cause, status, reason="" if message else response.reason, message=message)
+        self._finish(now)
 
     def _build(
         self,
@@ -202,18 +327,16 @@ class InviteServer(Session):
         headers: tuple[tuple[str, str], ...] = (),
         body: bytes | None = None,
     ) -> Response:
-        dialog_headers = (self._core.contact_header(self.flow), ALLOW) if status < 300 else ()
-        return build_response(
-            self.request,
-            status,
-            reason,
-            to_tag=self.id,
-            headers=(*dialog_headers, *self._core.server_header, *headers),
-            body=body or b"",
+        dialog_headers = (self.contact_header(self.flow), ALLOW) if status < 300 else ()
+        return self.build(
+            self.request, status, reason, headers=(*dialog_headers, *headers), body=body or b""
         )
 
     def _on_refresh(self, now: float) -> None:
-        self._transaction.feed(Input.REQUEST, now)
+        if self._reliable.is_used:
+            self._send_progress(None, now)
+        else:
+            self._transaction.feed(Input.REQUEST, now)
         self._refresh = self._core.timers.start(now + REFRESH_PROVISIONAL, self._on_refresh)
 
     def _on_resend(self, now: float) -> None:
@@ -234,11 +357,12 @@ class InviteServer(Session):
         self._core.timers.stop(self._deadline)
         self._deadline = None
 
-    def _finish(self) -> None:
+    def _finish(self, now: float) -> None:
         """Let go of the dialog and of every timer but the transactions'."""
         self._core.timers.stop(self._refresh)
+        self._reliable.stop()
         self._stop_resending()
-        self._close(self._dialog)
+        self._close(self._dialog, now)
 
     def _owes(self) -> bool:
-        return self._deadline is not None
+        return self._deadline is not None or super()._owes()

@@ -1,0 +1,83 @@
+"""INFO within a session: keys, as carriers without RFC 4733 send them (RFC 2976, not RFC 6086)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gateway.errors import RemoteProtocolError
+from gateway.sip.event import EndCause, Informed
+from gateway.sip.message import Response
+from gateway.sip.transaction import ServerTransaction
+from gateway.sip.within import DialogRequest
+
+if TYPE_CHECKING:
+    from gateway.sip.dialog import Dialog
+    from gateway.sip.invite import Session
+
+DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
+"Bodies of INFO that are taken."
+
+MAX_WAITING = 64
+"INFOs that wait for the one before them: each is a key, and nobody presses them so fast."
+
+
+class Infos:
+    """The INFOs of one session, both ways.
+
+    Ours go out one at a time: two under way may overtake each other, and then the peer has to
+    refuse the one with the lower number (RFC 3261 §12.2.2), and a digit is lost.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._waiting: deque[DialogRequest] = deque()
+        self._sent: DialogRequest | None = None
+
+    def send(self, dialog: Dialog, content_type: str, body: bytes, now: float) -> None:
+        """Send one after those before it; beyond `MAX_WAITING` it is left out."""
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(
+                DialogRequest(
+                    self._session,
+                    dialog,
+                    "INFO",
+                    self._on_reply,
+                    content_type=content_type,
+                    body=body,
+                )
+            )
+            self._advance(now)
+
+    def receive(self, transaction: ServerTransaction, now: float) -> None:
+        """Take one of the peer, and answer it."""
+        respond, request = self._session.respond, transaction.request
+        try:
+            kind = request.content_type
+        except RemoteProtocolError:
+            return respond(transaction, 400, now)
+        if not request.body:
+            return respond(transaction, 200, now)
+        if kind is None or kind.name not in DIGIT_TYPES:
+            return respond(transaction, 415, now, (("Accept", ", ".join(DIGIT_TYPES)),))
+        self._session.emit(Informed(self._session, kind.name, request.body))
+        return respond(transaction, 200, now)
+
+    def close(self) -> None:
+        """The session is over."""
+        self._waiting.clear()
+
+    def _advance(self, now: float) -> None:
+        if self._sent is None and self._waiting:
+            self._sent = self._waiting.popleft()
+            self._sent.send(now)
+
+    def _on_reply(self, status: int, response: Response | None, now: float) -> None:
+        """What a peer has against an INFO is no matter, unless it knows no such session."""
+        if status < 200:
+            return
+        self._sent = None
+        if status == 481 and not self._session.is_ended:
+            self._session.quit(EndCause.LOST, now)
+        else:
+            self._advance(now)

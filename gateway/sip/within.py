@@ -1,0 +1,158 @@
+"""Requests of ours within a dialog (RFC 3261 §12.2.1), sent again when challenged (§22.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.sip.authenticator import Attempt
+from gateway.sip.core import follow_address
+from gateway.sip.dialog import Dialog
+from gateway.sip.flow import Flow
+from gateway.sip.hunt import Hunt, hunt_within
+from gateway.sip.message import Request, Response
+from gateway.sip.transaction import Failure
+
+if TYPE_CHECKING:
+    from gateway.sip.invite import Session
+
+STATUS_OF = {Failure.TIMEOUT: 408, Failure.TRANSPORT: 503}
+"What a failure counts as (§8.1.3.1)."
+
+Fields = tuple[tuple[str, str], ...]
+
+Reply = Callable[[int, Response | None, float], None]
+"Gets a status, the response unless there was none at all, and the time."
+
+
+class DialogRequest:
+    """A request within a dialog: where it goes, the credentials, and of an INVITE the ACK."""
+
+    def __init__(
+        self,
+        session: Session,
+        dialog: Dialog,
+        method: str,
+        on_reply: Reply,
+        *,
+        headers: Fields = (),
+        has_contact: bool = False,
+        content_type: str = "application/sdp",
+        body: bytes = b"",
+    ) -> None:
+        """
+        Args:
+            on_reply: gets every response, provisional ones too, other than retransmissions and
+                challenges that are answered; and once if there is none. It may be called from
+                within `send`.
+            has_contact: whether it refreshes the target.
+        """
+        self.method = method
+        self.body = body
+        self._session = session
+        self._dialog = dialog
+        self._on_reply = on_reply
+        self._headers = headers
+        self._has_contact = has_contact
+        self._content_type = content_type
+        self._attempt = Attempt()
+        self._hunt: Hunt
+        self.cseq = 0
+        "Of the last try."
+        self._request: Request
+        self._status = 0
+        "Of the last response."
+        self._ack: tuple[bytes, Flow] | None = None
+
+    def send(self, now: float) -> None:
+        """Send it, the first time or with what answers the challenges met."""
+        self._status = 0
+        self.cseq = self._dialog.next_cseq()
+        self._hunt = hunt_within(
+            self._session.core,
+            self._dialog,
+            self._session,
+            self._build,
+            now,
+            on_response=self._on_response,
+            on_failure=self._on_failure,
+        )
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the final response is still to come."""
+        return self._status < 200
+
+    def acknowledge(self, answer: bytes | None, now: float) -> None:
+        """Send the ACK to the 2xx of an INVITE; once."""
+        if self._ack is None:
+            self._ack = send_ack(self._session, self._dialog, self._request, answer, now)
+
+    def cancel(self, now: float) -> None:
+        """Take an INVITE back, or wait no longer for the response to anything else (§9.1).
+
+        A response that crosses is reported all the same.
+        """
+        self._hunt.cancel(now)
+
+    def _build(self, flow: Flow) -> Request:
+        core = self._session.core
+        contact = (self._session.contact_header(flow),) if self._has_contact else ()
+        self._request = self._dialog.build(
+            self.method,
+            core.new_via(flow),
+            cseq=self.cseq,
+            headers=(*contact, *core.client_header, *self._headers),
+            content_type=self._content_type,
+            body=self.body,
+        )
+        if self._session.authenticator is not None:
+            self._session.authenticator.authorize(self._attempt, self._request)
+        return self._request
+
+    def _on_response(self, response: Response, now: float) -> None:
+        before, self._status = self._status, response.status
+        if before >= 200:
+            if self._ack is not None:  # a 2xx resent: its ACK was lost
+                self._session.core.send(*self._ack)
+            return
+        if before == response.status and "RSeq" not in response.headers:
+            return
+        self._session.note(False, response, now)
+        authenticator = self._session.authenticator
+        if (
+            authenticator is not None
+            and response.status in (401, 407)
+            and authenticator.accept(response, self._attempt)
+        ):
+            self.send(now)
+        else:
+            self._on_reply(response.status, response, now)
+
+    def _on_failure(self, failure: Failure, now: float) -> None:
+        self._status = STATUS_OF[failure]
+        self._on_reply(self._status, None, now)
+
+
+def send_ack(
+    session: Session, dialog: Dialog, invite: Request, answer: bytes | None, now: float
+) -> tuple[bytes, Flow]:
+    """Acknowledge a 2xx end to end, with the credentials of the INVITE (§13.2.2.4).
+
+    Returns:
+        What went out, to be sent again for each retransmission of the 2xx.
+    """
+    core = session.core
+    flow = follow_address(dialog.next_hop, dialog.flow, core.options.may_follow)
+    ack = dialog.build(
+        "ACK",
+        core.new_via(flow),
+        cseq=invite.cseq.number,
+        headers=core.client_header,
+        body=answer or b"",
+    )
+    ack.headers.copy_from(invite.headers, "Authorization", "Proxy-Authorization")
+    session.note(True, ack, now)
+    sent = (bytes(ack), flow)
+    core.send(*sent)
+    return sent
