@@ -36,6 +36,11 @@ SILENCE = Refusal(0)
 _MD5 = "md5"
 
 
+def algorithms_for(users: Iterable[User]) -> tuple[str, ...]:
+    """What to challenge with. All are asked alike, or the challenge would tell who there is."""
+    return ("SHA-256", "MD5") if any(user.allow_md5 for user in users) else ("SHA-256",)
+
+
 @dataclass(slots=True)
 class GateCounts:
     """What happened at the gate since the start."""

@@ -284,6 +284,16 @@ def test_answer_of_another_kind_is_wrong(old_new: tuple[str, str]) -> None:
     assert found.outcome in (Outcome.WRONG, Outcome.NONE)
 
 
+def test_answer_without_a_word_of_the_clients_own_is_wrong() -> None:
+    challenger = make()
+    (challenge,) = ask(challenger, 100.0)
+    text = answer_challenge(
+        challenge, "ann", SECRETS["ann"], method="REGISTER", uri=URI, cnonce="", nc=1
+    )
+
+    assert verdict(challenger, carrying(text)).outcome is Outcome.WRONG
+
+
 def steps(run: Callable[[], object]) -> list[tuple[str, int]]:
     """Every line of the gateway that a call runs through, in order."""
     seen: list[tuple[str, int]] = []

@@ -25,6 +25,13 @@ def test_fifth_failure_within_a_minute_bans_for_five_minutes() -> None:
     assert not bans.is_banned("b", 160.0)
 
 
+def test_ban_settles_what_was_before_it() -> None:
+    bans = Bans()
+    fail(bans, 5, 100.0)
+
+    assert fail(bans, 4, 101.0) is None
+
+
 def test_failures_that_are_a_minute_old_do_not_count() -> None:
     bans = Bans()
     fail(bans, 4, 100.0)

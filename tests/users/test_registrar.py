@@ -188,6 +188,17 @@ def test_overtaken_request_changes_nothing() -> None:
     assert contact.expires_at == site.now + 600
 
 
+def test_same_request_twice_is_refused_the_second_time() -> None:
+    site, phone = Site(), Phone()
+    request = phone.register()
+
+    statuses = [
+        site.registrar.receive(request, phone.flow, "ann", site.now).status for _ in range(2)
+    ]
+
+    assert statuses == [200, 500]
+
+
 def test_another_call_id_overrides_whatever_its_number() -> None:
     site = Site()
     site.register(Phone(cseq=1000))
@@ -252,6 +263,23 @@ def test_flow_replaces_its_elder() -> None:
     (after,) = site.registrar.contacts_of("ann")
     assert list(listed(reply)) == ["sip:after@df1.invalid;transport=ws"]
     assert (after.id, after.flow) == (before.id, connection(2))
+
+
+@pytest.mark.rfc(5626, "7")
+def test_datagram_flow_is_kept_to_the_port_it_came_from() -> None:
+    site = Site()
+    phone = Phone(flow=flow("203.0.113.7", 61000))
+    parameters = f';+sip.instance="<{INSTANCE}>";reg-id=1'
+
+    site.register(phone, f"Contact: <sip:ann@203.0.113.7:5060>{parameters}")
+    (bound_by_flow,) = site.registrar.contacts_of("ann")
+    site.registrar.flow_closed(phone.flow, site.now)
+    site.register(phone, "Contact: <sip:ann@203.0.113.7:5060>")
+    (bound_by_address,) = site.registrar.contacts_of("ann")
+
+    assert bound_by_flow.flow == phone.flow
+    assert bound_by_address.flow.remote == ("203.0.113.7", 5060)
+    assert bound_by_address.source == phone.flow
 
 
 def test_second_flow_of_a_device_is_kept_and_not_rung() -> None:
