@@ -16,6 +16,8 @@ ISLANDS = (
     "gateway.call.events",
     "gateway.leg.leg",
     "gateway.trunk.route",
+    "gateway.users.gate",
+    "gateway.users.registrar",
     "gateway.agents.agent",
 )
 
