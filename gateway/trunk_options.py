@@ -128,8 +128,6 @@ def read_identity(trunk: TrunkSection) -> IdentityOptions:
         raise WrongKey("username", None, 'from_user = "username" needs it')
     for key in ("from_user", "contact_user"):
         _check_user(key, getattr(trunk, key))
-    for key in ("from_domain", "to_domain"):
-        _check_domain(key, getattr(trunk, key))
     name = trunk.display_name
     if not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
         raise WrongKey("display_name", name, f"write up to {MAX_NAME_CHARACTERS} characters")
@@ -139,8 +137,8 @@ def read_identity(trunk: TrunkSection) -> IdentityOptions:
     return IdentityOptions(
         caller_ids=trunk.caller_ids,
         from_user=trunk.from_user,
-        from_domain=trunk.from_domain or "",
-        to_domain=trunk.to_domain or "",
+        from_domain=_read_domain("from_domain", trunk.from_domain),
+        to_domain=_read_domain("to_domain", trunk.to_domain),
         contact_user=trunk.contact_user,
         display_name=name,
         pai=Asserted(trunk.pai),
@@ -178,7 +176,7 @@ def read_session_timer(trunk: TrunkSection) -> SessionTimerOptions | None:
         raise WrongKey(
             "session_expires_s",
             trunk.session_expires_s,
-            f"write {trunk.min_se_s} or more (min_se_s), or 0 for none",
+            f"write {trunk.min_se_s} (min_se_s) or more, or 0 for none",
         )
     return SessionTimerOptions(trunk.session_expires_s, trunk.min_se_s)
 
@@ -228,12 +226,14 @@ def _check_user(key: str, text: str | None) -> None:
         raise WrongKey(key, text, f"write {more}a number or name")
 
 
-def _check_domain(key: str, text: str | None) -> None:
+def _read_domain(key: str, text: str | None) -> str:
+    """A host, an IPv6 address without its brackets; empty where none is written."""
     if text is None:
-        return
+        return ""
     try:
-        port = parse_host_port(text)[1]
-    except (RemoteProtocolError, IndexError):
-        port = 0
-    if port is not None:
+        host, port = parse_host_port(text)
+    except RemoteProtocolError:
+        host, port = "", None
+    if not host or port is not None:
         raise WrongKey(key, text, "write a host name or an address, without a port")
+    return host
