@@ -413,6 +413,8 @@ class _Reader:
         user = section.user or section.username or trunk.username
         if user is None:
             raise self._wrong(where, "username", None, "say who registers")
+        if section.domain is not None and not _is_host(section.domain):
+            raise self._wrong(where, "domain", section.domain, "write a name, or an IP address")
         credentials = self._credentials(where, section)
         if credentials is None:
             credentials = self._credentials(where, trunk)
@@ -640,6 +642,14 @@ def _is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can be the host of a SIP URI, without a port."""
+    try:
+        return parse_host_port(text)[1] is None
+    except RemoteProtocolError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,6 +16,7 @@ ISLANDS = (
     "gateway.call.events",
     "gateway.leg.leg",
     "gateway.trunk.route",
+    "gateway.trunk.watch",
     "gateway.users.gate",
     "gateway.users.registrar",
     "gateway.agents.agent",

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.errors import RemoteProtocolError
 from gateway.sip.authenticator import Credentials
 from gateway.sip.core import contact_of
 from gateway.sip.event import HopAnswered, HopFailed, HopTrouble, Responded
 from gateway.sip.flow import Connect, Destination, Flow, Hop, Resolve
-from gateway.sip.header import Address
+from gateway.sip.header import Address, parse_address
+from gateway.sip.message import Request
 from gateway.sip.request import OutgoingRequest, RequestId
 from gateway.sip.transaction import Failure
-from gateway.sip.uri import Uri
+from gateway.sip.uri import Uri, parse_uri
 from gateway.trunk.event import TrunkEvent
 from gateway.trunk.health import (
     PROBE_TIMEOUT_S,
@@ -26,7 +28,7 @@ from gateway.trunk.health import (
 )
 from gateway.trunk.limits import CallLimits, LimitError
 from gateway.trunk.registration import Registration, RegistrationState
-from gateway.trunk.route import Plan, Target, TargetKind
+from gateway.trunk.route import Plan, Target, TargetKind, is_dialable
 from gateway.trunk.status import TrunkStatus, describe_trunk
 from gateway.trunk.trunk import Trunk
 
@@ -271,6 +273,23 @@ class TrunkWatch:
         registration = self._by_contact.get(contact_user)
         return None if registration is None else registration.trunk
 
+    def dialled(self, request: Request) -> str:
+        """What an INVITE dials: the user of its Request-URI, unless that is a Contact of ours.
+
+        Then it is whom the trunk was called for (P-Called-Party-ID of RFC 7315, To), or else the
+        user that was registered. Nothing is promised of its characters: the routes judge.
+
+        Raises:
+            RemoteProtocolError: the Request-URI is malformed.
+        """
+        user = parse_uri(request.uri).user or ""
+        registration = self._by_contact.get(user)
+        if registration is None:
+            return user
+        named = (_called_party(request), request.to.uri.user or "")
+        found = (name for name in named if is_dialable(name) and name != user)
+        return next(found, registration.options.user)
+
     # ---- what the API asks
 
     def statuses(self, limits: CallLimits, now: float) -> list[TrunkStatus]:
@@ -389,6 +408,13 @@ class TrunkWatch:
 def _without(plan: Plan, may: Callable[[Target], bool]) -> Plan:
     groups = (tuple(target for target in group if may(target)) for group in plan.groups)
     return replace(plan, groups=tuple(group for group in groups if group))
+
+
+def _called_party(request: Request) -> str:
+    try:
+        return parse_address(request.headers.get("P-Called-Party-ID") or "").uri.user or ""
+    except RemoteProtocolError:
+        return ""
 
 
 def _credentials(trunk: Trunk, registered: Registration | None) -> Credentials | None:

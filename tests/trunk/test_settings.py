@@ -128,6 +128,10 @@ def test_a_trunk_may_have_several_registrations() -> None:
             TRUNK + '[[trunk.register]]\nuser = "a"\nregistrar = "sip:u@h"\n',
             "registrar = 'sip:u@h': write sip:HOST",
         ),
+        (
+            TRUNK + '[[trunk.register]]\nuser = "a"\ndomain = "a b"\n',
+            "domain = 'a b': write a name",
+        ),
         (TRUNK + '[[trunk.register]]\nusername = "a"\n', "password_env is missing: name the"),
         ("[sip]\nmax_cps = -1\n", "[sip]: max_cps = -1: "),
     ],

@@ -13,7 +13,8 @@ from gateway.sip.authenticator import Credentials
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.event import HopAnswered, HopFailed, HopTrouble, Responded
 from gateway.sip.flow import Connect, Destination, Hop, Resolve
-from gateway.sip.message import Request
+from gateway.sip.header import parse_address, parse_via
+from gateway.sip.message import Request, build_request
 from gateway.sip.uri import parse_uri
 from gateway.trunk.event import TrunkDown, TrunkEvent, TrunkRegistered, TrunkUp
 from gateway.trunk.health import DownReason, TrunkState
@@ -439,6 +440,36 @@ def test_calls_come_in_for_the_contact_that_was_registered() -> None:
     assert registration.options.user == "acme"
     assert gateway.watch.called_at("+15550100") is None
     assert gateway.watch.path_to("carrier", wire.now).contact_user == user
+
+
+@pytest.mark.parametrize(
+    ("called", "to", "headers", "dialled"),
+    [
+        ("+15550100", "+15550199", (), "+15550100"),
+        (None, "+15550100", (), "+15550100"),
+        (None, "+15550100", (("P-Called-Party-ID", "<sip:+15550123@a.test>"),), "+15550123"),
+        (None, "+15550100", (("P-Called-Party-ID", "<sip:"),), "+15550100"),
+        (None, None, (), "acme"),
+        (None, "a%20b", (), "acme"),
+    ],
+)
+def test_what_is_dialled_is_told_though_a_contact_of_ours_is_called(
+    called: str | None, to: str | None, headers: tuple[tuple[str, str], ...], dialled: str
+) -> None:
+    _, gateway, _ = meet(trunk(registrations=(LINE,)))
+    contact = gateway.watch._watched["carrier"].registrations[0].contact_user
+    request = build_request(
+        "INVITE",
+        parse_uri(f"sip:{called or contact}@192.0.2.1"),
+        via=parse_via("SIP/2.0/UDP 198.51.100.1;branch=z9hG4bKx"),
+        from_=parse_address("<sip:+4930@a.test>;tag=a"),
+        to=parse_address(f"<sip:{to or contact}@a.test>"),
+        call_id="x",
+        cseq=1,
+        headers=headers,
+    )
+
+    assert gateway.watch.dialled(request) == dialled
 
 
 def test_calls_take_the_service_route() -> None:
