@@ -236,11 +236,18 @@ class TrunkWatch:
         """
         chosen = _without(plan, lambda target: self._is_usable(target, now))
         if not chosen.groups:
-            chosen = _without(plan, lambda target: not self._wait_s(target, now))
+            chosen = _without(plan, lambda target: self.takes_calls(target, now))
         if not chosen.groups:
             waits = [self._wait_s(target, now) for group in plan.groups for target in group]
             raise LimitError("every trunk of the route asks to wait", min(waits, default=0.0))
         return chosen
+
+    def takes_calls(self, target: Target, now: float) -> bool:
+        """Whether a target of a plan chosen a while ago has not asked meanwhile to be left alone.
+
+        One that went down meanwhile is tried: nobody knows any more if it is the last resort.
+        """
+        return not self._wait_s(target, now)
 
     def order(self, hops: Sequence[Hop], destination: Destination, now: float) -> tuple[Hop, ...]:
         """In which order to try the hops of a destination; see `TrunkHealth.order`."""

@@ -314,8 +314,11 @@ def test_a_503_with_retry_after_keeps_the_next_calls_away() -> None:
     with pytest.raises(LimitError) as caught:
         gateway.watch.choose(plan("trunk:carrier"), wire.now)
     assert caught.value.retry_after_s == 60
+    assert not gateway.watch.takes_calls(parse_target("trunk:carrier"), wire.now)
+    assert gateway.watch.takes_calls(parse_target("agent:a"), wire.now)
     carrier.status = 200
     wire.run(60)
+    assert gateway.watch.takes_calls(parse_target("trunk:carrier"), wire.now)
     assert gateway.watch.choose(plan("trunk:carrier"), wire.now) == plan("trunk:carrier")
 
 
