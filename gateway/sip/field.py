@@ -109,13 +109,13 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Append a field."""
-        self._fields.append(_checked(name, value))
-        self._views.clear()
+        self._fields.append(new := _checked(name, value))
+        self._views.pop(new[0], None)
 
     def insert_first(self, name: str, value: str) -> None:
         """Put a field before all others."""
-        self._fields.insert(0, _checked(name, value))
-        self._views.clear()
+        self._fields.insert(0, new := _checked(name, value))
+        self._views.pop(new[0], None)
 
     def set(self, name: str, value: str) -> None:
         """Make this the only field of that name, in the place of the first of them."""
@@ -127,13 +127,13 @@ class Headers:
                 del self._fields[index]
         else:
             self._fields.append(new)
-        self._views.clear()
+        self._views.pop(new[0], None)
 
     def remove(self, name: str) -> None:
         """Take out all fields of that name."""
         key = header_key(name)
         self._fields = [old for old in self._fields if old[0] != key]
-        self._views.clear()
+        self._views.pop(key, None)
 
     def items(self) -> list[tuple[str, str]]:
         """All fields in order: (name as written, value)."""
@@ -151,7 +151,8 @@ class Headers:
         """Append the fields of these names from another message, byte for byte."""
         keys = {header_key(name) for name in names}
         self._fields += [old for old in other._fields if old[0] in keys]
-        self._views.clear()
+        for key in keys:
+            self._views.pop(key, None)
 
     def view(self, key: str, read: Callable[[list[str]], T]) -> T:
         """What `read` makes of all values of a name (lower case, long form), read once."""
@@ -187,7 +188,7 @@ class Headers:
         key = header_key(name)
         index = next(index for index, old in enumerate(self._fields) if old[0] == key)
         self._fields[index] = (key, self._fields[index][1], value)
-        self._views.clear()
+        self._views.pop(key, None)
 
     @classmethod
     def trusted(

@@ -93,6 +93,8 @@ def check_text(text: str) -> str:
         ValueError: it holds CR, LF, NUL or a Unicode line break, with which a value could end its
             line here or at the next reader. It is refused, never repaired.
     """
+    if text.isascii() and text.isprintable():
+        return text
     data = encode(text)
     for breaker in _LINE_BREAKERS:
         if breaker in data:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gateway.errors import RemoteProtocolError
 from gateway.sip.grammar import (
@@ -20,6 +21,8 @@ from gateway.sip.grammar import (
     unescape,
 )
 from gateway.sip.uri import (
+    MAX_REMEMBERED,
+    MAX_REMEMBERED_BYTES,
     NO_PARAMETERS,
     Parameters,
     Uri,
@@ -195,12 +198,9 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     Raises:
         RemoteProtocolError: an address against the grammar, or an empty one.
     """
-    addresses = []
-    position: int | None = 0
-    while position is not None:
-        address, position = _scan_address(text, position)
-        addresses.append(address)
-    return tuple(addresses)
+    if len(text) <= MAX_REMEMBERED_BYTES:
+        return _remembered_addresses(text)
+    return _read_addresses(text)
 
 
 def parse_address(text: str) -> Address:
@@ -209,10 +209,10 @@ def parse_address(text: str) -> Address:
     Raises:
         RemoteProtocolError: against the grammar, or several addresses.
     """
-    address, position = _scan_address(text, 0)
-    if position is not None:
+    addresses = parse_addresses(text)
+    if len(addresses) != 1:
         raise RemoteProtocolError("one address expected")
-    return address
+    return addresses[0]
 
 
 def parse_cseq(text: str) -> CSeq:
@@ -294,6 +294,18 @@ def _format_parameter(name: str, value: str | None) -> str:
     if isinstance(value, Quoted) or _PLAIN.match(value) is None:
         return f";{name}={quote(value)}"
     return f";{name}={value}"
+
+
+def _read_addresses(text: str) -> tuple[Address, ...]:
+    addresses = []
+    position: int | None = 0
+    while position is not None:
+        address, position = _scan_address(text, position)
+        addresses.append(address)
+    return tuple(addresses)
+
+
+_remembered_addresses = lru_cache(MAX_REMEMBERED)(_read_addresses)
 
 
 def _scan_address(text: str, position: int) -> tuple[Address, int | None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from gateway.errors import RemoteProtocolError
@@ -12,6 +12,10 @@ from gateway.sip.grammar import ALPHANUM, DIGIT, decode, encode, parse_number
 
 MAX_URI_BYTES = 4096
 "Longest URI that is read: 7 kB of Request-URI reach no trunk, and every copy of it costs."
+MAX_REMEMBERED_BYTES = 200
+"Texts this short are read once and remembered: a dialog says the same few in every message."
+MAX_REMEMBERED = 2048
+"Texts remembered, those seen last: some hundred dialogs; half a megabyte at most."
 
 _UNRESERVED = ALPHANUM + b"-_.!~*'()"
 _USER = _UNRESERVED + b"&=+$,;?/"
@@ -123,8 +127,14 @@ def parse_uri(text: str) -> Uri:
     Raises:
         RemoteProtocolError: it is no URI, or a sip, sips or tel URI against its grammar.
     """
+    if len(text) <= MAX_REMEMBERED_BYTES:
+        return _remembered(text)
     if len(text) > MAX_URI_BYTES:
         raise RemoteProtocolError(f"URI of {len(text)} bytes")
+    return _read(text)
+
+
+def _read(text: str) -> Uri:
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if not colon or not rest or not text.isascii():
@@ -136,6 +146,9 @@ def parse_uri(text: str) -> Uri:
     _expect(scheme, _SCHEME, "scheme")
     _expect(rest, _OPAQUE, "URI")
     return Uri(scheme, rest)
+
+
+_remembered = lru_cache(MAX_REMEMBERED)(_read)
 
 
 def parse_host_port(text: str) -> tuple[str, int | None]:
@@ -234,7 +247,9 @@ def _parse_headers(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _format_parameters(parameters: Iterable[tuple[str, str | None]]) -> str:
+def _format_parameters(parameters: Parameters) -> str:
+    if not parameters:
+        return ""
     return "".join(
         f";{_escape(name, _PARAMETER)}"
         + ("" if value is None else f"={_escape(value, _PARAMETER)}")
@@ -243,8 +258,10 @@ def _format_parameters(parameters: Iterable[tuple[str, str | None]]) -> str:
 
 
 def _format_headers(headers: tuple[tuple[str, str], ...]) -> str:
+    if not headers:
+        return ""
     pairs = (f"{_escape(name, _HEADER)}={_escape(value, _HEADER)}" for name, value in headers)
-    return "?" + "&".join(pairs) if headers else ""
+    return "?" + "&".join(pairs)
 
 
 def _unescape(text: str) -> str:

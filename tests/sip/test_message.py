@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from gateway.errors import RemoteProtocolError
 from gateway.sip import grammar
-from gateway.sip.header import CSeq, Via
+from gateway.sip.header import CSeq, Via, parse_address
 from gateway.sip.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -327,3 +330,44 @@ def test_a_contact_may_be_a_star() -> None:
 
     assert request.is_contact_star
     assert request.contacts == ()
+
+
+CHANGES: list[Callable[[Headers], None]] = [
+    lambda headers: headers.add("k", "new"),
+    lambda headers: headers.insert_first("Supported", "new"),
+    lambda headers: headers.set("supported", "new"),
+    lambda headers: headers.rewrite_first("Supported", "new"),
+    lambda headers: headers.copy_from(Headers([("Supported", "new")]), "k"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_header_is_read_anew_and_the_others_are_not(
+    change: Callable[[Headers], None],
+) -> None:
+    request = read_request(request_bytes("Supported: old"))
+    before, from_ = request.supported, request.from_
+
+    change(request.headers)
+
+    assert before == ("old",)
+    assert "new" in request.supported
+    assert request.from_ is from_
+
+
+def test_a_header_taken_out_is_read_anew() -> None:
+    request = read_request(request_bytes("Supported: old"))
+    before = request.supported
+
+    request.headers.remove("k")
+
+    assert (before, request.supported) == (("old",), ())
+
+
+def test_a_text_is_read_the_same_again_however_long() -> None:
+    for text in ("<sip:a@b>;tag=1", f"<sip:{'a' * 300}@b>;tag=1"):
+        assert parse_address(text) == parse_address(text)
+        assert str(parse_address(text)) == text
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            parse_address("<sip:a@b>;tag=1;tag=2")
