@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from gateway.trunk.trunk import Trunk
 from tests.trunk.wire import send_invite
 
 PROFILES = profile_names()
+PAGE = Path(__file__).parents[2] / "docs/trunks.md"
 
 
 def make(**keys: object) -> Trunk:
@@ -74,3 +77,19 @@ def test_a_profile_there_is_not_is_told_by_name() -> None:
 def test_a_profile_is_a_name_and_no_path(profile: object) -> None:
     with pytest.raises(ConfigError, match="profile = "):
         make(profile=profile)
+
+
+def test_the_page_about_trunks_can_be_copied_from() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+    assert examples
+    for example in examples:
+        config = parse_config(tomllib.loads(example), PAGE, {"TWILIO_PASSWORD": "secret"})
+        assert config.routes
+
+
+def test_the_page_about_trunks_says_what_every_profile_sets() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+
+    for profile in PROFILES:
+        assert f"| `{profile}` |" in text
