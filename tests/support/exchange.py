@@ -66,13 +66,17 @@ class Exchange:
         return leg
 
     def place(
-        self, *groups: list[str], caller: Leg | None = None, route: RouteOptions | None = None
+        self,
+        *groups: list[str],
+        caller: Leg | None = None,
+        route: RouteOptions | None = None,
+        source: str = "browser",
     ) -> Call:
         """A call of a new leg, named `caller`, to groups of targets."""
         return self.registry.place(
             caller or self.new_leg("caller"),
             plan(*groups, route=route),
-            caller_target="browser",
+            caller_target=source,
             numbers=(Private("+15550001"), Private("+15550100")),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from gateway.call.call import Call, CallOptions, Errand
 from gateway.call.events import CallEvent
@@ -15,7 +15,7 @@ from gateway.leg.leg import (
     Phase,
 )
 from gateway.media.frame import AudioFrame
-from gateway.media.hub import Hub, Listener
+from gateway.media.hub import Hub, Listener, PartyId
 from gateway.media.playout import Playout
 from gateway.private import Private
 from gateway.sdp.description import Direction
@@ -72,6 +72,21 @@ class FakeLeg:
         return MediaQuality()
 
 
+class NotingHub(Hub):
+    """A hub that keeps who was routed to hear whom."""
+
+    hears: Mapping[PartyId, Mapping[PartyId, float]] = {}
+
+    def route(
+        self,
+        hears: Mapping[PartyId, Mapping[PartyId, float]],
+        *,
+        keep: Collection[PartyId] = (),
+    ) -> None:
+        self.hears = hears
+        super().route(hears, keep=keep)
+
+
 class CallBench:
     """One call of fake legs, its time turned by hand."""
 
@@ -81,13 +96,14 @@ class CallBench:
         route: RouteOptions | None = None,
         options: CallOptions | None = None,
         caller_kind: LegKind = LegKind.BROWSER,
+        max_breadth: int | None = None,
     ) -> None:
         self.now = 0.0
         self.caller = FakeLeg("caller", caller_kind)
         self.legs: dict[str, FakeLeg] = {}
         self.errands: dict[str, Errand] = {}
         self.events: list[CallEvent] = []
-        self.hub = Hub()
+        self.hub = NotingHub()
         self.call = Call(
             "gw-1",
             caller=self.caller,
@@ -97,6 +113,7 @@ class CallBench:
             dial=self._dial,
             hub=self.hub,
             options=options,
+            max_breadth=max_breadth,
         )
 
     def start(self, *, dial_caller: bool = False) -> None:
@@ -121,12 +138,18 @@ class CallBench:
         for leg in (self.caller, *self.legs.values()):
             self.tell(leg, Gone())
 
+    def hears(self, listener: str) -> set[str]:
+        """Whom a party is routed to hear."""
+        return set(self.hub.hears.get(listener, ()))
+
     def happened(self, kind: type) -> list[CallEvent]:
         return [event for event in self.events if type(event) is kind]
 
     def _dial(self, target: Target, errand: Errand) -> FakeLeg:
         self.errands[str(target)] = errand
-        leg = self.legs[str(target)] = FakeLeg(str(target))
+        before = sum(leg.startswith(str(target)) for leg in self.call.parties)
+        leg = FakeLeg(f"{target}-{before}" if before else str(target))
+        self.legs[str(target)] = leg
         return leg
 
     def _collect(self) -> None:
