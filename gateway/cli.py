@@ -73,7 +73,10 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("number", metavar="NUMBER", help="as it is dialled; or a name, agent:NAME")
     parser.add_argument(
-        "--from", dest="source", default="browser", help="browser, api, sip or trunk:NAME"
+        "--from",
+        dest="source",
+        default="browser",
+        help="browser, api, sip, trunk:NAME or user:NAME",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="without it, the default")
     parser.add_argument("--caller", default="", metavar="NUMBER", help="who calls")
@@ -117,6 +120,7 @@ def _check(chosen: argparse.Namespace) -> int:
 def _explain(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
     sources = [*SOURCES, *(f"trunk:{trunk.name}" for trunk in config.trunks)]
+    sources += [f"user:{user.name}" for user in config.users]
     sources.remove("*")
     if chosen.source not in sources:
         near = nearest(chosen.source, sources)

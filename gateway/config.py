@@ -12,7 +12,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,7 +43,15 @@ from gateway.sip.uri import Uri, parse_host_port, parse_uri
 from gateway.trunk.emergency import EmergencyNumbers, check_emergency_number
 from gateway.trunk.headers import check_value
 from gateway.trunk.registration import RegistrationOptions
-from gateway.trunk.route import Route, Router, Target, TargetKind, check_pattern, parse_target
+from gateway.trunk.route import (
+    Route,
+    Router,
+    Target,
+    TargetKind,
+    check_pattern,
+    is_dialable,
+    parse_target,
+)
 from gateway.trunk.trunk import Network, Trunk
 from gateway.trunk_options import (
     WrongKey,
@@ -110,7 +118,7 @@ class SipOptions:
     listen: tuple[Listen, ...]
     allow: tuple[Network, ...]
     "Who may call in without being a trunk."
-    resolver: ResolverOptions = ResolverOptions()
+    resolver: ResolverOptions = field(default_factory=ResolverOptions)
     "Who is asked for names."
     max_cps: float | None = None
     "Calls that come in over SIP in a second; None: as many as come."
@@ -433,11 +441,14 @@ class _Reader:
         password = self._secret(where, "password_env", user.password_env)
         assert password is not None
         self._check(where, "display_name", user.display_name, check_value)
+        if user.caller_id is not None and not is_dialable(user.caller_id):
+            raise self._wrong(where, "caller_id", user.caller_id, "write a number, as +15550100")
         return User(
             name=user.name,
             password=password,
             allow_md5=user.allow_md5,
             display_name=user.display_name,
+            caller_id=user.caller_id,
             codecs=tuple(CODECS[name] for name in user.codecs),
             max_contacts=user.max_contacts,
             symmetric_rtp=user.symmetric_rtp,

@@ -230,6 +230,8 @@ class UserSection:
     "Environment variable that holds the password of its phones."
     display_name: str = ""
     "Shown to whom it calls."
+    caller_id: str | None = None
+    "Number it calls from, whatever its phones say, as +15550100; where left out, its name."
     allow_md5: bool = False
     "Let its phones log in with MD5, which is weak; where left out, with SHA-256 alone."
     max_contacts: Annotated[int, Field(ge=1, le=10)] = 10

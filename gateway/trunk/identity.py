@@ -18,7 +18,7 @@ from gateway.sip.message import Request
 from gateway.sip.uri import Uri
 from gateway.trunk.diversion import Diversion, DiversionStyle, read_diversions
 from gateway.trunk.numbers import NO_NUMBERS, NumberOptions, caller_of, is_anonymous
-from gateway.trunk.route import is_dialable, matches
+from gateway.trunk.route import is_dialable, is_number, matches
 
 MAX_NAME_CHARACTERS = 128
 "Longer than any display name a telephone shows."
@@ -115,7 +115,7 @@ def read_identity(
     options: NumberOptions,
     *,
     trusted: bool,
-    known_as: str | None = None,
+    known_as: tuple[str, str] | None = None,
 ) -> CallerIdentity:
     """Who an INVITE comes from. Never raises: what makes no sense is as if it were not there.
 
@@ -123,7 +123,7 @@ def read_identity(
         options: how the peer writes numbers.
         trusted: whether P-Asserted-Identity, Remote-Party-ID, Diversion and History-Info of this
             peer count; of others they are as if they were not there (A17).
-        known_as: number or name of a peer that proved who it is; its From does not count.
+        known_as: number and display name of a peer that proved who it is; its From does not count.
     """
     headers = request.headers
     from_ = request.from_
@@ -133,7 +133,8 @@ def read_identity(
         is_withheld=is_anonymous(from_.uri) or _asks_for_privacy(headers),
     )
     if known_as is not None:
-        return replace(identity, number=Private(known_as))
+        number, name = known_as
+        return replace(identity, number=Private(number), name=Private(name))
     if not trusted:
         return identity
     asserted, is_hidden = _read_asserted(headers, options)
@@ -150,18 +151,26 @@ def read_identity(
     )
 
 
-def choose_shown(caller: CallerIdentity, options: IdentityOptions, caller_id: str | None) -> Shown:
+def choose_shown(
+    caller: CallerIdentity,
+    options: IdentityOptions,
+    caller_id: str | None,
+    *,
+    numbers_only: bool = False,
+) -> Shown:
     """What a trunk may be shown of a caller.
 
     Args:
         caller_id: the trunk's own number.
+        numbers_only: whether it is a network of telephones, to which a name is no caller.
 
     Raises:
         RoutingError: 400, the number or the name holds what may not be written (A15).
     """
     number, name = caller.number.value, caller.name.value
     check_words(number, name)
-    if not is_dialable(number) or not _may_show(number, options, caller_id):
+    is_one = is_number(number) if numbers_only else is_dialable(number)
+    if not is_one or not _may_show(number, options, caller_id):
         number = caller_id or ""
     if options.display_name != CALLER:
         name = options.display_name

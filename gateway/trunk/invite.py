@@ -26,7 +26,14 @@ from gateway.trunk.identity import (
     asserted_headers,
     choose_shown,
 )
-from gateway.trunk.numbers import ANONYMOUS, caller_uri, number_uri, write_called, write_caller
+from gateway.trunk.numbers import (
+    ANONYMOUS,
+    NumberFormat,
+    caller_uri,
+    number_uri,
+    write_called,
+    write_caller,
+)
 from gateway.trunk.trunk import Trunk
 
 NO_ATTRIBUTES: Mapping[str, str] = {}
@@ -68,7 +75,12 @@ def build_invite(
     number = emergency.find(called) or write_called(called, trunk.numbers)
     target = number_uri(number, trunk.numbers, trunk.uri.host, trunk.uri.port, scheme=scheme)
     to = number_uri(number, trunk.numbers, identity.to_domain, scheme=scheme)
-    shown = choose_shown(caller, identity, trunk.caller_id)
+    shown = choose_shown(
+        caller,
+        identity,
+        trunk.caller_id,
+        numbers_only=trunk.numbers.format is not NumberFormat.UNCHANGED,
+    )
     host = identity.from_domain or local_host
     return InviteRequest(
         target=target,

@@ -22,6 +22,8 @@ class User:
     "Whether a phone that knows no SHA-256 may log in with MD5."
     display_name: str = ""
     "Shown to whom the user calls; empty: the name alone."
+    caller_id: str | None = None
+    "Number shown to whom the user calls, whatever its phone says; None: the name."
     codecs: tuple[Codec, ...] = (PCMU, PCMA)
     "What its phones are offered and may use, in this order."
     max_contacts: int = MAX_CONTACTS

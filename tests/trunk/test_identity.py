@@ -73,9 +73,9 @@ def test_a17_a_diversion_counts_from_a_trusted_peer_alone() -> None:
 def test_a17_who_proved_who_it_is_has_no_other_number() -> None:
     request = invite(ASSERTED)
 
-    known = read_identity(request, GERMANY, trusted=False, known_as="ann")
+    known = read_identity(request, GERMANY, trusted=True, known_as=("+4930777", "Ann A."))
 
-    assert known.number == Private("ann")
+    assert (known.number, known.name) == (Private("+4930777"), Private("Ann A."))
     assert known.diversions == ()
 
 
@@ -213,6 +213,14 @@ def test_a_trunk_without_templates_gets_no_identity_headers() -> None:
 
     for name in ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Diversion"):
         assert name not in sent.headers
+
+
+def test_a_network_of_telephones_is_shown_no_name_for_a_number() -> None:
+    extension = CallerIdentity(Private("ann"))
+    pbx, carrier = make_trunk(), make_trunk(GERMANY)
+
+    assert send_invite(pbx, "+15550100", extension).from_.uri.user == "ann"
+    assert send_invite(carrier, "+15550100", extension).from_.uri.user == "anonymous"
 
 
 def test_a_caller_who_withholds_its_number_is_anonymous_in_the_from() -> None:

@@ -33,7 +33,8 @@ def test_user_needs_a_name_and_a_password() -> None:
 
 def test_everything_of_a_user_can_be_said() -> None:
     text = ANN + (
-        'display_name = "Ann A."\nallow_md5 = true\nmax_contacts = 2\nsymmetric_rtp = false\n'
+        'display_name = "Ann A."\ncaller_id = "+15550100"\nallow_md5 = true\nmax_contacts = 2\n'
+        'symmetric_rtp = false\n'
         'codecs = ["PCMA"]\n[sip]\ndomains = ["Voice.example.com", "2001:db8::1"]\n'
         'never_ban = ["192.0.2.0/24"]\n'
     )
@@ -42,6 +43,7 @@ def test_everything_of_a_user_can_be_said() -> None:
 
     (ann,) = config.users
     assert (ann.display_name, ann.max_contacts, ann.codecs) == ("Ann A.", 2, (PCMA,))
+    assert ann.caller_id == "+15550100"
     assert (ann.allow_md5, ann.symmetric_rtp) == (True, False)
     assert config.sip.domains == ("voice.example.com", "2001:db8::1")
     assert config.sip.realm == "Voice.example.com"
@@ -57,6 +59,7 @@ def test_everything_of_a_user_can_be_said() -> None:
         (ANN + ANN, ["[[user]] 2", "a name of its own"]),
         (ANN + "max_contacts = 11\n", ["max_contacts"]),
         (ANN + 'pasword = "x"\n', ["pasword is no key"]),
+        (ANN + 'caller_id = "+1 555"\n', ["caller_id", "write a number"]),
         (ANN + 'display_name = "A\\r\\nX: y"\n', ["display_name"]),
         ('[sip]\ndomains = ["example.com:5060"]\n', ["domains", "example.com:5060"]),
         ('[sip]\ndomains = ["sip:example.com"]\n', ["domains"]),
