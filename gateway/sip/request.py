@@ -11,10 +11,11 @@ from gateway.sip.field import header_key
 from gateway.sip.flow import Destination, Flow
 from gateway.sip.grammar import check_text
 from gateway.sip.header import Address
-from gateway.sip.hunt import Hunt, Trial
+from gateway.sip.hunt import Hunt
 from gateway.sip.message import Headers, Message, Request, Response, build_request, build_response
 from gateway.sip.timers import Alarm
 from gateway.sip.transaction import T1, Failure, Input, ServerTransaction
+from gateway.sip.trial import Trial
 from gateway.sip.uri import NO_PARAMETERS, Parameters, Uri
 
 RequestId = str
