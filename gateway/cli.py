@@ -119,9 +119,9 @@ def _check(chosen: argparse.Namespace) -> int:
 
 def _explain(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
-    sources = [*SOURCES, *(f"trunk:{trunk.name}" for trunk in config.trunks)]
+    sources = [source for source in SOURCES if source not in ("*", "user")]
+    sources += [f"trunk:{trunk.name}" for trunk in config.trunks]
     sources += [f"user:{user.name}" for user in config.users]
-    sources.remove("*")
     if chosen.source not in sources:
         near = nearest(chosen.source, sources)
         raise ConfigError(f"--from {chosen.source}: nobody calls from there{near}")

@@ -15,6 +15,7 @@ from typing import Any
 from gateway.codec import TELEPHONE_EVENT
 from gateway.config import Config
 from gateway.errors import RoutingError
+from gateway.private import Private
 from gateway.sdp.description import MediaDescription, Origin
 from gateway.sdp.negotiation import build_offer
 from gateway.sip.endpoint import Endpoint, EndpointOptions
@@ -121,6 +122,7 @@ def explain(
 
     Args:
         source: who calls, in a route's words; it is one.
+        caller: as it says of itself; a user is who it is, whatever it says.
         dialled: what the caller dials; of a trunk, what it writes into its Request-URI.
         attributes: headers of the call.
         version: of the gateway, for the User-Agent.
@@ -128,6 +130,10 @@ def explain(
     trunks = {trunk.name: trunk for trunk in config.trunks}
     if (peer := trunks.get(source.removeprefix("trunk:"))) is not None:
         dialled = read_received(dialled, peer.numbers)
+    for user in config.users:
+        if source == f"user:{user.name}":
+            number, name = Private(user.caller_id or user.name), Private(user.display_name)
+            caller = replace(caller, number=number, name=name)
     router = config.router
     plan, refusal = _plan(router, source, dialled)
     dial = partial(

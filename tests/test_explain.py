@@ -162,6 +162,16 @@ def test_what_a_trunk_calls_is_read_as_it_writes_numbers() -> None:
     assert explanation.refusal is None
 
 
+def test_a_user_calls_from_its_own_number_whatever_it_says() -> None:
+    user = {"name": "ann", "password_env": "PASSWORD", "caller_id": "+4930777"}
+    document = {"user": [user], "trunk": [TRUNK], "route": [route("0*", **{"from": "user"})]}
+    config = parse_config(document, Path("gateway.toml"), {"PASSWORD": "hunter2"})
+
+    explanation = ask(config, "030123456", "user:ann", CallerIdentity(Private("+15550100")))
+
+    assert invite_of(explanation).from_.uri.user == "4930777"
+
+
 @pytest.mark.parametrize("dialled", ["", "+1 555", "1@evil", "a\r\nX: 1", "trunk:carrier", ":"])
 def test_what_cannot_be_dialled_is_explained_too(dialled: str) -> None:
     explanation = ask(configure(route("*"), route("echo", "agent:echo")), dialled)
