@@ -11,7 +11,7 @@ from gateway.sip.event import Answered, EndCause, Progressed
 from gateway.sip.field import header_key
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
-from gateway.sip.hunt import Hunt, Trial
+from gateway.sip.hunt import Hunt
 from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, sdp_of
 from gateway.sip.invite import InviteRequest, Session
 from gateway.sip.message import Headers, Request, Response, build_request
@@ -19,6 +19,7 @@ from gateway.sip.reason import REASONS
 from gateway.sip.reliable import PrackSender, rseq_of
 from gateway.sip.reoffer import Open, Reoffers
 from gateway.sip.transaction import Failure, ServerTransaction, State
+from gateway.sip.trial import Trial
 from gateway.sip.within import send_ack
 
 MAX_FORKS = 16

@@ -869,6 +869,23 @@ def test_datagram_that_bounces_within_a_dialog_ends_it_without_a_storm() -> None
     trunk.settle()
 
 
+@pytest.mark.rfc(3261, "18.1.1")
+@pytest.mark.parametrize(
+    ("contact", "transport"), [("<sip:b@192.0.2.11:5060>", "TCP"), ("<sip:b@phone.example>", "UDP")]
+)
+def test_f29_large_reinvite_goes_over_tcp_where_the_peer_names_its_address(
+    contact: str, transport: str
+) -> None:
+    trunk = Field(size=1)
+    session = up(trunk, contact)
+
+    session.reoffer(LARGE, trunk.wire.now)
+    trunk.run(0.1)
+
+    assert trunk.invite(0).body == LARGE
+    assert trunk.invite(0).via.transport == transport
+
+
 # ---- whatever happens
 
 
