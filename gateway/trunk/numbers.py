@@ -188,6 +188,11 @@ def number_of(uri: Uri) -> str:
     return user
 
 
+def called_of(uri: Uri, options: NumberOptions) -> str:
+    """What an INVITE of a trunk is for: its Request-URI's number, or whatever stands there."""
+    return read_received(number_of(uri), options)
+
+
 def is_anonymous(uri: Uri) -> bool:
     """Whether a peer's URI says that its user does not want to be known."""
     return uri.host == ANONYMOUS.host or (uri.user or "").lower() == ANONYMOUS.user
@@ -195,7 +200,7 @@ def is_anonymous(uri: Uri) -> bool:
 
 def caller_of(uri: Uri, options: NumberOptions) -> Private:
     """The number or name of a person that a peer's URI stands for; empty if it is none."""
-    number = read_received(number_of(uri), options)
+    number = called_of(uri, options)
     is_one = is_dialable(number) and number.lower() not in NO_NUMBERS
     return Private(number if is_one and uri.host != ANONYMOUS.host else "")
 

@@ -14,6 +14,7 @@ from gateway.trunk.numbers import (
     NumberFormat,
     NumberOptions,
     NumberUri,
+    called_of,
     caller_of,
     caller_uri,
     check_prefix,
@@ -156,6 +157,12 @@ def test_the_uri_of_a_number(kind: NumberUri, number: str, written: str) -> None
 )
 def test_the_number_of_a_uri(uri: str, number: str) -> None:
     assert number_of(parse_uri(uri)) == number
+
+
+def test_what_a_trunk_calls_is_e164_before_the_routes_see_it() -> None:
+    for uri in ("sip:030123456@us", "tel:+49-30-123456", "sip:+4930123456;npdi@us;user=phone"):
+        assert called_of(parse_uri(uri), GERMANY) == "+4930123456"
+    assert called_of(parse_uri("sip:a;b@us"), GERMANY) == "a;b"
 
 
 @pytest.mark.parametrize(
