@@ -50,10 +50,12 @@ def build_invite(
     local_host: str,
     emergency: EmergencyNumbers = NO_MORE,
     attributes: Mapping[str, str] = NO_ATTRIBUTES,
+    headers: Sequence[tuple[str, str]] = (),
     flow: Flow | None = None,
     service_route: Sequence[Address] = (),
     offer: bytes | None = None,
     max_forwards: int = MAX_FORWARDS,
+    max_breadth: int | None = None,
 ) -> InviteRequest:
     """The INVITE that a trunk gets.
 
@@ -63,6 +65,7 @@ def build_invite(
         local_host: our address toward the trunk, where no `from_domain` is set.
         emergency: numbers that go out as they are, whatever the trunk does to others.
         attributes: headers of the call that the trunk may be given.
+        headers: further ones that a call needs, whatever the trunk: Replaces, Referred-By.
         flow: a connection to the trunk that is to be used, as that of a registration; None: the
             endpoint finds the way.
         service_route: what a registrar asked us to go by (RFC 3608 §6.1).
@@ -99,8 +102,10 @@ def build_invite(
                 lambda number: _uri_of(trunk, number, host),
             ),
             *give_headers(attributes, trunk.headers),
+            *headers,
         ),
         max_forwards=max_forwards,
+        max_breadth=max_breadth,
         route=(*_proxy_route(trunk), *service_route),
         contact_user=identity.contact_user,
         no_response_timeout_s=trunk.no_response_timeout_s,

@@ -51,8 +51,9 @@ def test_everything_of_a_trunk_is_in_the_request() -> None:
     )
 
     request = build_invite(
-        trunk, caller=ANN, called="+15550100", local_host=LOCAL, offer=b"o", max_forwards=12
-    )
+        trunk, caller=ANN, called="+15550100", local_host=LOCAL, offer=b"o", max_forwards=12,
+        max_breadth=7, headers=(("Replaces", "1;to-tag=2;from-tag=3"),),
+    )  # fmt: skip
 
     assert request.credentials is not None
     assert (request.credentials.username, request.credentials.realm) == ("acme", "carrier")
@@ -60,6 +61,8 @@ def test_everything_of_a_trunk_is_in_the_request() -> None:
     assert (request.offer, request.max_forwards) == (b"o", 12)
     assert (request.no_response_timeout_s, request.reliable) == (2.0, False)
     assert request.session_timer == timer
+    assert request.max_breadth == 7
+    assert request.headers == (("Replaces", "1;to-tag=2;from-tag=3"),)
 
 
 def test_a_trunk_is_reached_as_its_uri_says() -> None:
