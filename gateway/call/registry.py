@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +19,10 @@ from gateway.call.call import (
     PartyState,
     TransferMode,
 )
+from gateway.call.dispatch import Dispatcher, Entry
 from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted, LegSignalled
 from gateway.errors import CapacityError, Fault, RoutingError
-from gateway.leg.leg import EndReason, Gone, Leg, LegEvent, LegId, Role, TransferAsked
+from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Role, TransferAsked
 from gateway.media.hub import Hub, PartyId
 from gateway.net.pacer import Pacer
 from gateway.private import Private
@@ -71,14 +72,11 @@ class Registry:
         self._dial = dial
         self._find_dialog = find_dialog
         self._options = options or RegistryOptions()
-        self._calls: dict[CallId, _Entry] = {}
+        self._calls: dict[CallId, Entry] = {}
         self._going_on: dict[CallId, Call] = {}
         self._ended: OrderedDict[CallId, CallSummary] = OrderedDict()
         self._observers: list[Callable[[CallEvent], None]] = []
-        self._owners: dict[LegId, _Entry] = {}
-        "The call that each leg is in now."
-        self._posted: deque[tuple[LegId, LegEvent]] = deque()
-        self._is_dispatching = False
+        self._dispatcher = Dispatcher(loop, hand_over=self._hand_over, after=self._after)
         self._is_draining = False
         self._emptied: asyncio.Event = asyncio.Event()
         self._emptied.set()
@@ -149,7 +147,7 @@ class Registry:
             max_forwards=max_forwards,
             max_breadth=max_breadth,
         )
-        entry = _Entry(call)
+        entry = Entry(call)
         self._calls[call.id] = entry
         self._going_on[call.id] = call
         self._emptied.clear()
@@ -157,10 +155,10 @@ class Registry:
 
         def begin() -> None:
             # What the caller's leg told before it had a call comes out now, ahead of the rest.
-            self._own(caller, entry)
+            self._dispatcher.own(caller, entry)
             call.start(self._loop.time(), dial_caller=dial_caller)
 
-        self._run(entry, begin)
+        self._dispatcher.run((entry, begin))
         return call
 
     def end(self, call_id: CallId, reason: EndReason, fault: Fault | None = None) -> bool:
@@ -168,7 +166,8 @@ class Registry:
         entry = self._calls.get(call_id)
         if entry is None or entry.call.state is CallState.ENDED:
             return False
-        self._run(entry, partial(entry.call.end, self._loop.time(), reason, fault))
+        step = partial(entry.call.end, self._loop.time(), reason, fault)
+        self._dispatcher.run((entry, step))
         return True
 
     def hold(self, call_id: CallId, *, leg: LegId | None = None, on: bool = True) -> None:
@@ -182,7 +181,7 @@ class Registry:
         """
         entry = self._entry_of(call_id)
         leg = leg or _caller_of(entry.call)
-        self._ask(entry, lambda now: entry.call.hold(leg, now, on=on))
+        self._dispatcher.ask(entry, lambda now: entry.call.hold(leg, now, on=on))
 
     def transfer(
         self,
@@ -205,7 +204,7 @@ class Registry:
         """
         entry = self._entry_of(call_id)
         leg = leg or _caller_of(entry.call)
-        self._ask(entry, lambda now: entry.call.transfer(leg, to, plan, now, mode=mode))
+        self._dispatcher.ask(entry, lambda now: entry.call.transfer(leg, to, plan, now, mode=mode))
 
     def join(
         self,
@@ -238,7 +237,7 @@ class Registry:
         dialog = moved.leg.dialog
         if dialog is None:
             raise RoutingError("nobody can take the place of this party's dialog", status=409)
-        self._ask(entry, lambda now: entry.call.refer(party.leg.id, *dialog, now))
+        self._dispatcher.ask(entry, lambda now: entry.call.refer(party.leg.id, *dialog, now))
 
     def replace(self, old: LegId, leg: Leg, source: str) -> Call:
         """Let a leg that came with a Replaces header take the place of one (RFC 3891).
@@ -250,17 +249,17 @@ class Registry:
         Raises:
             RoutingError: 481, there is no such leg any more; 403, it is somebody else's; 491.
         """
-        entry = self._owners.get(old)
+        entry = self._dispatcher.owner(old)
         party = None if entry is None else entry.call.parties.get(old)
         if entry is None or party is None:
             raise RoutingError("the dialog to be replaced has ended", status=481)
         if not _are_of_one(party.target, source):
             raise RoutingError("that dialog is somebody else's", status=403)
-        self._own(leg, entry)
+        self._dispatcher.own(leg, entry)
         try:
-            self._ask(entry, lambda now: entry.call.replace(old, leg, source, now))
+            self._dispatcher.ask(entry, lambda now: entry.call.replace(old, leg, source, now))
         except RoutingError:
-            self._owners.pop(leg.id, None)
+            self._dispatcher.disown(leg.id)
             raise
         return entry.call
 
@@ -274,71 +273,18 @@ class Registry:
 
     # ---- the loop between legs and calls
 
-    def _make_leg(self, target: Target, errand: Errand, entry: _Entry) -> Leg:
+    def _make_leg(self, target: Target, errand: Errand, entry: Entry) -> Leg:
         leg = self._dial(target, errand)
-        self._own(leg, entry)
+        self._dispatcher.own(leg, entry)
         return leg
 
-    def _own(self, leg: Leg, entry: _Entry) -> None:
-        """What the leg tells is for this call, until it moves to another or is gone."""
-        self._owners[leg.id] = entry
-        leg.on_event = partial(self._post, leg.id)
-
-    def _entry_of(self, call_id: CallId) -> _Entry:
+    def _entry_of(self, call_id: CallId) -> Entry:
         entry = self._calls.get(call_id)
         if entry is None or entry.call.state is CallState.ENDED:
             raise RoutingError("there is no such call")
         return entry
 
-    def _post(self, leg: LegId, event: LegEvent) -> None:
-        """A leg tells something. From inside a command it waits until the command is done."""
-        self._posted.append((leg, event))
-        if not self._is_dispatching:
-            self._dispatch()
-
-    def _ask(self, entry: _Entry, command: Callable[[float], None]) -> None:
-        """Run a command that may be refused.
-
-        Raises:
-            RoutingError: it was.
-        """
-        refusals: list[RoutingError] = []
-
-        def step() -> None:
-            try:
-                command(self._loop.time())
-            except RoutingError as error:
-                refusals.append(error)
-
-        self._run(entry, step)
-        if refusals:
-            raise refusals[0]
-
-    def _run(self, entry: _Entry, command: Callable[[], None]) -> None:
-        nested = self._is_dispatching
-        self._is_dispatching = True
-        try:
-            self._guarded(entry, command)
-        finally:
-            self._is_dispatching = nested
-        if not nested:
-            self._dispatch()
-
-    def _dispatch(self) -> None:
-        self._is_dispatching = True
-        try:
-            while self._posted:
-                leg, event = self._posted.popleft()
-                entry = self._owners.get(leg)
-                if entry is None:
-                    continue
-                if isinstance(event, Gone):
-                    del self._owners[leg]
-                self._guarded(entry, partial(self._hand_over, entry, leg, event))
-        finally:
-            self._is_dispatching = False
-
-    def _hand_over(self, entry: _Entry, leg: LegId, event: LegEvent) -> None:
+    def _hand_over(self, entry: Entry, leg: LegId, event: LegEvent) -> None:
         """An event reaches its call; what concerns two calls is looked at before."""
         if isinstance(event, TransferAsked) and event.replaces is not None:
             replaced = self._find_dialog(event.replaces)
@@ -347,9 +293,9 @@ class Registry:
                 return
         entry.call.on_leg_event(leg, event, self._loop.time())
 
-    def _transfer_attended(self, entry: _Entry, leg: LegId, replaced: LegId) -> None:
+    def _transfer_attended(self, entry: Entry, leg: LegId, replaced: LegId) -> None:
         """A party brings the other of this call together with the other of its second call."""
-        asker, other = entry.call.parties[leg], self._owners.get(replaced)
+        asker, other = entry.call.parties[leg], self._dispatcher.owner(replaced)
         try:
             if other is None or other is entry:
                 raise RoutingError("the dialog to be replaced has ended", status=481)
@@ -363,7 +309,7 @@ class Registry:
         asker.leg.transfer_progress(200)
         self._merge(entry, kept.leg.id, other, moved.leg.id)
 
-    def _merge(self, entry: _Entry, leg: LegId, other: _Entry, other_leg: LegId) -> None:
+    def _merge(self, entry: Entry, leg: LegId, other: Entry, other_leg: LegId) -> None:
         """Bring two together in the first call; the other call ends."""
         moved: list[Party] = []
 
@@ -374,34 +320,12 @@ class Registry:
 
         def enter() -> None:
             if moved:
-                self._owners[other_leg] = entry
+                self._dispatcher.move(other_leg, entry)
                 entry.call.exchange(leg, moved[0], self._loop.time())
 
-        nested, self._is_dispatching = self._is_dispatching, True
-        try:
-            self._guarded(other, leave)
-            self._guarded(entry, enter)
-        finally:
-            self._is_dispatching = nested
-        if not nested:
-            self._dispatch()
+        self._dispatcher.run((other, leave), (entry, enter))
 
-    def _guarded(self, entry: _Entry, step: Callable[[], None]) -> None:
-        """One bug ends one call: the others never learn of it."""
-        call = entry.call
-        try:
-            step()
-        except Exception:
-            log.exception("call=%s broke, and is ended", call.id)
-            if not entry.is_broken:
-                entry.is_broken = True
-                self._guarded(
-                    entry,
-                    partial(call.end, self._loop.time(), EndReason.GATEWAY_ERROR, Fault.GATEWAY),
-                )
-        self._after(entry)
-
-    def _on_media_fault(self, entry: _Entry, party: PartyId, error: Exception) -> None:
+    def _on_media_fault(self, entry: Entry, party: PartyId, error: Exception) -> None:
         """A listener raised, in the middle of a packet: its call ends in the loop's next turn."""
         if entry.is_broken:
             return
@@ -409,7 +333,7 @@ class Registry:
         log.error("call=%s leg=%s broke, and is ended", entry.call.id, party, exc_info=error)
         self._loop.call_soon(self.end, entry.call.id, EndReason.GATEWAY_ERROR, Fault.GATEWAY)
 
-    def _after(self, entry: _Entry) -> None:
+    def _after(self, entry: Entry) -> None:
         call = entry.call
         for event in call.take_events():
             self._publish(event)
@@ -431,9 +355,10 @@ class Registry:
             if len(self._ended) > KEPT_ENDED_CALLS:
                 self._ended.popitem(last=False)
 
-    def _on_timer(self, entry: _Entry) -> None:
+    def _on_timer(self, entry: Entry) -> None:
         entry.timer, entry.timer_at = None, None
-        self._run(entry, partial(entry.call.handle_timer, self._loop.time()))
+        step = partial(entry.call.handle_timer, self._loop.time())
+        self._dispatcher.run((entry, step))
 
     def _publish(self, event: CallEvent) -> None:
         if isinstance(event, CallStarted):
@@ -483,16 +408,3 @@ def _other_party(call: Call, leg: LegId) -> Party:
 def _are_of_one(one: str, other: str) -> bool:
     """Whether two parties belong together: to one trunk, or both to the users (A37)."""
     return one == other or (one.startswith("user:") and other.startswith("user:"))
-
-
-class _Entry:
-    """One call with its timer and its place on the pacer."""
-
-    __slots__ = ("call", "is_broken", "stop_pacing", "timer", "timer_at")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.timer: asyncio.TimerHandle | None = None
-        self.timer_at: float | None = None
-        self.stop_pacing: Callable[[], None] = lambda: None
-        self.is_broken = False

@@ -347,9 +347,10 @@ def test_agent_may_leave_once_it_has_sent_the_caller_elsewhere(bench: Office) ->
     bench.call.transfer("caller", "bob", plan([NEW]), bench.now)
 
     bench.tell(bench.old, HANG_UP)
-    assert bench.call.state is CallState.UP
+    stayed = list(bench.caller.did)
     bench.tell(bench.caller, TransferProgress(200))
 
+    assert stayed == ["refer bob"]
     assert bench.call.state is CallState.ENDED
 
 

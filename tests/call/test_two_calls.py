@@ -57,7 +57,7 @@ class Office(Exchange):
         await elapse(0.01)
         assert self.registry.lingering == 0
         assert self.pacer.count == 0
-        assert not self.registry._owners
+        assert not len(self.registry._dispatcher)
 
 
 @in_virtual_time
