@@ -171,11 +171,15 @@ class Hunt:
     # ---- on to the next hop
 
     def _advance(self, failure: Failure, now: float) -> None:
-        """Go to the next hop; without one it has failed, by what happened last."""
+        """Go to the next hop; without one it has failed, by what happened last.
+
+        Silence on a given flow is an answer too: whoever is there has not gone elsewhere.
+        """
+        is_broken = failure is Failure.TRANSPORT
         self._datagrams = None
         if self._hops:
             self._connect(self._hops.popleft(), now)
-        elif self._hops is None and self._destination is not None:
+        elif is_broken and self._hops is None and self._destination is not None:
             self._asked = self._destination
             self._core.resolve(self._destination, self)
             self._arm(now)

@@ -857,6 +857,20 @@ def test_peer_that_has_connected_anew_is_answered_there() -> None:
     assert len(trunk.connects()) == 1
 
 
+def test_silence_within_a_dialog_is_not_taken_elsewhere() -> None:
+    trunk = Field(size=2)
+    session = up(trunk, "<sip:b@trunk.example>")
+    asked = len(trunk.us.ways.asked)
+
+    session.bye(trunk.wire.now)
+    trunk.run(40)
+
+    assert trunk.got(0) == ["INVITE", "ACK", "BYE"]
+    assert trunk.got(1) == []
+    assert not any(isinstance(each, Resolve) for each in trunk.us.ways.asked[asked:])
+    trunk.settle()
+
+
 def test_datagram_that_bounces_within_a_dialog_ends_it_without_a_storm() -> None:
     trunk = Field(size=1)
     session = up(trunk, "<sip:b@192.0.2.11:5060>")
