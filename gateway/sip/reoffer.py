@@ -84,6 +84,9 @@ class Reoffers:
         self._session = session
         self._timers = session.core.timers
         self._peer_takes_update = False
+        "By its Allow."
+        self._is_update_refused = False
+        "For all that."
         self._is_settled = False
         "The offer of the INVITE is answered for sure: UPDATE may offer again."
         self._is_up = False
@@ -154,7 +157,7 @@ class Reoffers:
         ):
             return
         proposal = self._queue[0]
-        if proposal.by_update and self._peer_takes_update and self._is_settled:
+        if proposal.by_update and self._may_update:
             method = "UPDATE"
         elif self._is_up:
             method = "INVITE"
@@ -162,6 +165,11 @@ class Reoffers:
             return
         self._ours = self._queue.popleft()
         self._send(method, now)
+
+    @property
+    def _may_update(self) -> bool:
+        """Whether an UPDATE may go out that has an offer."""
+        return self._is_settled and self._peer_takes_update and not self._is_update_refused
 
     def _send(self, method: str, now: float) -> None:
         proposal = self._ours
@@ -181,8 +189,7 @@ class Reoffers:
             body=sdp or b"",
         )
         self.open = Open.OURS if sdp else None
-        if method == "INVITE":
-            self._give_up = self._timers.start(now + PATIENCE_S, self._on_impatience)
+        self._give_up = None
         self._request.send(now)
 
     def _on_impatience(self, now: float) -> None:
@@ -210,7 +217,12 @@ class Reoffers:
             self._on_refusal(status, response, now)
 
     def _on_provisional(self, response: Response, now: float) -> None:
-        """We do not ask for reliable ones here; a peer that sends them must have its PRACK."""
+        """See that it comes to an end, for an INVITE under way has no timer any more (§17.1.1.2).
+
+        We do not ask for reliable ones here; a peer that sends them must have its PRACK.
+        """
+        if self._give_up is None and self._request.method == "INVITE":
+            self._give_up = self._timers.start(now + PATIENCE_S, self._on_impatience)
         if self._pracks.accept(response):
             self._pracks.send(None, now)
             self._early_answer = sdp_of(response) or self._early_answer
@@ -255,7 +267,7 @@ class Reoffers:
         elif status == 422 and response is not None and timer.raise_minimum(response):
             self._send(method, now)
         elif status in (405, 501) and method == "UPDATE":
-            self._peer_takes_update = False
+            self._is_update_refused = True
             self._again(proposal, now)
         elif status == 491 and proposal.glares < MAX_GLARES:
             first, last = GLARE_OWNER_S if self._session.is_caller else GLARE_OTHER_S
