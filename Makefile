@@ -41,8 +41,11 @@ real: .venv/test.stamp
 soak: .venv/test.stamp
 	$(BIN)/python -m pytest -q -m soak
 
+# Media at 70 % of a core, calls a second, a flood of strangers; see bench/README.md.
 bench: .venv/test.stamp
 	$(BIN)/python -m bench bridge --load 70
+	$(BIN)/python -m bench signalling
+	$(BIN)/python -m bench flood
 
 # A development CA and a leaf for HTTPS and SIP over TLS, in certs/.
 certs: .venv/run.stamp

@@ -10,6 +10,7 @@ from typing import Any
 import uvloop
 
 from bench.bridge import BridgeOptions, NotEnoughCoresError, bridge
+from bench.flood import FloodOptions, flood
 from bench.signalling_load import SYSTEM_NAMES, SignallingOptions, signalling
 from bench.system import SYSTEMS
 
@@ -20,6 +21,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_bridge(commands.add_parser("bridge", help="bridged calls, WebRTC Opus to SIP PCMU"))
     _add_signalling(commands.add_parser("signalling", help="calls a second, SIP to SIP"))
+    _add_flood(commands.add_parser("flood", help="INVITEs of strangers while calls go on"))
     stages = commands.add_parser("path", help="each stage of the media path, in process")
     stages.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
@@ -48,6 +50,15 @@ def _measure(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
                 as_json=arguments.json,
             )
         )
+    if arguments.command == "flood":
+        return flood(
+            FloodOptions(
+                calls=arguments.calls,
+                rate=arguments.rate,
+                seconds=arguments.seconds,
+                as_json=arguments.json,
+            )
+        )
     return bridge(
         BridgeOptions(
             systems=tuple(arguments.systems),
@@ -72,6 +83,15 @@ def _add_signalling(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(SYSTEM_NAMES)}, with commas",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each system")
+
+
+def _add_flood(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--calls", type=_positive, default=20, help="with media (default 20)")
+    parser.add_argument("--rate", type=_positive, default=2000, help="INVITEs a second")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="length of a window, of two (default 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def _signalling_systems(text: str) -> list[str]:
