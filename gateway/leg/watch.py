@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 from gateway.rtp.stats import StreamStats
 
-LOOK_S = 5.0
-"How often it is looked: nobody is given up sooner after the answer."
+LOOK_S = 2.0
+"How often it is looked; so much later than it could be a silence is noticed."
+
+MIN_TIMEOUT_S = 5.0
+"Nobody is given up sooner after the answer: the first packet of some takes its time."
+
+TIMER_SLACK_S = 0.001
+"Timers may fire a fraction of a millisecond early."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +45,5 @@ class MediaWatch:
             self._mark = mark
         options = self._options
         limit_s = options.hold_timeout_s if on_hold else options.media_timeout_s
-        return 0 < limit_s <= now - self._heard_at
+        silent_s = now - self._heard_at + TIMER_SLACK_S
+        return limit_s > 0 and silent_s >= max(limit_s, MIN_TIMEOUT_S)

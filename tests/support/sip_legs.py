@@ -14,7 +14,7 @@ from gateway.sip import event as sip
 from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.flow import Flow, Output
 from gateway.sip.header import parse_address
-from gateway.sip.invite import InviteRequest
+from gateway.sip.invite import InviteRequest, Session
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.uri import parse_uri
 from tests.support.loop import VirtualLoop
@@ -110,6 +110,8 @@ class SipBench:
         self.boxes: list[LegBox] = []
         self.legs.on_incoming = self._on_incoming
         self.refused: list[int] = []
+        self.given: dict[str, object] = {}
+        "What every leg is made with besides."
         self.calling: InviteClient
         "The phone's own end of its call."
 
@@ -146,6 +148,11 @@ class SipBench:
         self.calling = self.phone.invite(GATEWAY, offer=offer)
         self.run(0.03)
         return self.boxes[-1]
+
+    @property
+    def phone_session(self) -> Session:
+        """The phone's end of what it was asked last."""
+        return self.phone.all(sip.Reoffered)[-1].session
 
     def close(self) -> None:
         """Let everything end; nothing may be left, and every leg has told its end as promised."""
@@ -188,6 +195,7 @@ class SipBench:
             codecs=(PCMU, PCMA, TELEPHONE_EVENT),
             session_id="123",
             allow_local_media=False,
+            **self.given,  # type: ignore[arg-type]
             **given,  # type: ignore[arg-type]
         )
         box.leg.on_event = box.told.append
