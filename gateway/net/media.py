@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from gateway.errors import CapacityError, RemoteProtocolError
 from gateway.net.interface import listening_addresses
+from gateway.net.latch import Latch
 from gateway.net.udp import DSCP_VOICE, mark_traffic
 from gateway.sdp.description import NULL_ADDRESSES, MediaDescription
 
@@ -211,12 +212,23 @@ class UdpMediaTransport:
     """A `MediaTransport` of plain RTP and RTCP over a pair of UDP ports.
 
     It hears only the address and port that the peer's description names, and is never misled by
-    a packet from elsewhere (behaviour A1, A2). The sockets stay unconnected: under uvloop one
-    ICMP error leaves a connected one deaf for good.
+    a packet from elsewhere (behaviour A1, A2); or, where the peer is symmetric, the one source
+    that proves to be it (RFC 7362). The sockets stay unconnected: under uvloop one ICMP error
+    leaves a connected one deaf for good.
     """
 
-    def __init__(self, pool: PortPool, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        pool: PortPool,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        symmetric: str | None = None,
+    ) -> None:
         """Bind a pair of ports and start reading; until `accept`, nobody is heard.
+
+        Args:
+            symmetric: the address that the SIP of a peer comes from which may be behind NAT: it
+                is sent to where it sends from. None: only what its description says counts.
 
         Raises:
             CapacityError: no ports are left.
@@ -231,6 +243,12 @@ class UdpMediaTransport:
         # As `recvfrom` tells them: two items, or four for IPv6. None hears and reaches nobody.
         self._remote: tuple[Any, ...] | None = None
         self._remote_rtcp: tuple[Any, ...] | None = None
+        # Whose RTP is heard without another look; like `_remote` but where that has to be proved.
+        self._source: tuple[Any, ...] | None = None
+        self._symmetric = None if symmetric is None else _literal(symmetric, pool.host)
+        self._described: tuple[Any, ...] | None = None
+        self._latch: Latch | None = None
+        self._rtcp_ssrc: bytes | None = None  # of a peer whose RTCP may come from another port
         self._is_muxed = False
         self._offers_mux: bool | None = None
         self._read_at = 0.0
@@ -252,7 +270,7 @@ class UdpMediaTransport:
         With `rtcp_mux` set in `media` it is offered; once a peer was accepted, the description
         says what holds with it.
         """
-        if self._remote is None:
+        if self._described is None:
             self._offers_mux = media.rtcp_mux
         return replace(
             media,
@@ -260,7 +278,7 @@ class UdpMediaTransport:
             address=self._pool.address,
             port=self._ports.port,
             rtcp_port=None,  # the next one (RFC 3605 §2.1)
-            rtcp_mux=media.rtcp_mux if self._remote is None else self._is_muxed,
+            rtcp_mux=media.rtcp_mux if self._described is None else self._is_muxed,
         )
 
     def accept(self, remote: MediaDescription) -> None:
@@ -272,15 +290,33 @@ class UdpMediaTransport:
             RemoteProtocolError: its address is no IP address of our sockets' family (488).
         """
         if remote.address is None or not remote.port or remote.address in NULL_ADDRESSES:
-            self._remote = self._remote_rtcp = None
+            self._remote = self._remote_rtcp = self._source = self._described = None
+            self._latch = self._rtcp_ssrc = None
             return
         host = _literal(remote.address, self._pool.host)
         self._is_muxed = remote.rtcp_mux and self._offers_mux is not False
         rtcp_port = remote.port if self._is_muxed else remote.rtcp_port or remote.port + 1
         tail = (0, 0) if ":" in host else ()
-        self._remote = (host, remote.port, *tail)
+        described = (host, remote.port, *tail)
+        if self._symmetric is not None and described == self._described:
+            return  # it was found out where that is, or will be
+        self._described = self._remote = self._source = described
         self._remote_rtcp = (host, min(rtcp_port, 65_535), *tail)
-        if not self._is_connected:
+        if self._symmetric is not None:
+            self._begin_latch(host, self._symmetric)
+        self._connect()
+
+    def _begin_latch(self, host: str, symmetric: str) -> None:
+        """Let the peer prove where it sends from, also when it is where it says."""
+        self._latch = Latch(frozenset((host, symmetric)))
+        self._source = self._rtcp_ssrc = None
+        if host != symmetric and ip_address(host).is_private:
+            # A8: an address of the peer's own network means somebody else here.
+            self._remote = self._remote_rtcp = None
+
+    def _connect(self) -> None:
+        """There is somebody to send to: say so, once."""
+        if self._remote is not None and not self._is_connected:
             self._is_connected = True
             self._loop.call_soon(self._tell_connected)
 
@@ -309,7 +345,7 @@ class UdpMediaTransport:
             return
         self._is_closed = True
         self.on_packet, self.on_state = _drop, _ignore
-        self._remote = self._remote_rtcp = None
+        self._remote = self._remote_rtcp = self._source = self._latch = None
         try:
             # Before the sockets are closed: a loop that watches a closed descriptor is deaf to
             # whoever gets its number next.
@@ -329,7 +365,7 @@ class UdpMediaTransport:
             except OSError as error:
                 self._count_failed_read(error)
                 return
-            if source != self._remote:
+            if source != self._source and not self._is_peer(data, source):
                 self.strangers += 1
                 continue
             try:
@@ -343,13 +379,42 @@ class UdpMediaTransport:
         except OSError as error:
             self._count_failed_read(error)
             return
-        if source != self._remote_rtcp or len(data) < 2 or not 192 <= data[1] <= 223:
+        if len(data) < 2 or not 192 <= data[1] <= 223 or not self._is_peers_rtcp(data, source):
             self.strangers += 1
             return
         try:
             self.on_packet(data, self._loop.time())
         except Exception:
             self._contain()
+
+    def _is_peer(self, data: bytes, source: tuple[Any, ...]) -> bool:
+        """Whether a packet from another source than the one that is known is of the peer."""
+        latch = self._latch
+        if latch is None:
+            return False
+        if not latch.look(data, source):
+            return source == self._described
+        self._latch, self._rtcp_ssrc = None, latch.ssrc
+        if source != self._remote:
+            log.info("rtp port=%s: the peer sends from elsewhere than it says", self._ports.port)
+        host, port, *tail = source
+        self._remote = self._source = source
+        if source != self._described:
+            rtcp_port = port if self._is_muxed else min(port + 1, 65_535)
+            self._remote_rtcp = (host, rtcp_port, *tail)
+        self._connect()
+        return True
+
+    def _is_peers_rtcp(self, data: bytes, source: tuple[Any, ...]) -> bool:
+        """Whether RTCP is of the peer. Through NAT its port may be any: its SSRC tells, once."""
+        if source == self._remote_rtcp:
+            return True
+        if self._rtcp_ssrc is None or self._remote is None or source[0] != self._remote[0]:
+            return False
+        if data[4:8] != self._rtcp_ssrc:
+            return False
+        self._rtcp_ssrc, self._remote_rtcp = None, source
+        return True
 
     def _count_failed_read(self, error: OSError) -> None:
         if not self._is_closed and not isinstance(error, BlockingIOError):
