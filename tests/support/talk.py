@@ -67,8 +67,9 @@ class Talk:
     ) -> Response:
         """Answer the last request of a method of ours."""
         request = self.peer.request(to)
+        allow = [] if any(name == "Allow" for name, _ in headers) else [ALLOW]
         response = self.peer.respond(
-            self.us, request, status, tag, body=body, headers=[ALLOW, *headers]
+            self.us, request, status, tag, body=body, headers=[*allow, *headers]
         )
         self.run(seconds)
         return response
