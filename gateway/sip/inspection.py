@@ -56,6 +56,7 @@ def inspect_request(
             or (_inspect_target(request) if is_initial else None)
             or _inspect_extensions(request, known)
             or (_inspect_content(request) if request.method in _NEGOTIATING else None)
+            or (_inspect_replaces(request) if request.method != "INVITE" else None)
         )
     except RemoteProtocolError:
         return Refusal(400)
@@ -121,6 +122,10 @@ def _inspect_content(request: Request) -> Refusal | None:
         return Refusal(415, (ACCEPT, ("Accept-Encoding", "identity")))
     kind = request.content_type
     return Refusal(415, (ACCEPT,)) if kind is None or kind.name != "application/sdp" else None
+
+
+def _inspect_replaces(request: Request) -> Refusal | None:
+    return Refusal(400) if "Replaces" in request.headers else None  # RFC 3891 §3
 
 
 def _is_optional(request: Request) -> bool:
