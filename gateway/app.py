@@ -21,6 +21,8 @@ from gateway.api.calls import call_operations, serve_events
 from gateway.api.openapi import Operation
 from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.signalling import serve_page
+from gateway.api.trunks import trunk_operations
+from gateway.api.users import user_operations
 from gateway.config import Config, HttpOptions, parse_config
 from gateway.errors import ConfigError
 from gateway.lab.lab import DESTINATIONS, LAB_FILE, lab_document
@@ -137,10 +139,15 @@ async def _serve_http(
         access=Access(options.token, hosts),
         web=WEB,
         version=VERSION,
-        operations=[*_page_operations(node, options), *call_operations(node)],
+        operations=[
+            *_page_operations(node, options),
+            *call_operations(node),
+            *trunk_operations(node),
+            *user_operations(node),
+        ],
         sockets={
             "/v1/signal": lambda: serve_page(node),
-            "/v1/events": lambda: serve_events(node),
+            "/v1/events": lambda: serve_events(node, node),
         },
         open_sockets=sockets,
     )
@@ -241,8 +248,8 @@ def _announce(config: Config, node: Node) -> None:
         notice = _notice(config.http)
         if notice is not None:
             lines.append(f"          {notice}")
-    for host, port in node.sip_addresses:
-        lines.append(f"  SIP     sip:{format_host_port(host, port)} (udp)")
+    for transport, (host, port) in node.sip_addresses:
+        lines.append(f"  SIP     sip:{format_host_port(host, port)} ({transport})")
     if node.webrtc_port is not None:
         lines.append(f"  WebRTC  udp port {node.webrtc_port}")
     if config.lab is not None:

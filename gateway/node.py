@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from gateway.agents.agent import Agent
 from gateway.agents.echo import Echo
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
-from gateway.call.call import Call, CallSummary, Errand
-from gateway.call.events import CallEvent
-from gateway.call.registry import Registry
+from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
+from gateway.call.events import CallEnded, CallEvent, CallId, LegEnded
+from gateway.call.registry import Registry, RegistryOptions
 from gateway.codec import (
     OPUS,
     PCMA,
@@ -28,10 +27,9 @@ from gateway.config import AgentOptions, Config
 from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingError
 from gateway.leg.agent import AgentLeg
 from gateway.leg.browser import BrowserLeg, Send
-from gateway.leg.leg import EndReason, Leg
-from gateway.leg.sip import SipLeg, SipLegs
+from gateway.leg.leg import EndReason, Leg, LegId
+from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
-from gateway.net.driver import Driver
 from gateway.net.media import (
     MediaTransport,
     PortPool,
@@ -39,28 +37,29 @@ from gateway.net.media import (
     open_rtp_socket,
 )
 from gateway.net.pacer import Pacer
-from gateway.net.udp import UdpTransport, open_udp_sockets
 from gateway.private import Private
 from gateway.rtp.session import RtpSession
+from gateway.sdp.description import Keying, parse_sdp
 from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip import event as sip
-from gateway.sip.authenticator import Credentials
-from gateway.sip.endpoint import Endpoint, EndpointOptions
-from gateway.sip.flow import Connect, Flow, Resolve
-from gateway.sip.flow import Output as SipOutput
-from gateway.sip.flow import Send as SipSend
-from gateway.sip.header import Address
-from gateway.sip.invite import MAX_FORWARDS, InviteRequest
+from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.invite_server import InviteServer
-from gateway.sip.uri import Uri, parse_uri
-from gateway.trunk.route import Plan, Router, Target, TargetKind, is_dialable
-from gateway.trunk.trunk import Peers, Trunk
+from gateway.telephony import Arrival, Telephony, is_loopback, spread
+from gateway.trunk.event import TrunkEvent
+from gateway.trunk.identity import NOBODY, CallerIdentity
+from gateway.trunk.limits import Direction as TrunkDirection
+from gateway.trunk.limits import LimitError
+from gateway.trunk.route import Plan, Target, TargetKind
+from gateway.trunk.status import TrunkStatus
+from gateway.trunk.trunk import Trunk
+from gateway.users.registrar import UserSummary
+from gateway.users.user import User
 from gateway.webrtc.certificate import Certificate
 from gateway.webrtc.port import WebRtcPort
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = (("Retry-After", "5"),)
+RETRY_AFTER_S = 5
 "Seconds that a caller is asked to wait whom we have no room for (RFC 3261 §21.5.4)."
 
 GOODBYE_S = 0.7
@@ -68,6 +67,19 @@ GOODBYE_S = 0.7
 
 SIP_SESSION_BITS = 62
 "An o= line's session id is a number that fits a signed 64-bit integer (RFC 8866 §5.2)."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who placed a call, and the headers that came with it."""
+
+    identity: CallerIdentity
+    attributes: Mapping[str, str]
+
+    @property
+    def number(self) -> str:
+        """Whom people, agents and the API are told; empty: nobody they may know."""
+        return "" if self.identity.is_withheld else self.identity.number.value
 
 
 class Node:
@@ -93,44 +105,41 @@ class Node:
         self.pacer = pacer
         self._name = config.name
         self._is_closed = False
-        self._router = Router(config.routes)
+        self._router = config.router
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._users = {user.name: user for user in config.users}
         self._agents = {agent.name: make_agent(agent) for agent in config.agents}
-        self._peers = Peers(config.trunks, config.sip.allow)
-        self.registry = Registry(loop=loop, pacer=pacer, new_id=self._new_id, dial=self._dial)
+        self._callers: dict[CallId, Caller] = {}
         self._ports = _open_ports(config)
+        self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
+        self.registry = Registry(
+            loop=loop,
+            pacer=pacer,
+            new_id=self._new_id,
+            dial=self._dial,
+            find_dialog=self.telephony.legs.find_dialog,
+            options=RegistryOptions(
+                call=CallOptions(
+                    is_available=lambda target: self.telephony.watch.takes_calls(
+                        target, loop.time()
+                    ),
+                    plan_for=self._plan,
+                )
+            ),
+        )
+        self.registry.observe(self._on_call_event)
         self._webrtc: WebRtcPort | None = None
-        self._open_sip()
         if config.webrtc is not None and certificate is not None:
             try:
                 self._webrtc = WebRtcPort.open(config.webrtc, certificate, loop=loop)
             except ConfigError as error:
-                self._udp.close()
+                self.telephony.transports.close()
                 raise ConfigError(f"{config.file}: {error}") from None
 
-    def _open_sip(self) -> None:
-        loop = self._loop
-        endpoint = Endpoint(
-            EndpointOptions(user_agent=f"voice-gateway/{self.version}"),
-            new_token=partial(secrets.token_hex, 10),
-        )
-        self._legs = SipLegs(endpoint, loop=loop)
-        self._legs.on_incoming = self._on_invite
-        self.driver: Driver[SipOutput, sip.Event] = Driver(
-            endpoint, loop=loop, send=self._send_sip, on_event=self._legs.on_event
-        )
-        self._legs.driver = self.driver
-        self._udp = UdpTransport(
-            _open_sip_sockets(self.config),
-            loop=loop,
-            receive=self._receive_sip,
-            admit=lambda source: self._peers.is_admitted(source[0]),
-        )
-
     @property
-    def sip_addresses(self) -> tuple[tuple[str, int], ...]:
-        """Where SIP is listened on."""
-        return self._udp.locals
+    def sip_addresses(self) -> tuple[tuple[str, tuple[str, int]], ...]:
+        """Where SIP is listened on: transport and address."""
+        return self.telephony.transports.locals
 
     @property
     def webrtc_port(self) -> int | None:
@@ -142,21 +151,31 @@ class Node:
         """Pairs of RTP ports that calls hold now."""
         return self._ports.in_use
 
-    # ---- SIP bytes
+    # ---- where calls go
 
-    def _receive_sip(self, data: bytes, flow: Flow) -> None:
-        self.driver.change(self._legs.endpoint.receive, data, flow, self._loop.time())
+    def _plan(self, source: str, dialled: str) -> Plan:
+        """Where a number leads for who calls: to trunks that are up, and phones that are there.
 
-    def _send_sip(self, output: SipOutput) -> None:
-        endpoint, now = self._legs.endpoint, self._loop.time()
-        match output:
-            case SipSend(data, flow):
-                if not self._udp.send(data, flow):
-                    endpoint.flow_failed(flow, now)
-            case Resolve(destination):
-                endpoint.resolved(destination, (), now)
-            case Connect(hop):
-                endpoint.hop_failed(hop, now)
+        Raises:
+            RoutingError: no route leads there.
+            LimitError: every trunk of the route asks to be left alone for a while.
+        """
+        plan = self._router.plan(source, dialled)
+        if plan.called is None:  # an emergency call tries everything
+            plan = self.telephony.watch.choose(plan, self._loop.time())
+        return replace(plan, groups=tuple(map(self._reach, plan.groups)))
+
+    def _reach(self, group: tuple[Target, ...]) -> tuple[Target, ...]:
+        """A group with every device of its users; who has none is tried, and fails, as 480."""
+        reached: list[Target] = []
+        for target in group:
+            contacts = (
+                self.telephony.registrar.contacts_of(target.name)
+                if target.kind is TargetKind.USER
+                else ()
+            )
+            reached += [replace(target, contact=str(each.id)) for each in contacts] or [target]
+        return tuple(reached)
 
     # ---- calls in
 
@@ -164,7 +183,7 @@ class Node:
         """Place a call for a page; see `gateway.api.signalling.PageNode`."""
         if self._webrtc is None:
             raise RoutingError("this node takes no browsers", status=503)
-        plan = self._router.plan("browser", to)
+        plan = self._plan("browser", to)
         leg = BrowserLeg(
             self._new_id(),
             codecs=self._codecs_for_browser(plan),
@@ -175,7 +194,7 @@ class Node:
         )
         try:
             leg.take_offer(offer)
-            call = self._place(leg, plan, "browser", ("", to))
+            call = self._place(leg, plan, "browser", ("", to), Caller(NOBODY, {}))
         except Exception:  # of a bug too: its port and its beat are given back
             leg.end(EndReason.REJECTED)
             raise
@@ -184,69 +203,117 @@ class Node:
         return leg, call
 
     def _on_invite(self, event: sip.Incoming) -> None:
-        session, request = event.session, event.request
+        session = event.session
         leg = None
         try:
-            source = self._peers.source_of(session.flow.remote)
-            dialled = parse_uri(request.uri).user or ""
-            plan = self._router.plan(source, dialled)
-            first = {target.kind: target for target in plan.groups[0]}
-            if TargetKind.IGNORE in first:
-                session.drop(self._loop.time())
-                return
-            if TargetKind.REJECT in first:
-                raise RoutingError("the route refuses", status=first[TargetKind.REJECT].status)
-            leg = SipLeg(
-                self._new_id(),
-                legs=self._legs,
-                codecs=self._codecs_for_source(source),
-                session_id=_session_id(),
-                allow_local_media=_is_loopback(session.flow.remote[0]),
-                session=session,
-                stream=self._new_stream(UdpMediaTransport(self._ports, loop=self._loop)),
-            )
+            telephony, now = self.telephony, self._loop.time()
+            telephony.limits.begin(now)
+            arrival = telephony.arrival_of(event)
+            plan = None
+            if event.replaced is None:
+                plan = self._plan(arrival.source, arrival.dialled)
+                first = {target.kind: target for target in plan.groups[0]}
+                if TargetKind.IGNORE in first:
+                    session.drop(now)
+                    return
+                if TargetKind.REJECT in first:
+                    raise RoutingError("the route refuses", status=first[TargetKind.REJECT].status)
+            leg_id = self._new_id()
+            if arrival.trunk is not None:
+                telephony.limits.enter(arrival.trunk.name, leg_id, TrunkDirection.IN, now)
+            leg = self._calling_leg(leg_id, session, arrival)
             leg.take_offer()
-            self._place(
-                leg,
-                plan,
-                source,
-                (_number_of(request.from_.uri), dialled),
-                # RFC 7332 §4: counted on through us, so that a loop over a trunk ends. At 0 the
-                # request was refused with 483.
-                max_forwards=(request.max_forwards or MAX_FORWARDS) - 1,
-            )
+            if plan is None:
+                self._replace(event, leg, arrival)
+            else:
+                self._place_arrival(event, leg, arrival, plan)
         except Exception as error:
             self._refuse_invite(session, leg, error)
+
+    def _calling_leg(self, leg_id: str, session: InviteServer, arrival: Arrival) -> SipLeg:
+        """The leg of an INVITE that is let in."""
+        keying = _keying_of(session.offer)
+        is_local = is_loopback(session.flow.remote[0])
+        media: MediaTransport
+        if keying is Keying.DTLS:
+            media = self._browser_media()
+        else:
+            is_symmetric = arrival.user is not None and arrival.user.symmetric_rtp
+            media = self._udp_media(session.flow.remote[0] if is_symmetric else None)
+        return SipLeg(
+            leg_id,
+            legs=self.telephony.legs,
+            codecs=_codecs_of(arrival.trunk or arrival.user, keying),
+            session_id=_session_id(),
+            allow_local_media=is_local,
+            keying=keying,
+            options=_leg_options(arrival.trunk or arrival.user),
+            session=session,
+            stream=self._new_stream(media),
+        )
+
+    def _place_arrival(
+        self, event: sip.Incoming, leg: SipLeg, arrival: Arrival, plan: Plan
+    ) -> None:
+        request, caller = event.request, Caller(arrival.identity, arrival.attributes)
+        self._place(
+            leg,
+            plan,
+            arrival.source,
+            (caller.number, plan.called or arrival.dialled),
+            caller,
+            # RFC 7332 §4: counted on through us, so that a loop over a trunk ends. At 0 the
+            # request was refused with 483.
+            max_forwards=(request.max_forwards or MAX_FORWARDS) - 1,
+            max_breadth=request.max_breadth,
+        )
+
+    def _replace(self, event: sip.Incoming, leg: SipLeg, arrival: Arrival) -> None:
+        """Let it take the place of the party that its Replaces header names (RFC 3891)."""
+        assert event.replaced is not None
+        old = self.telephony.legs.leg_of(event.replaced)
+        if old is None:
+            raise RoutingError("the dialog to be replaced has ended", status=481)
+        self.registry.replace(old.id, leg, arrival.source)
 
     def _refuse_invite(self, session: InviteServer, leg: SipLeg | None, error: Exception) -> None:
         """Answer an INVITE of which no call came, and give back what its leg took."""
         status = 500
+        headers: tuple[tuple[str, str], ...] = ()
         if isinstance(error, GatewayError):
             status = error.status
             log.info("refused an INVITE with %d: %s", status, type(error).__name__)
         else:
             log.error("an INVITE broke", exc_info=error)
-        headers = RETRY_AFTER if isinstance(error, CapacityError) else ()
+        if isinstance(error, CapacityError):
+            wait_s = error.retry_after_s if isinstance(error, LimitError) else RETRY_AFTER_S
+            headers = (("Retry-After", str(wait_s)),)
         session.reject(status, self._loop.time(), headers=headers)
         if leg is not None:
+            self.telephony.limits.leave(leg.id)
             leg.end(EndReason.REJECTED, status)
 
     def originate(self, from_: str, to: str) -> CallSummary:
         """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
-        first = self._router.plan("api", from_).groups[0][0]
-        plan = self._router.plan("api", to)
+        first = self._plan("api", from_).groups[0][0]
+        plan = self._plan("api", to)
         call_id = self._new_id()
-        leg = self._make_leg(first, call_id, caller="", called=from_, is_caller=True)
+        numbers = (Private(from_), Private(to))
+        errand = Errand(call_id, (Private(""), Private(from_)), MAX_FORWARDS)
+        leg = self._make_leg(first, errand, Caller(NOBODY, {}), is_caller=True)
+        self._callers[call_id] = Caller(CallerIdentity(number=Private(from_)), {})
         try:
             call = self.registry.place(
                 leg,
                 plan,
                 caller_target=str(first),
-                numbers=(Private(from_), Private(to)),
+                numbers=numbers,
                 dial_caller=True,
                 call_id=call_id,
             )
         except GatewayError:
+            del self._callers[call_id]
+            self.telephony.limits.leave(leg.id)
             leg.end(EndReason.REJECTED)
             raise
         return call.summary(self._loop.time())
@@ -257,79 +324,107 @@ class Node:
         plan: Plan,
         source: str,
         numbers: tuple[str, str],
+        caller: Caller,
         *,
         max_forwards: int = MAX_FORWARDS,
+        max_breadth: int | None = None,
     ) -> Call:
-        caller, called = numbers
-        return self.registry.place(
-            leg,
-            plan,
-            caller_target=source,
-            numbers=(Private(caller), Private(called)),
-            max_forwards=max_forwards,
-        )
+        shown, called = numbers
+        call_id = self._new_id()
+        self._callers[call_id] = caller
+        try:
+            return self.registry.place(
+                leg,
+                plan,
+                caller_target=source,
+                numbers=(Private(shown), Private(called)),
+                call_id=call_id,
+                max_forwards=max_forwards,
+                max_breadth=max_breadth,
+            )
+        except Exception:
+            self._callers.pop(call_id, None)
+            raise
+
+    def _on_call_event(self, event: CallEvent) -> None:
+        if isinstance(event, LegEnded):
+            self.telephony.limits.leave(event.leg)
+        elif isinstance(event, CallEnded):
+            self._callers.pop(event.call, None)
 
     # ---- calls out
 
     def _dial(self, target: Target, errand: Errand) -> Leg:
-        caller, called = (number.value for number in errand.numbers)
-        return self._make_leg(
-            target, errand.id, caller=caller, called=called, max_forwards=errand.max_forwards
-        )
+        shown = errand.numbers[0]
+        caller = self._callers.get(errand.id)
+        if caller is None or caller.number != shown.value:
+            # In a transfer somebody else calls than who placed the call.
+            caller = Caller(CallerIdentity(number=shown), {})
+        return self._make_leg(target, errand, caller)
 
     def _make_leg(
-        self,
-        target: Target,
-        call_id: str,
-        *,
-        caller: str,
-        called: str,
-        max_forwards: int = MAX_FORWARDS,
-        is_caller: bool = False,
+        self, target: Target, errand: Errand, caller: Caller, *, is_caller: bool = False
     ) -> Leg:
+        leg_id = self._new_id()
         match target.kind:
             case TargetKind.AGENT:
+                shown, called = (number.value for number in errand.numbers)
                 return AgentLeg(
-                    self._new_id(),
+                    leg_id,
                     self._agents[target.name],
-                    call_id=call_id,
-                    caller=caller,
+                    call_id=errand.id,
+                    caller=shown,
                     called=called,
                     loop=self._loop,
                     is_caller=is_caller,
                 )
             case TargetKind.TRUNK:
-                return self._trunk_leg(self._trunks[target.name], caller, called, max_forwards)
-            case _:
-                raise RoutingError(f"{target.kind.value} targets cannot be dialled", status=501)
+                return self._trunk_leg(leg_id, self._trunks[target.name], errand, caller)
+            case TargetKind.USER:
+                return self._contact_leg(leg_id, target, errand, caller)
+        raise RoutingError(f"{target.kind.value} targets cannot be dialled", status=501)
 
-    def _trunk_leg(self, trunk: Trunk, caller: str, called: str, max_forwards: int) -> SipLeg:
-        remote = self._peers.address_of(trunk)
+    def _trunk_leg(self, leg_id: str, trunk: Trunk, errand: Errand, caller: Caller) -> SipLeg:
+        telephony = self.telephony
+        request = telephony.request_to_trunk(trunk, errand, caller.identity, caller.attributes)
+        destination = request.destination or trunk.destination
+        telephony.limits.enter(trunk.name, leg_id, TrunkDirection.OUT, self._loop.time())
         try:
-            flow = self._udp.flow_to(remote)
-        except OSError:
-            raise RoutingError(
-                f"no [sip] listen is of the address family of trunk {trunk.name}", status=503
-            ) from None
-        target = Uri("sip", user=called, host=trunk.uri.host, port=trunk.uri.port)
-        from_user = trunk.caller_id or (caller if is_dialable(caller) else "anonymous")
-        request = InviteRequest(
-            target=target,
-            from_=Address("", Uri("sip", user=from_user, host=flow.local[0])),
-            to=Address("", target),
-            flow=flow,
-            offer=None,
-            credentials=_credentials(trunk),
-            max_forwards=max_forwards,
-        )
+            return SipLeg(
+                leg_id,
+                legs=telephony.legs,
+                codecs=_codecs_of(trunk, Keying.NONE),
+                session_id=_session_id(),
+                allow_local_media=telephony.is_on_this_machine(destination),
+                options=_leg_options(trunk),
+                request=request,
+                stream=self._new_stream(self._udp_media(None)),
+            )
+        except Exception:
+            telephony.limits.leave(leg_id)
+            raise
+
+    def _contact_leg(self, leg_id: str, target: Target, errand: Errand, caller: Caller) -> SipLeg:
+        user = self._users[target.name]
+        contact = self.telephony.contact(target.name, target.contact)
+        is_browser = contact.uri.parameters.get("transport") in ("ws", "wss")
+        is_browser = is_browser or contact.flow.transport in ("ws", "wss")
+        keying = Keying.DTLS if is_browser else Keying.NONE
+        media: MediaTransport
+        if is_browser:
+            media = self._browser_media()
+        else:
+            media = self._udp_media(contact.flow.remote[0] if user.symmetric_rtp else None)
         return SipLeg(
-            self._new_id(),
-            legs=self._legs,
-            codecs=_with_digits(trunk.codecs),
+            leg_id,
+            legs=self.telephony.legs,
+            codecs=_codecs_of(user, keying),
             session_id=_session_id(),
-            allow_local_media=_is_loopback(remote[0]),
-            request=request,
-            stream=self._new_stream(UdpMediaTransport(self._ports, loop=self._loop)),
+            allow_local_media=is_loopback(contact.flow.remote[0]),
+            keying=keying,
+            options=_leg_options(user),
+            request=self.telephony.request_to_contact(user, contact, errand, caller.identity),
+            stream=self._new_stream(media),
         )
 
     # ---- what the API asks
@@ -344,14 +439,46 @@ class Node:
     def hang_up(self, call_id: str) -> bool:
         return self.registry.end(call_id, EndReason.HANGUP)
 
+    def hold(self, call_id: str, leg: LegId | None, *, on: bool) -> None:
+        self.registry.hold(call_id, leg=leg, on=on)
+
+    def transfer(self, call_id: str, to: str, leg: LegId | None, mode: TransferMode) -> None:
+        plan = self._router.plan("api", to)
+        self.registry.transfer(call_id, to, plan, leg=leg, mode=mode)
+
+    def join(
+        self,
+        call_id: str,
+        other_id: str,
+        leg: LegId | None,
+        other_leg: LegId | None,
+        mode: TransferMode,
+    ) -> None:
+        self.registry.join(call_id, other_id, leg=leg, other_leg=other_leg, mode=mode)
+
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         return self.registry.observe(observer)
+
+    def trunks(self) -> Sequence[TrunkStatus]:
+        telephony = self.telephony
+        return telephony.watch.statuses(telephony.limits, self._loop.time())
+
+    def trunk(self, name: str) -> TrunkStatus | None:
+        telephony = self.telephony
+        return telephony.watch.status(name, telephony.limits, self._loop.time())
+
+    def observe_trunks(self, observer: Callable[[TrunkEvent], None]) -> Callable[[], None]:
+        return self.telephony.trunk_observers.observe(observer)
+
+    def users(self) -> Sequence[UserSummary]:
+        return self.telephony.registrar.summaries(self._loop.time())
 
     # ---- the end
 
     async def drain(self, seconds: float) -> None:
         """Take no new calls; let those there are go on, `seconds` at most; then hang up."""
         self.registry.drain()
+        self.telephony.drain()
         try:
             async with asyncio.timeout(seconds):
                 await self.registry.emptied()
@@ -363,9 +490,10 @@ class Node:
         if self._is_closed:
             return
         self._is_closed = True
+        self.telephony.drain()
         await self._hang_up_all()
-        self.driver.close()
-        self._udp.close()
+        await self.telephony.leave()
+        await self.telephony.close()
         if self._webrtc is not None:
             await self._webrtc.close()
 
@@ -391,9 +519,22 @@ class Node:
             cname=secrets.token_hex(8),
             now=now,
             ntp_offset=time.time() - now,
-            spread=_spread,
+            spread=spread,
         )
         return AudioStream(transport, session, pacer=self.pacer, clock=self._loop.time)
+
+    def _browser_media(self) -> MediaTransport:
+        """What carries the media of a softphone in a browser.
+
+        Raises:
+            RoutingError: no browser is taken here.
+        """
+        if self._webrtc is None:
+            raise RoutingError("this node takes no browsers: [webrtc] is empty", status=488)
+        return self._webrtc.new_transport()
+
+    def _udp_media(self, symmetric: str | None) -> MediaTransport:
+        return UdpMediaTransport(self._ports, loop=self._loop, symmetric=symmetric)
 
     def _codecs_for_browser(self, plan: Plan) -> tuple[Codec, ...]:
         """Opus first; told to stay narrowband where the far end is."""
@@ -403,34 +544,27 @@ class Node:
             for group in plan.groups
             for target in group
         )
-        opus = Codec(
-            OPUS.name,
-            OPUS.payload_type,
-            OPUS.clock_rate,
-            OPUS.sample_rate,
-            OPUS.channels,
-            OPUS_NARROWBAND_FMTP if narrow else OPUS_FMTP,
-        )
-        return (opus, PCMU, PCMA, TELEPHONE_EVENT_48K, TELEPHONE_EVENT)
-
-    def _codecs_for_source(self, source: str) -> tuple[Codec, ...]:
-        trunk = self._trunks.get(source.removeprefix("trunk:"))
-        return _with_digits((PCMU, PCMA) if trunk is None else trunk.codecs)
+        return _browser_codecs(OPUS_NARROWBAND_FMTP if narrow else OPUS_FMTP)
 
 
-def _open_sip_sockets(config: Config) -> list[socket.socket]:
-    opened: list[socket.socket] = []
-    for listen in config.sip.listen:
-        try:
-            opened += open_udp_sockets(listen.host, listen.port)
-        except OSError as error:
-            for each in opened:
-                each.close()
-            raise ConfigError(
-                f"{config.file}: [sip] listen = '{listen}': cannot be listened on"
-                f" ({error.strerror}); free the port or name another"
-            ) from None
-    return opened
+def _codecs_of(party: Trunk | User | None, keying: Keying) -> tuple[Codec, ...]:
+    if keying is Keying.DTLS:
+        return _browser_codecs(OPUS_FMTP)
+    return (*((PCMU, PCMA) if party is None else party.codecs), TELEPHONE_EVENT)
+
+
+def _browser_codecs(fmtp: str) -> tuple[Codec, ...]:
+    opus = replace(OPUS, fmtp=fmtp)
+    return (opus, PCMU, PCMA, TELEPHONE_EVENT_48K, TELEPHONE_EVENT)
+
+
+def _keying_of(offer: bytes | None) -> Keying:
+    """How the first audio of an offer wants to be protected; without one nothing is."""
+    if offer is None:
+        return Keying.NONE
+    sections = [each for each in parse_sdp(offer).media if each.kind == "audio" and each.port]
+    wants_dtls = bool(sections) and sections[0].keying is Keying.DTLS
+    return Keying.DTLS if wants_dtls else Keying.NONE
 
 
 def _open_ports(config: Config) -> PortPool:
@@ -462,29 +596,9 @@ def make_agent(options: AgentOptions) -> Agent:
     raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
 
 
-def _credentials(trunk: Trunk) -> Credentials | None:
-    if trunk.username is None or trunk.password is None:
-        return None
-    return Credentials(trunk.username, trunk.password, trunk.realm)
-
-
-def _with_digits(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
-    return (*codecs, TELEPHONE_EVENT)
-
-
-def _number_of(caller: Uri) -> str:
-    """Whom an INVITE says it is from; empty where that is nothing that could be dialled (A14)."""
-    user = caller.user or ""
-    return user if is_dialable(user) else ""
+def _leg_options(party: Trunk | User | None) -> SipLegOptions:
+    return SipLegOptions()
 
 
 def _session_id() -> str:
     return str(secrets.randbits(SIP_SESSION_BITS))
-
-
-def _spread() -> float:
-    return secrets.randbelow(1 << 20) / (1 << 20)
-
-
-def _is_loopback(host: str) -> bool:
-    return host.startswith("127.") or host == "::1"

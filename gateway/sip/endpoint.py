@@ -178,6 +178,10 @@ class Endpoint:
         events, self._core.events = self._core.events, []
         return events
 
+    def is_used(self, flow: Flow) -> bool:
+        """Whether a session goes on whose INVITE took the flow."""
+        return any(session.flow == flow for session in self._core.sessions)
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing is kept of any session: the tables are empty and no timer runs."""

@@ -47,6 +47,8 @@ class Target:
     "Of the agent, trunk or user."
     status: int = 0
     "Of a refusal: 300 to 699."
+    contact: str = ""
+    "Which of a user's devices; empty: all that are registered when it is called."
 
     def __str__(self) -> str:
         rest = str(self.status) if self.kind is TargetKind.REJECT else self.name

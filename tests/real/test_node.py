@@ -35,7 +35,7 @@ allow = ["127.0.0.0/8"]
 
 [[trunk]]
 name = "carrier"
-uri = "sip:127.0.0.1:{port}"
+uri = "sip:{host}:{port}"
 
 [[agent]]
 name = "echo"
@@ -78,9 +78,10 @@ INVITE = (
 
 
 @asynccontextmanager
-async def running_node(carrier_port: int) -> AsyncIterator[Node]:
+async def running_node(carrier_port: int, host: str = "127.0.0.1") -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
-    config = parse_config(tomllib.loads(CONFIG.format(port=carrier_port)), Path("node.toml"), {})
+    text = CONFIG.format(port=carrier_port, host=host)
+    config = parse_config(tomllib.loads(text), Path("node.toml"), {})
     node = Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
     try:
         yield node
@@ -90,7 +91,7 @@ async def running_node(carrier_port: int) -> AsyncIterator[Node]:
 
 def ring(caller: SipSocket, node: Node, to: str, *, who: str = "ann", hops: int = 70) -> None:
     text = INVITE.format(to=to, port=caller.port, caller=who, hops=hops)
-    caller.send(text, node.sip_addresses[0])
+    caller.send(text, node.sip_addresses[0][1])
 
 
 async def final(caller: SipSocket) -> Datagram:
@@ -195,7 +196,9 @@ async def test_bye_at_the_end_of_a_drain_is_sent_again_when_it_was_lost() -> Non
             tag = next(line for line in answer.text.split("\r\n") if line.startswith("To:"))
             ack = INVITE.format(to="echo", port=caller.port, caller="ann", hops=70)
             ack = ack.replace("INVITE", "ACK").replace("To: <sip:echo@127.0.0.1>", tag)
-            caller.send(ack.replace("branch=z9hG4bK", "branch=z9hG4bKack"), node.sip_addresses[0])
+            caller.send(
+                ack.replace("branch=z9hG4bK", "branch=z9hG4bKack"), node.sip_addresses[0][1]
+            )
             await node.drain(0)
             await node.close()
 
@@ -208,8 +211,7 @@ async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with SipSocket() as caller:
-        async with running_node(free_port()) as node:
-            node._peers._addresses["carrier"] = ("2001:db8::1", 5060)
+        async with running_node(free_port(), host="[2001:db8::1]") as node:
             ring(caller, node, "+15550100")
 
             assert (await final(caller)).label == "503"
@@ -218,7 +220,9 @@ async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
 
 async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
     loop = asyncio.get_running_loop()
-    config = parse_config(tomllib.loads(CONFIG.format(port=5070)), Path("node.toml"), {})
+    config = parse_config(
+        tomllib.loads(CONFIG.format(port=5070, host="127.0.0.1")), Path("node.toml"), {}
+    )
     wrong = replace(config, rtp=replace(config.rtp, address="192.0.2.1"))
 
     with pytest.raises(ConfigError, match=r"node\.toml: \[rtp\] address = '192\.0\.2\.1'"):
@@ -228,7 +232,7 @@ async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
 async def test_address_in_use_names_the_file_and_opens_nothing() -> None:
     loop = asyncio.get_running_loop()
     with SipSocket() as other:
-        text = CONFIG.format(port=5070).replace(
+        text = CONFIG.format(port=5070, host="127.0.0.1").replace(
             '["udp:127.0.0.1:0"]', f'["udp:127.0.0.1:0", "udp:127.0.0.1:{other.port}"]'
         )
         config = parse_config(tomllib.loads(text), Path("node.toml"), {})
