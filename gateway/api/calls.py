@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from quart import websocket
 
+from gateway.api.call_events import describe_call_event
 from gateway.api.openapi import Operation
 from gateway.api.outbox import Outbox
 from gateway.api.server import ApiError, check_json
 from gateway.api.trunks import TrunkControl, describe_trunk_event
-from gateway.call.call import CallSummary
-from gateway.call.events import (
-    CallAnswered,
-    CallDigit,
-    CallEnded,
-    CallEvent,
-    CallProgressed,
-    CallStarted,
-    LegDisturbed,
-    LegEnded,
-    LegSignalled,
-    LegStarted,
-)
+from gateway.call.call import CallSummary, TransferMode
+from gateway.call.events import CallEnded, CallEvent
+from gateway.errors import RoutingError
+from gateway.leg.leg import LegId
 from gateway.trunk.event import TrunkEvent
 
 MAX_EVENTS_BEHIND = 1000
@@ -41,6 +34,16 @@ class CallControl(Protocol):
     def calls(self) -> Sequence[CallSummary]: ...
     def summary(self, call_id: str) -> CallSummary | None: ...
     def hang_up(self, call_id: str) -> bool: ...
+    def hold(self, call_id: str, leg: LegId | None, *, on: bool) -> None: ...
+    def transfer(self, call_id: str, to: str, leg: LegId | None, mode: TransferMode) -> None: ...
+    def join(
+        self,
+        call_id: str,
+        other_id: str,
+        leg: LegId | None,
+        other_leg: LegId | None,
+        mode: TransferMode,
+    ) -> None: ...
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]: ...
 
 
@@ -53,6 +56,40 @@ class NewCall(BaseModel):
     to: Annotated[Address, Field(description="A number, a name, or agent:NAME")]
 
 
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class WhichLeg(BaseModel):
+    """One party of the call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    leg: Annotated[Name | None, Field(description="Its id; where left out, the caller")] = None
+
+
+class NewTransfer(BaseModel):
+    """Bring a party together with another; everybody else in their calls is let go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Annotated[Address | None, Field(description="A number or a name. Or:")] = None
+    call: Annotated[Name | None, Field(description="Another call, to be joined")] = None
+    leg: Annotated[Name | None, Field(description="Who; where left out, the caller")] = None
+    other_leg: Annotated[Name | None, Field(description="Who of `call`; else its caller")] = None
+    mode: Annotated[
+        Literal["auto", "refer", "dial"],
+        Field(description="refer: the party calls by itself; dial: we do; auto: if it can"),
+    ] = "auto"
+
+    @model_validator(mode="after")
+    def _check_where_to(self) -> NewTransfer:
+        if (self.to is None) == (self.call is None):
+            raise ValueError("name either `to` or `call`")
+        if self.other_leg is not None and self.call is None:
+            raise ValueError("`other_leg` is of a `call`")
+        return self
+
+
 class LegInfo(BaseModel):
     """One party of a call."""
 
@@ -61,6 +98,10 @@ class LegInfo(BaseModel):
     role: str
     target: str
     state: str
+    on_hold: bool
+    "Whether we hold it."
+    holds: bool
+    "Whether it holds us."
 
 
 class Outcome(BaseModel):
@@ -114,6 +155,28 @@ def call_operations(control: CallControl) -> list[Operation]:
         if not control.hang_up(id):
             raise _unknown(id)
 
+    async def hold(id: str) -> Any:
+        return await set_hold(id, on=True)
+
+    async def resume(id: str) -> Any:
+        return await set_hold(id, on=False)
+
+    async def set_hold(id: str, *, on: bool) -> Any:
+        which = await check_json(WhichLeg)
+        with _refusals():
+            control.hold(id, which.leg, on=on)
+        return await look(id)
+
+    async def transfer(id: str) -> Any:
+        wish = await check_json(NewTransfer)
+        mode = TransferMode(wish.mode)
+        with _refusals():
+            if wish.call is not None:
+                control.join(id, wish.call, wish.leg, wish.other_leg, mode)
+            elif wish.to is not None:
+                control.transfer(id, wish.to, wish.leg, mode)
+        return await look(id)
+
     return [
         Operation(
             "POST",
@@ -150,7 +213,57 @@ def call_operations(control: CallControl) -> list[Operation]:
             HTTPStatus.NO_CONTENT,
             refuses=(HTTPStatus.NOT_FOUND,),
         ),
+        Operation(
+            "POST",
+            "/v1/calls/{id}/hold",
+            "holdCall",
+            "Put a party on hold: it hears music, and is heard by nobody",
+            hold,
+            takes=WhichLeg,
+            gives=CallInfo,
+            refuses=_REFUSES,
+        ),
+        Operation(
+            "POST",
+            "/v1/calls/{id}/resume",
+            "resumeCall",
+            "Take a party off hold",
+            resume,
+            takes=WhichLeg,
+            gives=CallInfo,
+            refuses=_REFUSES,
+        ),
+        Operation(
+            "POST",
+            "/v1/calls/{id}/transfer",
+            "transferCall",
+            "Transfer a party; `transfer.ended` tells what came of it",
+            transfer,
+            HTTPStatus.ACCEPTED,
+            takes=NewTransfer,
+            gives=CallInfo,
+            refuses=_REFUSES,
+        ),
     ]
+
+
+_REFUSES = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What a call refuses in statuses of SIP, in those of HTTP."""
+    try:
+        yield
+    except RoutingError as error:
+        if error.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
+            raise
+        raise ApiError(HTTPStatus.CONFLICT, "not-now", str(error)) from None
 
 
 def describe_call(summary: CallSummary) -> CallInfo:
@@ -170,6 +283,8 @@ def describe_call(summary: CallSummary) -> CallInfo:
                 role=leg.role.value,
                 target=leg.target,
                 state=leg.state.value,
+                on_hold=leg.on_hold,
+                holds=leg.holds,
             )
             for leg in summary.legs
         ],
@@ -201,46 +316,15 @@ async def serve_events(control: CallControl, trunks: TrunkControl | None = None)
 
 
 def _describe_any(event: CallEvent | TrunkEvent) -> dict[str, Any]:
-    return describe_trunk_event(event) if isinstance(event, TrunkEvent) else describe_event(event)
+    return (
+        describe_trunk_event(event) if isinstance(event, TrunkEvent) else describe_call_event(event)
+    )
 
 
 async def _ignore_all() -> None:
     """A subscriber has nothing to say; what it says all the same must not pile up."""
     while True:
         await websocket.receive()
-
-
-def describe_event(event: CallEvent) -> dict[str, Any]:
-    """An event as JSON. Its readers are the API's users, who may see numbers and digits."""
-    told: dict[str, Any] = {"call": event.call, "at": round(event.at, 3)}
-    match event:
-        case CallStarted():
-            told |= {"type": "call.started", "from": event.caller.value, "to": event.called.value}
-        case LegStarted():
-            told |= {"type": "leg.started", "leg": event.leg, "kind": event.kind.value}
-            told |= {"role": event.role.value, "target": event.target}
-        case LegSignalled():
-            told |= {"type": "leg.signalled", "leg": event.leg, "sent": event.sent}
-            told |= {"text": event.text}
-        case CallProgressed():
-            told |= {"type": "call.progressed", "leg": event.leg, "status": event.status}
-            told |= {"reason": event.reason, "early_media": event.early_media}
-        case CallAnswered():
-            told |= {"type": "call.answered", "leg": event.leg}
-        case CallDigit():
-            told |= {"type": "call.digit", "leg": event.leg, "digit": event.digit.value}
-            told |= {"phase": event.phase.value, "duration_ms": event.duration_ms}
-        case LegDisturbed():
-            told |= {"type": "leg.restored" if event.restored else "leg.disturbed"}
-            told |= {"leg": event.leg}
-        case LegEnded():
-            told |= {"type": "leg.ended", "leg": event.leg, "reason": event.reason.value}
-            told |= {"status": event.status, "text": event.text}
-        case CallEnded():
-            told |= {"type": "call.ended", "reason": event.reason.value}
-            told |= {"fault": event.fault.value, "status": event.status, "text": event.text}
-            told |= {"answered": event.answered, "duration_s": round(event.duration_s, 3)}
-    return told
 
 
 def _unknown(call_id: str) -> ApiError:

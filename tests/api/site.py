@@ -14,7 +14,7 @@ from quart import Quart
 from gateway.api.calls import call_operations, serve_events
 from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.signalling import Send, serve_page
-from gateway.call.call import Call, CallSummary
+from gateway.call.call import Call, CallSummary, TransferMode
 from gateway.call.events import CallEvent
 from gateway.errors import GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg
@@ -23,6 +23,7 @@ from gateway.private import Private, Secret
 from gateway.trunk.route import Plan, parse_target
 from tests.leg.test_browser_leg import CODECS
 from tests.support.exchange import Exchange
+from tests.support.legs import plan
 from tests.support.loop import VirtualLoop, elapse
 from tests.support.media import FakeTransport, new_stream
 
@@ -94,6 +95,24 @@ class FakeNode:
 
     def hang_up(self, call_id: str) -> bool:
         return self.registry.end(call_id, EndReason.HANGUP)
+
+    def hold(self, call_id: str, leg: str | None, *, on: bool) -> None:
+        self.registry.hold(call_id, leg=leg, on=on)
+
+    def transfer(self, call_id: str, to: str, leg: str | None, mode: TransferMode) -> None:
+        if to == "nowhere":
+            raise RoutingError("no route leads from api to this destination")
+        self.registry.transfer(call_id, to, plan([f"trunk:{to}"]), leg=leg, mode=mode)
+
+    def join(
+        self,
+        call_id: str,
+        other_id: str,
+        leg: str | None,
+        other_leg: str | None,
+        mode: TransferMode,
+    ) -> None:
+        self.registry.join(call_id, other_id, leg=leg, other_leg=other_leg, mode=mode)
 
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         return self.registry.observe(observer)

@@ -1,0 +1,72 @@
+"""Events of calls as JSON. Its readers are the users of the API, who may see numbers and digits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.call.events import (
+    CallAnswered,
+    CallDigit,
+    CallEnded,
+    CallEvent,
+    CallProgressed,
+    CallStarted,
+    LegDisturbed,
+    LegEnded,
+    LegHeld,
+    LegMoved,
+    LegSignalled,
+    LegStarted,
+    TransferEnded,
+    TransferStarted,
+)
+
+LegEvent = LegStarted | LegSignalled | LegDisturbed | LegHeld | LegMoved | LegEnded
+
+
+def describe_call_event(event: CallEvent) -> dict[str, Any]:
+    """One event, told by its `type`."""
+    told: dict[str, Any] = {"call": event.call, "at": round(event.at, 3)}
+    if isinstance(event, LegEvent):
+        return told | {"leg": event.leg} | _of_leg(event)
+    match event:
+        case CallStarted():
+            told |= {"type": "call.started", "from": event.caller.value, "to": event.called.value}
+        case CallProgressed():
+            told |= {"type": "call.progressed", "leg": event.leg, "status": event.status}
+            told |= {"reason": event.reason, "early_media": event.early_media}
+        case CallAnswered():
+            told |= {"type": "call.answered", "leg": event.leg}
+        case CallDigit():
+            told |= {"type": "call.digit", "leg": event.leg, "digit": event.digit.value}
+            told |= {"phase": event.phase.value, "duration_ms": event.duration_ms}
+        case TransferStarted():
+            told |= {"type": "transfer.started", "leg": event.leg, "by": event.by}
+        case TransferEnded():
+            told |= {"type": "transfer.ended", "leg": event.leg, "to": event.to}
+            told |= {"status": event.status}
+        case CallEnded():
+            told |= {"type": "call.ended", "reason": event.reason.value}
+            told |= {"fault": event.fault.value, "status": event.status, "text": event.text}
+            told |= {"answered": event.answered, "duration_s": round(event.duration_s, 3)}
+    return told
+
+
+def _of_leg(event: LegEvent) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    match event:
+        case LegStarted():
+            told = {"type": "leg.started", "kind": event.kind.value}
+            told |= {"role": event.role.value, "target": event.target}
+        case LegSignalled():
+            told = {"type": "leg.signalled", "sent": event.sent, "text": event.text}
+        case LegDisturbed():
+            told = {"type": "leg.restored" if event.restored else "leg.disturbed"}
+        case LegHeld():
+            told = {"type": "leg.held", "by_us": event.by_us, "direction": event.direction.value}
+        case LegMoved():
+            told = {"type": "leg.moved", "to": event.to}
+        case LegEnded():
+            told = {"type": "leg.ended", "reason": event.reason.value}
+            told |= {"status": event.status, "text": event.text}
+    return told
