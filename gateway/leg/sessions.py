@@ -12,8 +12,8 @@ from gateway.net.driver import Driver
 from gateway.sip import event as sip
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.flow import Output
-from gateway.sip.invite import Session
 from gateway.sip.replaces import parse_replaces
+from gateway.sip.session import Session
 
 if TYPE_CHECKING:
     from gateway.leg.sip import SipLeg

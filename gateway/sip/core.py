@@ -28,8 +28,8 @@ from gateway.sip.uri import NO_PARAMETERS, Parameters, Uri
 
 if TYPE_CHECKING:
     from gateway.sip.hunt import Hunt
-    from gateway.sip.invite import Session
     from gateway.sip.request import RequestClient, RequestServer
+    from gateway.sip.session import Session
 
 _COOKIE = "z9hg4bk"
 

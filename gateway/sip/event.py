@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.sip.dialog import DialogId
     from gateway.sip.flow import Destination, Flow, Hop
-    from gateway.sip.invite import Session
     from gateway.sip.invite_client import InviteClient
     from gateway.sip.invite_server import InviteServer
     from gateway.sip.message import Headers, Request, Response
     from gateway.sip.replaces import Replaces
+    from gateway.sip.session import Session
     from gateway.sip.transaction import Failure
     from gateway.sip.uri import Uri
 

@@ -13,7 +13,7 @@ from gateway.sip.within import DialogRequest
 
 if TYPE_CHECKING:
     from gateway.sip.dialog import Dialog
-    from gateway.sip.invite import Session
+    from gateway.sip.session import Session
 
 DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
 "Bodies of INFO that are taken."

@@ -13,11 +13,12 @@ from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
 from gateway.sip.hunt import Hunt
 from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, sdp_of
-from gateway.sip.invite import InviteRequest, Session
+from gateway.sip.invite import InviteRequest
 from gateway.sip.message import Headers, Request, Response, build_request
 from gateway.sip.reason import REASONS
 from gateway.sip.reliable import PrackSender, rseq_of
 from gateway.sip.reoffer import Open, Reoffers
+from gateway.sip.session import Session
 from gateway.sip.transaction import Failure, ServerTransaction, State
 from gateway.sip.trial import Trial
 from gateway.sip.within import send_ack

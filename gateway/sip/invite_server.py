@@ -11,10 +11,10 @@ from gateway.sip.event import Acked, EndCause, ReofferAnswered
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
 from gateway.sip.inspection import ALLOW, SUPPORTED, sdp_of, supports
-from gateway.sip.invite import Session
 from gateway.sip.message import Request, Response, build_response
 from gateway.sip.reliable import TAG, ReliableSender
 from gateway.sip.reoffer import Open, Reoffers
+from gateway.sip.session import Session
 from gateway.sip.timers import Alarm
 from gateway.sip.transaction import T1, T2, Input, ServerTransaction, State
 

@@ -23,7 +23,7 @@ from gateway.sip.within import DialogRequest
 
 if TYPE_CHECKING:
     from gateway.sip.dialog import Dialog
-    from gateway.sip.invite import Session
+    from gateway.sip.session import Session
 
 EXPIRES_S = 180.0
 "How long a transfer may take: a phone rings for a minute or two."

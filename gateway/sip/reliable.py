@@ -17,7 +17,7 @@ from gateway.sip.within import DialogRequest
 
 if TYPE_CHECKING:
     from gateway.sip.core import Core
-    from gateway.sip.invite import Session
+    from gateway.sip.session import Session
 
 TAG = "100rel"
 MAX_PRACKS = 16

@@ -22,7 +22,7 @@ from gateway.sip.transaction import T1, T2, ServerTransaction
 from gateway.sip.within import DialogRequest
 
 if TYPE_CHECKING:
-    from gateway.sip.invite import Session
+    from gateway.sip.session import Session
 
 MAX_QUEUED = 8
 "Changes of ours that wait for their turn; a person who presses hold more often is not heard."

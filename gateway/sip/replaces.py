@@ -13,7 +13,7 @@ from gateway.sip.message import Request
 
 if TYPE_CHECKING:
     from gateway.sip.core import Core
-    from gateway.sip.invite import Session
+    from gateway.sip.session import Session
 
 NO_TAG = "0"
 "Stands for the tag that a peer of RFC 2543 does not have (RFC 3891 §6.1)."

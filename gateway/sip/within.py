@@ -14,7 +14,7 @@ from gateway.sip.message import Request, Response
 from gateway.sip.transaction import Failure
 
 if TYPE_CHECKING:
-    from gateway.sip.invite import Session
+    from gateway.sip.session import Session
 
 STATUS_OF = {Failure.TIMEOUT: 408, Failure.TRANSPORT: 503}
 "What a failure counts as (§8.1.3.1)."

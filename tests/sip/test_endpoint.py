@@ -17,8 +17,8 @@ from gateway.sip.core import follow_address
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.event import Acked, Answered, EndCause, Ended, Gone, Incoming
 from gateway.sip.flow import Flow
-from gateway.sip.invite import Session
 from gateway.sip.message import Response, parse_message
+from gateway.sip.session import Session
 from gateway.sip.uri import parse_uri
 from tests.support.sip import ANSWER, OFFER, Line, Peer, Station, Wire
 

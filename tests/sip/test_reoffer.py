@@ -20,9 +20,9 @@ from gateway.sip.event import (
     Reoffered,
     ReofferFailed,
 )
-from gateway.sip.invite import Session
 from gateway.sip.message import Request
 from gateway.sip.reoffer import MAX_GLARES, MAX_QUEUED, PATIENCE_S, PROMPT_S
+from gateway.sip.session import Session
 from tests.support.sip import ANSWER, OFFER, Line, Station
 from tests.support.talk import Talk
 

@@ -14,8 +14,9 @@ from gateway.sip import event as sip
 from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.flow import Flow, Output
 from gateway.sip.header import parse_address
-from gateway.sip.invite import InviteRequest, Session
+from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
+from gateway.sip.session import Session
 from gateway.sip.uri import parse_uri
 from tests.support.loop import VirtualLoop
 from tests.support.media import FakeTransport, new_stream
