@@ -41,6 +41,7 @@ ports = "20000-29999"
 [[trunk]]
 name = "bench"
 uri = "sip:127.0.0.1:{carrier}"
+probe_s = 0
 codecs = ["PCMU"]
 
 [[route]]

@@ -36,6 +36,7 @@ allow = ["127.0.0.0/8"]
 [[trunk]]
 name = "carrier"
 uri = "sip:{host}:{port}"
+probe_s = 0
 
 [[agent]]
 name = "echo"

@@ -35,6 +35,7 @@ MORE = """
 [[trunk]]
 name = "carrier"
 uri = "sip:127.0.0.1:{port}"
+probe_s = 0
 
 [[agent]]
 name = "brief"

@@ -58,6 +58,7 @@ TRUNK = """
 [[trunk]]
 name = "carrier{n}"
 uri = "sip:127.0.0.1:{port}"
+probe_s = 0
 username = "gateway"
 password_env = "CARRIER_PASSWORD"
 
