@@ -798,3 +798,30 @@ def test_each_request_has_a_higher_number() -> None:
     assert numbers == [1, 1, 2, 2, 3, 3, 4]
     assert talk.us.one(Answered)
     assert talk.us.all(Incoming) == []
+
+
+@either_method
+@either_role
+def test_s19_both_hold_and_resume_one_after_the_other(we_call: bool, update: bool) -> None:
+    line = Line()
+    sessions = line.connect()
+    first, second = sessions if we_call else sessions[::-1]
+    ends = {first: line.caller, second: line.callee}
+    if not we_call:
+        ends = {first: line.callee, second: line.caller}
+
+    for ours, theirs, sdp in (
+        (first, second, HOLD),
+        (second, first, HOLD),
+        (first, second, RESUME),
+        (second, first, RESUME),
+    ):
+        ours.reoffer(sdp, line.wire.now, update=update)
+        line.run(0.1)
+        assert ends[theirs].all(Reoffered)[-1].sdp == sdp
+        assert theirs.accept_reoffer(HELD, line.wire.now)
+        line.run(0.1)
+        assert ends[ours].all(ReofferAnswered)[-1].sdp == HELD
+
+    assert line.caller.all(Ended) == line.callee.all(Ended) == []
+    hang_up(line, first)
