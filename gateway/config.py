@@ -392,6 +392,12 @@ class _Reader:
             no_response_timeout_s=trunk.no_response_timeout_s,
             offer_100rel=trunk.offer_100rel,
             session_timer=session_timer,
+            allow_transfer=trunk.allow_transfer,
+            allow_redirect=trunk.allow_redirect,
+            takes_refer=trunk.transfer == "refer",
+            signals_hold=trunk.signal_hold,
+            media_timeout_s=trunk.media_timeout_s,
+            symmetric_rtp=trunk.symmetric_rtp,
             profile=trunk.profile,
         )
 
@@ -452,6 +458,11 @@ class _Reader:
             codecs=tuple(CODECS[name] for name in user.codecs),
             max_contacts=user.max_contacts,
             symmetric_rtp=user.symmetric_rtp,
+            allow_transfer=user.allow_transfer,
+            allow_redirect=user.allow_redirect,
+            takes_refer=user.transfer == "refer",
+            signals_hold=user.signal_hold,
+            media_timeout_s=user.media_timeout_s,
         )
 
     def _agent(self, where: str, agent: AgentSection) -> AgentOptions:

@@ -216,6 +216,18 @@ class TrunkSection:
     "`true` to register with it by `username`, or [[trunk.register]] sections."
     register_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 600
     "How long registrations are asked to last."
+    allow_transfer: bool = False
+    "Let it transfer calls (REFER): to what the routes from it let it dial."
+    allow_redirect: bool = False
+    "Follow where it points a call (3xx): to what the routes of the caller let it dial."
+    transfer: Literal["dial", "refer"] = "dial"
+    "How a party of its is transferred: dial, we call the new one; refer, it is asked to."
+    signal_hold: bool = False
+    "Tell it by re-INVITE that it is on hold; it hears our music either way."
+    media_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    "Silence, of RTP and RTCP, after which a call is ended, 5 or more; 0 for never."
+    symmetric_rtp: bool = False
+    "Send media to where its media comes from, as NAT needs it."
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
     "In the order of preference."
 
@@ -238,6 +250,16 @@ class UserSection:
     "Phones that ring together; one more puts out the one heard of longest ago."
     symmetric_rtp: bool = True
     "Send media to where the phone's comes from, as NAT needs it."
+    allow_transfer: bool = False
+    "Let its phones transfer calls (REFER): to what its routes let it dial."
+    allow_redirect: bool = False
+    "Follow where its phones point a call (3xx): to what the routes of the caller let it dial."
+    transfer: Literal["dial", "refer"] = "dial"
+    "How a party of its is transferred: dial, we call the new one; refer, its phone is asked to."
+    signal_hold: bool = False
+    "Tell its phones by re-INVITE that they are on hold; they hear our music either way."
+    media_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    "Silence, of RTP and RTCP, after which a call is ended, 5 or more; 0 for never."
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
     "In the order of preference."
 

@@ -7,7 +7,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.agents.agent import Agent
 from gateway.agents.echo import Echo
@@ -30,6 +32,7 @@ from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
+from gateway.leg.watch import WatchOptions
 from gateway.net.media import (
     MediaTransport,
     PortPool,
@@ -44,11 +47,13 @@ from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip import event as sip
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.invite_server import InviteServer
+from gateway.sip.uri import Uri
 from gateway.telephony import Arrival, Telephony, is_loopback, spread
 from gateway.trunk.event import TrunkEvent
 from gateway.trunk.identity import NOBODY, CallerIdentity
 from gateway.trunk.limits import Direction as TrunkDirection
 from gateway.trunk.limits import LimitError
+from gateway.trunk.numbers import number_uri, read_received, write_called
 from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.status import TrunkStatus
 from gateway.trunk.trunk import Trunk
@@ -123,7 +128,7 @@ class Node:
                     is_available=lambda target: self.telephony.watch.takes_calls(
                         target, loop.time()
                     ),
-                    plan_for=self._plan,
+                    plan_for=self._plan_onward,
                 )
             ),
         )
@@ -164,6 +169,13 @@ class Node:
         if plan.called is None:  # an emergency call tries everything
             plan = self.telephony.watch.choose(plan, self._loop.time())
         return replace(plan, groups=tuple(map(self._reach, plan.groups)))
+
+    def _plan_onward(self, source: str, dialled: str) -> Plan:
+        """Where a number leads that a party names in a REFER or 3xx; raises as `_plan`."""
+        trunk = self._trunks.get(source.removeprefix("trunk:"))
+        number = dialled if trunk is None else read_received(dialled, trunk.numbers)
+        plan = self._plan(source, number)
+        return replace(plan, called=plan.called or number)
 
     def _reach(self, group: tuple[Target, ...]) -> tuple[Target, ...]:
         """A group with every device of its users; who has none is tried, and fails, as 480."""
@@ -238,7 +250,8 @@ class Node:
         if keying is Keying.DTLS:
             media = self._browser_media()
         else:
-            is_symmetric = arrival.user is not None and arrival.user.symmetric_rtp
+            party = arrival.trunk or arrival.user
+            is_symmetric = party is not None and party.symmetric_rtp
             media = self._udp_media(session.flow.remote[0] if is_symmetric else None)
         return SipLeg(
             leg_id,
@@ -398,11 +411,15 @@ class Node:
                 allow_local_media=telephony.is_on_this_machine(destination),
                 options=_leg_options(trunk),
                 request=request,
-                stream=self._new_stream(self._udp_media(None)),
+                stream=self._new_stream(self._udp_media(self._origin_of(trunk))),
             )
         except Exception:
             telephony.limits.leave(leg_id)
             raise
+
+    def _origin_of(self, trunk: Trunk) -> str | None:
+        """Where the SIP of a trunk comes from that may be behind NAT; None for all others."""
+        return self.telephony.peers.address_of(trunk)[0] if trunk.symmetric_rtp else None
 
     def _contact_leg(self, leg_id: str, target: Target, errand: Errand, caller: Caller) -> SipLeg:
         user = self._users[target.name]
@@ -443,7 +460,7 @@ class Node:
         self.registry.hold(call_id, leg=leg, on=on)
 
     def transfer(self, call_id: str, to: str, leg: LegId | None, mode: TransferMode) -> None:
-        plan = self._router.plan("api", to)
+        plan = self._plan("api", to)
         self.registry.transfer(call_id, to, plan, leg=leg, mode=mode)
 
     def join(
@@ -597,7 +614,24 @@ def make_agent(options: AgentOptions) -> Agent:
 
 
 def _leg_options(party: Trunk | User | None) -> SipLegOptions:
-    return SipLegOptions()
+    """What a trunk, or one of a user's phones, may do in a call; strangers may do nothing."""
+    if party is None:
+        return SipLegOptions()
+    return SipLegOptions(
+        allow_transfer=party.allow_transfer,
+        allow_redirect=party.allow_redirect,
+        sends_refer=party.takes_refer,
+        signals_hold=party.signals_hold,
+        watch=WatchOptions(media_timeout_s=party.media_timeout_s),
+        refer_to=partial(_refer_to, party) if isinstance(party, Trunk) else None,
+    )
+
+
+def _refer_to(trunk: Trunk, number: str) -> Uri:
+    """A number as a trunk is asked to call it by itself."""
+    with suppress(RoutingError):  # it has no way to write it: as it is, then
+        number = write_called(number, trunk.numbers)
+    return number_uri(number, trunk.numbers, trunk.uri.host, trunk.uri.port)
 
 
 def _session_id() -> str:

@@ -14,7 +14,7 @@ from gateway.errors import GatewayError, RoutingError
 from gateway.leg.leg import Ended, EndReason, LegId, reason_of_error, reason_of_status
 from gateway.private import Private
 from gateway.sip.reason import REASONS
-from gateway.sip.uri import Uri
+from gateway.trunk.numbers import number_of
 from gateway.trunk.route import Plan, Target, TargetKind
 
 MAX_REDIRECTS = 5
@@ -179,7 +179,7 @@ class Hunt:
         failure = Ended(EndReason.UNAVAILABLE, 480, REASONS[480])
         found: list[tuple[tuple[Target, ...], Errand]] = []
         for contact in ended.contacts:
-            dialled = dialled_of(contact)
+            dialled = number_of(contact)
             if dialled in self._seen:
                 failure = Ended(EndReason.REJECTED, 482, REASONS[482])
                 continue
@@ -194,7 +194,7 @@ class Hunt:
                 continue
             onward = replace(
                 errand,
-                numbers=(errand.numbers[0], Private(dialled)),
+                numbers=(errand.numbers[0], Private(plan.called or dialled)),
                 max_forwards=errand.max_forwards - 1,
             )
             found += [(group, onward) for group in plan.groups]
@@ -225,18 +225,3 @@ class Hunt:
         self._groups.clear()
         self.deadline = None
         return why
-
-
-def dialled_of(uri: Uri) -> str:
-    """What a person would have dialled to get to a URI: its user part, or the number of a tel URI.
-
-    Nothing else is mended: what no route may be asked about leads nowhere (A14).
-    """
-    user = uri.user or ""
-    if uri.scheme == "tel":
-        return user.translate(_VISUAL)
-    return user if uri.is_sip else ""
-
-
-_VISUAL = str.maketrans("", "", "-.()")
-"RFC 3966 §5.1.1: separators for the eye."

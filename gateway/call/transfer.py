@@ -14,7 +14,7 @@ from enum import Enum
 
 from gateway.call.dial import Dialler
 from gateway.call.events import TransferEnded, TransferStarted
-from gateway.call.hunt import Hunt, dialled_of
+from gateway.call.hunt import Hunt
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
 from gateway.errors import GatewayError, RoutingError
@@ -28,6 +28,7 @@ from gateway.leg.leg import (
 )
 from gateway.private import Private
 from gateway.sip.uri import Uri
+from gateway.trunk.numbers import number_of
 from gateway.trunk.route import Plan
 
 REFER_TIMEOUT_S = 180.0
@@ -94,7 +95,7 @@ class Transfers:
 
     def on_asked(self, party: Party, event: TransferAsked, now: float) -> None:
         """REFER: as if the party had dialled it, where it may (A37)."""
-        dialled = dialled_of(event.target)
+        dialled = number_of(event.target)
         others = [other for other in self._room.present() if other is not party]
         try:
             if len(others) != 1 or party.state is not PartyState.UP:
@@ -183,7 +184,7 @@ class Transfers:
         shown = self._numbers[0 if party.role is Role.CALLER else 1]
         hunt = self._dialler.hunt(
             plan,
-            (shown, Private(dialled)),
+            (shown, Private(plan.called or dialled)),
             waiting=party,
             role=transfer.role,
             headers=headers,

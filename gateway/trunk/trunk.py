@@ -74,6 +74,18 @@ class Trunk:
     "Whether it may send its provisional responses reliably (RFC 3262)."
     session_timer: SessionTimerOptions | None = USUAL_TIMER
     "The session timer to ask for (RFC 4028); None: none is asked for."
+    allow_transfer: bool = False
+    "Whether it may transfer: its REFER goes through the routes like a number it dials (A37)."
+    allow_redirect: bool = False
+    "Whether its 3xx are followed, through the routes of who calls it."
+    takes_refer: bool = False
+    "Whether it is asked by REFER to call who a party of its is transferred to; else we call."
+    signals_hold: bool = False
+    "Whether it is told by re-INVITE that we hold it."
+    media_timeout_s: float = 30.0
+    "How long it may send neither RTP nor RTCP in a call; 0: for ever."
+    symmetric_rtp: bool = False
+    "Send media to where its media comes from (RFC 7362), for one behind NAT."
     profile: str | None = None
     "Whose defaults its settings began with."
 

@@ -30,3 +30,13 @@ class User:
     "Devices kept; one more puts out the one heard of longest ago."
     symmetric_rtp: bool = True
     "Send media to where the phone's comes from (RFC 7362): behind NAT its SDP cannot know."
+    allow_transfer: bool = False
+    "Whether it may transfer: its REFER goes through the routes like a number it dials (A37)."
+    allow_redirect: bool = False
+    "Whether its 3xx are followed, through the routes of who calls it."
+    takes_refer: bool = False
+    "Whether it is asked by REFER to call who a party of its is transferred to; else we call."
+    signals_hold: bool = False
+    "Whether it is told by re-INVITE that we hold it."
+    media_timeout_s: float = 30.0
+    "How long it may send neither RTP nor RTCP in a call; 0: for ever."
