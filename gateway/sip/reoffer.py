@@ -232,7 +232,8 @@ class Reoffers:
         assert proposal is not None
         self.dialog.refresh_target(response)
         self.learn(response)
-        self._session.timer.take_answer(response, now)
+        if self.dialog.is_confirmed:
+            self._session.timer.take_answer(response, now)
         sdp = sdp_of(response) or self._early_answer
         if request.method == "INVITE" and not request.body:
             self.remote = sdp or self.remote
@@ -430,6 +431,9 @@ class Reoffers:
 
     def _build_success(self, request: Request, sdp: bytes | None, now: float) -> Response:
         self.dialog.refresh_target(request)  # only now: a refused one changes nothing (RFC 6141)
+        # A session that is not answered has no time to expire: its INVITE will set that.
+        is_up = self.dialog.is_confirmed
+        timer = self._session.timer.answer(request, now) if is_up else ()
         return self._session.build(
             request,
             200,
@@ -437,7 +441,7 @@ class Reoffers:
                 self._session.contact_header(self.dialog.flow),
                 ALLOW,
                 SUPPORTED_UNRELIABLE,
-                *self._session.timer.answer(request, now),
+                *timer,
             ),
             body=sdp or b"",
         )

@@ -442,6 +442,17 @@ def test_f9_caller_that_does_not_refresh_is_hung_up_on() -> None:
     assert talk.cause is EndCause.SESSION_EXPIRED
 
 
+def test_update_before_the_answer_sets_no_timer() -> None:
+    talk = Talk(EndpointOptions(reliable=True))
+    session = talk.ring("Supported: 100rel, timer")
+
+    talk.send("UPDATE", "Supported: timer", "Session-Expires: 90;refresher=uac")
+    talk.run(100)
+
+    assert "Session-Expires" not in talk.peer.response("200 UPDATE").headers
+    assert not session.is_ended
+
+
 # ---- two of ours
 
 
