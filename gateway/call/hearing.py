@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from gateway.call.party import Party, PartyState
-from gateway.leg.leg import LegId
+from gateway.leg.leg import LegId, LegKind
 from gateway.media.hub import PartyId
 
 MUSIC: PartyId = "music"
@@ -39,13 +39,18 @@ def routes(
         heard = [other for other in others if not other.is_on_hold and not other.is_muted]
         speakers: list[PartyId] = [other.leg.id for other in heard]
         if party.is_on_hold:
-            speakers = [MUSIC]
+            speakers = _for_people(party, MUSIC)
         elif not others and party.leg.id == ringing_for:
-            speakers = [RINGBACK]
+            speakers = _for_people(party, RINGBACK)
         elif not heard and any(other.is_muted for other in others) and party.listens:
-            speakers = [MUSIC]
+            speakers = _for_people(party, MUSIC)
         hears[party.leg.id] = dict.fromkeys(speakers, 1.0)
     return hears
+
+
+def _for_people(party: Party, sound: PartyId) -> list[PartyId]:
+    """An agent hears silence: music would be words to it, and a tone an event."""
+    return [] if party.leg.kind is LegKind.AGENT else [sound]
 
 
 def _are_together(one: Party, other: Party) -> bool:

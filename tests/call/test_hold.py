@@ -8,7 +8,7 @@ from gateway.call.call import CallState
 from gateway.call.events import LegHeld
 from gateway.call.hearing import MUSIC
 from gateway.errors import RoutingError
-from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Held, Phase, Resumed
+from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Held, LegKind, Phase, Resumed
 from gateway.media.tone import level_dbfs
 from gateway.sdp.description import Direction
 from tests.media.parties import Ear
@@ -146,6 +146,17 @@ def test_music_goes_on_for_as_long_as_the_hold() -> None:
     assert -40 < level_dbfs(last) < -20
     bench.tell(bench.caller, Ended(EndReason.HANGUP))
     assert bench.call.state is CallState.ENDED
+    assert bench.call.next_timer() is None
+
+
+def test_agent_hears_silence_instead_of_music() -> None:
+    bench = CallBench([CALLEE], caller_kind=LegKind.AGENT)
+    bench.start()
+    bench.tell(bench.legs[CALLEE], Answered())
+
+    bench.tell(bench.legs[CALLEE], Held(Direction.INACTIVE))
+
+    assert bench.hears("caller") == set()
     assert bench.call.next_timer() is None
 
 
