@@ -58,11 +58,13 @@ ports = "10000-65534"
 name = "caller"
 uri = "sip:127.0.0.1:{caller}"
 codecs = ["PCMU"]
+probe_s = 0
 
 [[trunk]]
 name = "callee"
 uri = "sip:127.0.0.1:{callee}"
 codecs = ["PCMU"]
+probe_s = 0
 
 [[route]]
 from = "trunk:caller"

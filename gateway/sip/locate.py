@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 
@@ -339,7 +340,9 @@ def _draw(weights: Sequence[int], chance: float) -> int:
     return len(weights) - 1
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """What is written here, if it is an address: the same few are asked about for every call."""
     try:
         return ip_address(text.strip("[]"))
     except ValueError:
