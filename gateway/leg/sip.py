@@ -382,7 +382,7 @@ class SipLeg:
             return
         self._is_reoffering = True
         self._negotiator.direction = self._told_direction
-        session.reoffer(self._negotiator.make_offer(), self._now())
+        session.reoffer(self._negotiator.make_offer, self._now())
         self._legs.driver.flush()
 
     def _reoffer_if_changed(self) -> None:

@@ -7,6 +7,7 @@ and what has to be refused (RFC 6337 §4.3 gathers the rules of the other standa
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -38,6 +39,10 @@ GLARE_OTHER_S = (0.0, 2.0)
 "When the other one does."
 
 
+Offer = bytes | Callable[[], bytes]
+"An offer, or what makes it when it is sent: after a glare the peer's may have come in between."
+
+
 class Open(Enum):
     """Whose offer has no answer yet."""
 
@@ -49,7 +54,7 @@ class Open(Enum):
 class Proposal:
     """A re-INVITE or UPDATE of ours."""
 
-    sdp: bytes | None
+    sdp: Offer | None
     "Our offer; None: the peer shall make one, or nothing changes if it is a refresh."
     by_update: bool = False
     "By UPDATE, if the peer takes that."
@@ -174,7 +179,7 @@ class Reoffers:
     def _send(self, method: str, now: float) -> None:
         proposal = self._ours
         assert proposal is not None
-        sdp = proposal.sdp
+        sdp = proposal.sdp() if callable(proposal.sdp) else proposal.sdp
         if proposal.is_refresh and method == "INVITE":
             sdp = self.local  # §14.1 and RFC 4028 §7.4: the same again says that nothing changes
         self._early_answer = None

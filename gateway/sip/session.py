@@ -14,7 +14,7 @@ from gateway.sip.info import Infos
 from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, inspect_request
 from gateway.sip.message import Message, Request, Response, build_response
 from gateway.sip.refer import Refers
-from gateway.sip.reoffer import Open, Proposal, Reoffers
+from gateway.sip.reoffer import Offer, Open, Proposal, Reoffers
 from gateway.sip.replaces import name_dialog
 from gateway.sip.session_timer import SessionTimer, SessionTimerOptions
 from gateway.sip.transaction import ServerTransaction
@@ -91,7 +91,7 @@ class Session:
 
     def reoffer(
         self,
-        sdp: bytes | None,
+        sdp: Offer | None,
         now: float,
         *,
         update: bool = False,
@@ -102,7 +102,9 @@ class Session:
         It waits behind other changes under way; a 491 makes it try again after a while (S11).
 
         Args:
-            sdp: our offer; None has the peer make one, which `ack` then answers.
+            sdp: our offer, or what makes it each time that it is sent: better, for the peer may
+                have changed the session meanwhile, and the number in the o= line has to go up.
+                None has the peer make one, which `ack` then answers.
             update: by UPDATE if the peer takes that, which works before the answer too, once the
                 first offer has been answered reliably. Else a re-INVITE, after the answer.
             dialog_id: the fork that is meant; None: the one that has answered, or the only one.

@@ -215,6 +215,24 @@ def test_s11_offer_of_the_peer_is_taken_while_we_wait_after_a_491() -> None:
     assert talk.peer.request("INVITE").body == HOLD
 
 
+def test_s11_offer_is_made_anew_after_that_of_the_peer() -> None:
+    talk = Talk.up(we_call=True)
+    offers = iter([b"v=0\r\nfirst\r\n", b"v=0\r\nsecond\r\n"])
+    talk.session.reoffer(lambda: next(offers), talk.now)
+    talk.run()
+    talk.say(491)
+    talk.send("INVITE", body=OFFER, cseq=7)
+    talk.session.accept_reoffer(ANSWER, talk.now)
+    talk.run()
+    talk.ack(7)
+
+    talk.run(5)
+
+    bodies = [m.body for m in talk.peer.got("INVITE") if m.body != OFFER]
+    assert bodies[0] == b"v=0\r\nfirst\r\n"
+    assert bodies[-1] == b"v=0\r\nsecond\r\n"
+
+
 def test_s11_peer_that_always_refuses_is_given_up_on() -> None:
     talk = Talk.up(we_call=False)
     talk.session.reoffer(HOLD, talk.now)
