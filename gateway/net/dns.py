@@ -285,7 +285,11 @@ class AddressWatch:
         addresses = await self._resolver.addresses(destination, ahead_s=WATCH_S)
         if addresses != self._known.get(name):
             self._known[name] = addresses
-            self._on_change(name, addresses)
+            try:
+                self._on_change(name, addresses)
+            except Exception:
+                # A bug of ours: the others are watched on.
+                log.exception("nobody learns the addresses of %s", name)
 
 
 @dataclass(slots=True)

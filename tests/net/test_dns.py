@@ -475,3 +475,22 @@ async def test_calls_to_a_watched_name_never_wait(loop: VirtualLoop) -> None:
     assert len(nameserver.asked) <= 1 + 300 / (60 - WATCH_S - 1)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_a_bug_of_who_is_told_does_not_end_the_watch(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = list[str]()
+
+    def on_change(name: str, _found: frozenset[str]) -> None:
+        told.append(name)
+        raise ValueError("a bug")
+
+    destinations = {name: Destination("192.0.2.1") for name in ("one", "two")}
+    watching = AddressWatch(resolver_of(loop, Nameserver()), destinations, on_change)
+
+    await watching.refresh()
+
+    assert sorted(told) == ["one", "two"]
+    assert "a bug" in caplog.text
