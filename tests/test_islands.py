@@ -14,6 +14,7 @@ ISLANDS = (
     "gateway.media.hub",
     "gateway.call.call",
     "gateway.call.events",
+    "gateway.call.transfer",
     "gateway.leg.leg",
     "gateway.trunk.route",
     "gateway.trunk.watch",
