@@ -583,9 +583,7 @@ def test_resent_info_is_one_digit(desk: Desk) -> None:
     assert len(desk.peer.got("200 INFO")) == 2
 
 
-@pytest.mark.parametrize(
-    ("method", "status"), [("SUBSCRIBE", 405), ("MESSAGE", 405), ("FLY", 501)]
-)
+@pytest.mark.parametrize(("method", "status"), [("SUBSCRIBE", 405), ("MESSAGE", 405), ("FLY", 501)])
 def test_unsupported_methods_within_a_dialog_are_refused(
     desk: Desk, method: str, status: int
 ) -> None:
