@@ -261,6 +261,7 @@ class Call:
             self._finish(TIMED_OUT, now)
         if self._hunt is not None:
             self._settle(self._hunt.handle_timer(now), now)
+            self._room.lay_routes(now)
         self._transfers.handle_timer(now)
         if self._limit_at is not None and now >= self._limit_at:
             self._finish(Ended(EndReason.TIME_LIMIT), now)
@@ -402,6 +403,7 @@ class Call:
         self._room.mark_ended(party, event, now)
         if hunt is not None and hunt is self._hunt:
             self._settle(hunt.on_ended(party.leg.id, event, now), now)
+            self._room.lay_routes(now)
             return
         self._transfers.on_ended(party, event, now)
         if self._transfers.is_active:

@@ -1,0 +1,141 @@
+"""Whatever order things happen in: a call never breaks, ends once, and lets everybody go once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.call.call import CallOptions, CallState, PartyState, TransferMode
+from gateway.call.events import CallEnded, LegEnded, LegStarted, TransferEnded, TransferStarted
+from gateway.errors import RoutingError
+from gateway.leg.leg import (
+    Answered,
+    DigitPressed,
+    Ended,
+    EndReason,
+    Held,
+    LegEvent,
+    Phase,
+    Progressed,
+    Resumed,
+    TransferAsked,
+    TransferProgress,
+)
+from gateway.sdp.description import Direction
+from gateway.sip.uri import parse_uri
+from gateway.trunk.route import Plan, RouteOptions
+from tests.support.legs import CallBench, FakeLeg, plan
+
+EVENTS: tuple[LegEvent, ...] = (
+    Progressed(180, "Ringing"),
+    Progressed(183, "Session Progress", early_media=True),
+    Answered(),
+    Answered(),
+    DigitPressed("5", Phase.START),
+    Held(Direction.INACTIVE),
+    Held(Direction.SENDONLY),
+    Resumed(),
+    TransferAsked(parse_uri("sip:bob@example.com")),
+    TransferAsked(parse_uri("sip:nowhere@example.com")),
+    TransferProgress(180),
+    TransferProgress(200),
+    TransferProgress(486),
+    Ended(EndReason.HANGUP),
+    Ended(EndReason.BUSY, 486),
+    Ended(EndReason.UNREACHABLE, 503),
+    Ended(EndReason.REJECTED, 302, contacts=(parse_uri("sip:bob@example.com"),)),
+)
+
+COMMANDS = ("hold", "resume", "transfer", "dial", "replace", "wait", "wait long", "end")
+
+steps = st.lists(
+    st.tuples(st.integers(0, 7), st.one_of(st.sampled_from(EVENTS), st.sampled_from(COMMANDS))),
+    max_size=40,
+)
+
+
+class Chaos(CallBench):
+    """A call whose parties do anything."""
+
+    def __init__(self, *, dial_caller: bool) -> None:
+        route = RouteOptions(ringing_timeout_s=20, failover_after_progress=True)
+        options = CallOptions(plan_for=self._plan_for)
+        super().__init__(["trunk:a", "trunk:b"], ["trunk:c"], route=route, options=options)
+        self.caller.can_refer = True
+        self.everybody: list[FakeLeg] = [self.caller]
+        self.start(dial_caller=dial_caller)
+
+    def step(self, who: int, what: LegEvent | str) -> None:
+        self.everybody += [leg for leg in self.legs.values() if leg not in self.everybody]
+        leg = self.everybody[who % len(self.everybody)]
+        try:
+            if isinstance(what, str):
+                self._command(leg, what)
+            else:
+                self.tell(leg, what)
+        except RoutingError:
+            pass
+        self._collect()
+        self.check()
+
+    def check(self) -> None:
+        parties = self.call.parties
+        for listener, heard in self.hub.hears.items():
+            assert parties[listener].state in (PartyState.UP, PartyState.EARLY), listener
+            assert listener not in heard
+        if self.call.state is CallState.ENDED:
+            assert self.call.next_timer() is None
+            assert all(party.state is PartyState.ENDED for party in parties.values())
+            assert not self.hub.hears
+
+    def _command(self, leg: FakeLeg, what: str) -> None:
+        call, now = self.call, self.now
+        if call.state is CallState.ENDED:
+            return
+        match what:
+            case "hold" | "resume":
+                call.hold(leg.id, now, on=what == "hold")
+            case "transfer" | "dial":
+                mode = TransferMode.AUTO if what == "transfer" else TransferMode.DIAL
+                call.transfer(leg.id, "eve", plan(["trunk:eve"]), now, mode=mode)
+            case "replace":
+                new = FakeLeg(f"new-{len(self.everybody)}")
+                call.replace(leg.id, new, "user:new", now)
+                self.everybody.append(new)
+            case "wait":
+                self.advance(3)
+            case "wait long":
+                self.advance(50)
+            case "end":
+                call.end(now, EndReason.SHUTDOWN)
+
+    def _plan_for(self, source: str, dialled: str) -> Plan:
+        if dialled == "nowhere":
+            raise RoutingError("no such route")
+        return plan([f"trunk:{dialled}"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps=steps, dial_caller=st.booleans())
+def test_call_holds_whatever_happens(
+    steps: list[tuple[int, LegEvent | str]], dial_caller: bool
+) -> None:
+    bench = Chaos(dial_caller=dial_caller)
+
+    for who, what in steps:
+        bench.step(who, what)
+    if bench.call.state is not CallState.ENDED:
+        bench.call.end(bench.now, EndReason.SHUTDOWN)
+    bench._collect()
+    bench.check()
+
+    assert len(bench.happened(CallEnded)) == 1
+    started = Counter(event.leg for event in bench.events if isinstance(event, LegStarted))
+    ended = Counter(event.leg for event in bench.events if isinstance(event, LegEnded))
+    assert started == ended
+    assert set(started.values()) == {1}
+    assert len(bench.happened(TransferStarted)) == len(bench.happened(TransferEnded))
+    for leg in bench.everybody:
+        assert sum(did.startswith("end ") for did in leg.did) <= 1
