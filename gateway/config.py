@@ -25,6 +25,7 @@ from gateway.document import (
     RegisterSection,
     RouteSection,
     RtpSection,
+    SipSection,
     TrunkSection,
     UserSection,
     WebRtcSection,
@@ -34,9 +35,12 @@ from gateway.document import (
     place_of,
 )
 from gateway.errors import ConfigError, RemoteProtocolError
+from gateway.net.connection import ConnectionLimits
 from gateway.net.dns import ResolverOptions
+from gateway.net.interface import Reachable
 from gateway.net.media import RtpPortOptions
 from gateway.net.nameserver import DNS_PORT
+from gateway.net.tls import TlsOptions
 from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
 from gateway.sip.uri import Uri, parse_host_port, parse_uri
@@ -86,8 +90,11 @@ class Listen:
     """Where SIP is listened for."""
 
     transport: str
+    "udp, tcp or tls."
     host: str
     port: int
+    verify_client: bool = False
+    "Of tls: only callers with a certificate that is vouched for are taken."
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -126,6 +133,10 @@ class SipOptions:
     "Hosts that are ours in what users send; empty: the addresses listened on."
     realm: str = DEFAULT_REALM
     "Of our digest challenges."
+    reachable: Reachable = field(default_factory=Reachable)
+    "What peers are told of where we are."
+    tls: TlsOptions = field(default_factory=TlsOptions)
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     never_ban: tuple[Network, ...] = ()
     "Who may fail to log in as often as he likes."
 
@@ -253,12 +264,15 @@ class _Reader:
         realm = document.sip.realm or next(iter(document.sip.domains), DEFAULT_REALM)
         self._check("[sip]", "realm", realm, check_value)
         sip = SipOptions(
-            tuple(self._listen("[sip]", text) for text in document.sip.listen),
+            self._sip_listens(document.sip),
             tuple(self._network("[sip]", "allow", text) for text in document.sip.allow),
             ResolverOptions(tuple(map(self._nameserver, document.sip.nameservers))),
             document.sip.max_cps,
             tuple(self._domain(text) for text in document.sip.domains),
             realm,
+            self._reachable(document.sip),
+            self._tls(document.sip),
+            ConnectionLimits(per_address=document.sip.connections_per_address),
             tuple(self._network("[sip]", "never_ban", text) for text in document.sip.never_ban),
         )
         return Config(
@@ -336,9 +350,11 @@ class _Reader:
             raise self._wrong("[rtp]", "ports", rtp.ports, "name ports from 1024 up, rising")
         address = rtp.address or (sip.listen[0].host if sip.listen else "127.0.0.1")
         self._address("[rtp]", "address", address)
-        if rtp.advertise is not None:
-            self._address("[rtp]", "advertise", rtp.advertise)
-        elif ipaddress.ip_address(address).is_unspecified:
+        told = (rtp.advertise,) if isinstance(rtp.advertise, str) else rtp.advertise
+        told = told or sip.reachable.advertise
+        for text in told:
+            self._address("[rtp]", "advertise", text)
+        if not told and ipaddress.ip_address(address).is_unspecified:
             raise self._wrong(
                 "[rtp]",
                 "address",
@@ -348,7 +364,7 @@ class _Reader:
             )
         return RtpPortOptions(
             address=address,
-            advertise=rtp.advertise,
+            reachable=Reachable(told, sip.reachable.local_networks),
             first_port=int(first),
             last_port=int(last),
         )
@@ -572,9 +588,45 @@ class _Reader:
 
     def _listen(self, where: str, text: str) -> Listen:
         transport, _, rest = text.partition(":")
-        if transport != "udp":
-            raise self._wrong(where, "listen", text, 'write "udp:ADDRESS:PORT"')
+        if transport not in ("udp", "tcp", "tls"):
+            raise self._wrong(
+                where, "listen", text, 'write "udp:ADDRESS:PORT", or tcp: or tls: instead of udp:'
+            )
         return Listen(transport, *self._host_port(where, "listen", rest))
+
+    def _sip_listens(self, sip: SipSection) -> tuple[Listen, ...]:
+        listens = tuple(self._listen("[sip]", text) for text in sip.listen)
+        for listen in listens:
+            if listen.transport == "tls" and sip.certificate is None:
+                raise self._wrong(
+                    "[sip]",
+                    "certificate",
+                    None,
+                    f"'{listen}' needs one: name its PEM file (`make certs` makes a pair for"
+                    " development)",
+                )
+        for text in sip.verify_client:
+            if text not in sip.listen or not text.startswith("tls:"):
+                raise self._wrong("[sip]", "verify_client", text, "repeat a tls: entry of listen")
+        return tuple(
+            replace(listen, verify_client=text in sip.verify_client)
+            for listen, text in zip(listens, sip.listen, strict=True)
+        )
+
+    def _tls(self, sip: SipSection) -> TlsOptions:
+        if (sip.certificate is None) != (sip.key is None):
+            missing = "key" if sip.key is None else "certificate"
+            raise self._wrong("[sip]", missing, None, "certificate and key go together: name both")
+        if sip.verify_client and sip.ca is None:
+            # The system's CAs vouch for anybody who has a domain.
+            raise self._wrong("[sip]", "ca", None, "verify_client needs it: who vouches for them?")
+        return TlsOptions(self._path(sip.certificate), self._path(sip.key), self._path(sip.ca))
+
+    def _reachable(self, sip: SipSection) -> Reachable:
+        for text in sip.advertise:
+            self._address("[sip]", "advertise", text)
+        networks = (self._network("[sip]", "local_networks", text) for text in sip.local_networks)
+        return Reachable(sip.advertise, tuple(networks))
 
     def _host_port(self, where: str, key: str, text: str) -> tuple[str, int]:
         host, _, digits = text.rpartition(":")

@@ -73,9 +73,23 @@ class SipSection:
     """[sip]: signalling with carriers, PBXs and phones."""
 
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060",)
-    "Each udp:ADDRESS:PORT."
+    "Each udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT; 0.0.0.0 and [::] mean all."
     allow: tuple[str, ...] = ()
     'Networks that may call in without being a trunk; their routes are from = "sip".'
+    advertise: tuple[str, ...] = ()
+    "Addresses to tell peers instead, one of each family, such as the public one of a 1:1 NAT."
+    local_networks: tuple[str, ...] = ()
+    "Networks on our side of that NAT: who is there is told our own address, for RTP too."
+    certificate: Path | None = None
+    "PEM file for TLS, relative to this one: our certificate, then what leads to its CA."
+    key: Path | None = None
+    "PEM file of its key."
+    ca: Path | None = None
+    "PEM file of the CAs that vouch for TLS peers; where left out, those of the system."
+    verify_client: tuple[str, ...] = ()
+    "Those of `listen` that take only callers with a certificate that `ca` vouches for."
+    connections_per_address: Annotated[int, Field(ge=1, le=2048)] = 16
+    "TCP and TLS connections taken from one address; more for an office behind one."
     nameservers: tuple[str, ...] = ()
     "Who is asked for names: each ADDRESS or ADDRESS:PORT; where left out, those of the system."
     emergency_numbers: tuple[str, ...] = ()
@@ -98,8 +112,8 @@ class RtpSection:
     "UDP ports, two for a call."
     address: str | None = None
     "Address they are opened on; where left out, that of the first [sip] listen."
-    advertise: str | None = None
-    "Address to tell peers instead, such as the public one of a 1:1 NAT."
+    advertise: tuple[str, ...] | str = ()
+    "Address to tell peers instead, or a list of one of each family; where left out, as in [sip]."
 
 
 @section(config=_STRICT)

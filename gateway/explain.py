@@ -261,9 +261,8 @@ def _write_invite(
     endpoint = Endpoint(
         EndpointOptions(user_agent=f"voice-gateway/{version}"), new_token=lambda: next(tokens)
     )
-    media = MediaDescription(
-        port=config.rtp.first_port, address=config.rtp.advertise or config.rtp.address
-    )
+    address = config.rtp.reachable.address_for("", config.rtp.address)
+    media = MediaDescription(port=config.rtp.first_port, address=address)
     offer = build_offer(
         replace(media, ptime_ms=20),
         codecs=(*trunk.codecs, TELEPHONE_EVENT),
@@ -296,7 +295,7 @@ def _local_host(config: Config, destination: Destination) -> str:
     for listen in [*wanted, *listens]:
         if listen.host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             return listen.host
-    return config.rtp.advertise or config.rtp.address
+    return config.rtp.reachable.address_for("", config.rtp.address)
 
 
 def _local_port(config: Config, transport: str) -> int:

@@ -156,12 +156,13 @@ class Telephony:
             return SipTransports(
                 config.sip.listen,
                 loop=self._loop,
-                tls=getattr(config.sip, 'tls', None),
+                tls=config.sip.tls,
                 receive=self._receive,
                 on_closed=self._on_closed,
                 admit=self._admits,
                 is_held=self._holds,
-                reachable=getattr(config.sip, 'reachable', None),
+                limits=config.sip.limits,
+                reachable=config.sip.reachable,
             )
         except ConfigError as error:
             raise ConfigError(f"{config.file}: {error}") from None
@@ -424,8 +425,7 @@ class Telephony:
 
     def _own_hosts(self) -> tuple[str, ...]:
         hosts = [listen.host for listen in self._config.sip.listen]
-        advertised = getattr(getattr(self._config.sip, 'reachable', None), 'advertise', ())
-        return ("localhost", *hosts, *advertised)
+        return ("localhost", *hosts, *self._config.sip.reachable.advertise)
 
     def _transports_had(self) -> tuple[str, ...]:
         listened = {name for name, _ in self.transports.locals}

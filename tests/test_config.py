@@ -12,6 +12,7 @@ from gateway.codec import PCMA, PCMU
 from gateway.config import DEFAULT_FILE, Config, Listen, default_config, load_config, parse_config
 from gateway.errors import ConfigError
 from gateway.lab.lab import LAB_FILE, lab_document
+from gateway.net.tls import TlsOptions
 from gateway.private import Secret
 from gateway.trunk.route import Plan, Router, Target, TargetKind
 
@@ -207,6 +208,54 @@ def test_the_environment_overrides_plain_keys(tmp_path: Path) -> None:
     assert config.lab == Listen("udp", "127.0.0.1", 5999)
 
 
+def test_tls_is_listened_for_with_a_certificate(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        [sip]
+        listen = ["udp:127.0.0.1:5060", "tls:127.0.0.1:5061", "tls:127.0.0.1:5062"]
+        certificate = "tls/server.pem"
+        key = "tls/server.key"
+        ca = "tls/ca.pem"
+        verify_client = ["tls:127.0.0.1:5062"]
+        connections_per_address = 64
+        """,
+    )
+
+    assert [str(each) for each in config.sip.listen if each.verify_client] == ["tls:127.0.0.1:5062"]
+    directory = tmp_path / "tls"
+    assert config.sip.tls == TlsOptions(
+        directory / "server.pem", directory / "server.key", directory / "ca.pem"
+    )
+    assert config.sip.limits.per_address == 64
+
+
+def test_peers_beyond_a_nat_are_told_the_public_address(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        [sip]
+        listen = ["udp:10.0.0.5:5060"]
+        advertise = ["203.0.113.7"]
+        local_networks = ["10.0.0.0/8"]
+        """,
+    )
+
+    for reachable in (config.sip.reachable, config.rtp.reachable):
+        assert reachable.address_for("198.51.100.1", "10.0.0.5") == "203.0.113.7"
+        assert reachable.address_for("10.9.9.9", "10.0.0.5") == "10.0.0.5"
+
+
+def test_media_may_be_told_another_address(tmp_path: Path) -> None:
+    sip = '[sip]\nadvertise = ["203.0.113.7"]\n'
+
+    one = load(tmp_path, sip + '[rtp]\nadvertise = "203.0.113.8"\n')
+    both = load(tmp_path, sip + '[rtp]\nadvertise = ["203.0.113.8", "2001:db8::8"]\n')
+
+    assert one.rtp.reachable.advertise == ("203.0.113.8",)
+    assert both.rtp.reachable.advertise == ("203.0.113.8", "2001:db8::8")
+
+
 def test_nameservers_are_addresses_with_or_without_a_port(tmp_path: Path) -> None:
     config = load(tmp_path, '[sip]\nnameservers = ["192.0.2.53", "::1", "[::1]:5353"]\n')
 
@@ -250,7 +299,26 @@ WRONG = [
     ('[http]\ntoken_env = "NO"', "[http]: token_env = 'NO': set the environment variable NO"),
     ('[webrtc]\nadvertise = ["x"]', "[webrtc]: advertise = 'x': write an IP address"),
     ('[webrtc]\ndeny = ["10.0.0.1/8"]', "[webrtc]: deny = '10.0.0.1/8': write a network"),
-    ('[sip]\nlisten = ["tcp:127.0.0.1:1"]', "[sip]: listen = 'tcp:127.0.0.1:1': write \"udp:"),
+    ('[sip]\nlisten = ["sctp:[::]:1"]', "[sip]: listen = 'sctp:[::]:1': write \"udp:"),
+    (
+        '[sip]\nlisten = ["tls:127.0.0.1:1"]',
+        "[sip]: certificate is missing: 'tls:127.0.0.1:1' needs",
+    ),
+    ('[sip]\ncertificate = "a"', "[sip]: key is missing: certificate and key go together"),
+    ('[sip]\nkey = "a"', "[sip]: certificate is missing: certificate and key go together"),
+    ('[sip]\nadvertise = ["gw.test"]', "[sip]: advertise = 'gw.test': write an IP address"),
+    ('[sip]\nlocal_networks = ["10"]', "[sip]: local_networks = '10': write a network"),
+    (
+        '[sip]\nverify_client = ["udp:127.0.0.1:5060"]',
+        "verify_client = 'udp:127.0.0.1:5060': repeat",
+    ),
+    (
+        '[sip]\nlisten = ["tls:[::1]:1"]\ncertificate = "a"\nkey = "b"\n'
+        'verify_client = ["tls:[::1]:1"]',
+        "[sip]: ca is missing: verify_client needs it",
+    ),
+    ("[sip]\nconnections_per_address = 0", "[sip]: connections_per_address = 0: "),
+    ('[rtp]\nadvertise = ["x"]', "[rtp]: advertise = 'x': write an IP address"),
     ('[sip]\nlisten = "udp:127.0.0.1:1"', "[sip]: listen = 'udp:127.0.0.1:1': write a list"),
     ('[sip]\nallow = ["everyone"]', "[sip]: allow = 'everyone': write a network"),
     ('[sip]\nnameservers = ["ns.test"]', "[sip]: nameservers = 'ns.test': write IP:PORT"),

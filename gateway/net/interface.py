@@ -79,14 +79,13 @@ class Reachable:
         """The address of ours that a peer is told.
 
         Args:
-            peer: its IP address.
+            peer: its IP address; one that is not known yet is taken to be beyond the NAT.
             ours: the IP address that it is spoken to from.
         """
         if not self.advertise or _is_local(peer, self.local_networks):
             return ours
         is_six = ":" in ours
-        told = next((each for each in self.advertise if (":" in each) == is_six), ours)
-        return ours if _is_local(ours, ()) else told
+        return next((each for each in self.advertise if (":" in each) == is_six), ours)
 
 
 @lru_cache(maxsize=4096)

@@ -8,13 +8,13 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_address
 from typing import Any, Protocol
 
 from gateway.errors import CapacityError, RemoteProtocolError
-from gateway.net.interface import listening_addresses
+from gateway.net.interface import Reachable, listening_addresses
 from gateway.net.latch import Latch
 from gateway.net.udp import DSCP_VOICE, mark_traffic
 from gateway.sdp.description import NULL_ADDRESSES, MediaDescription
@@ -98,9 +98,9 @@ class RtpPortOptions:
     """The ports of plain RTP."""
 
     address: str = "127.0.0.1"
-    "Bound by every socket; for `0.0.0.0` or `::` the first address of this machine."
-    advertise: str | None = None
-    "Told to peers instead, e.g. the public address of a 1:1 NAT."
+    "Bound by every socket; for `0.0.0.0` or `::` this machine's first, of `::` in each family."
+    reachable: Reachable = field(default_factory=Reachable)
+    "What peers are told instead, e.g. the public address of a 1:1 NAT."
     first_port: int = 20_000
     last_port: int = 29_999
     "Inclusive. RTP takes an even port and RTCP the odd one above (RFC 3550 §11)."
@@ -112,6 +112,7 @@ class RtpPortOptions:
 class PortPair:
     """Two bound sockets: RTP on an even port, RTCP on the next."""
 
+    host: str
     port: int
     rtp: RtpSocket
     rtcp: RtpSocket
@@ -157,13 +158,21 @@ class PortPool:
         self.in_use = 0
         "Pairs that are allocated now."
         # Not the wildcard itself: what we send has to come from the address that peers are told.
-        self.host = listening_addresses(options.address, loopback=False)[0]
-        "What the sockets are bound to."
-        self.address = options.advertise or self.host
-        "What peers are told to send to."
+        found = listening_addresses(options.address, loopback=False)
+        self._hosts = {":" in host: host for host in reversed(found)}  # the first of each family
+        self.host = found[0]
+        "What the sockets are bound to, where a peer's family is not known or not had."
 
-    def allocate(self, now: float) -> PortPair:
-        """Bind the pair that has rested longest.
+    def host_for(self, peer: str | None) -> str:
+        """The address of ours that a peer is to be spoken to from: of its family, if we have it."""
+        return self.host if peer is None else self._hosts.get(":" in peer, self.host)
+
+    def address_for(self, peer: str | None) -> str:
+        """The address that a peer is told to send to; None: one that is not known."""
+        return self._options.reachable.address_for(peer or "", self.host_for(peer))
+
+    def allocate(self, now: float, host: str | None = None) -> PortPair:
+        """Bind the pair that has rested longest, on one of our addresses.
 
         Raises:
             CapacityError: 90 % are in use, or none that is free can be bound.
@@ -175,7 +184,7 @@ class PortPool:
         for _ in range(min(MAX_PORT_TRIES, len(self._free))):
             port = self._free.popleft()
             try:
-                pair = self._bind(port)
+                pair = self._bind(host or self.host, port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     self._free.appendleft(port)
@@ -199,10 +208,10 @@ class PortPool:
     def _rest(self, port: int, now: float) -> None:
         self._resting.append((now + self._options.quarantine_s, port))
 
-    def _bind(self, port: int) -> PortPair:
-        rtp = self._open_socket(self.host, port)
+    def _bind(self, host: str, port: int) -> PortPair:
+        rtp = self._open_socket(host, port)
         try:
-            return PortPair(port, rtp, self._open_socket(self.host, port + 1))
+            return PortPair(host, port, rtp, self._open_socket(host, port + 1))
         except OSError:
             rtp.close()
             raise
@@ -222,11 +231,14 @@ class UdpMediaTransport:
         pool: PortPool,
         *,
         loop: asyncio.AbstractEventLoop | None = None,
+        peer: str | None = None,
         symmetric: str | None = None,
     ) -> None:
         """Bind a pair of ports and start reading; until `accept`, nobody is heard.
 
         Args:
+            peer: the address that the SIP of the peer comes from or goes to: its family is used,
+                and it is told that address of ours which it can reach. None: as `symmetric`.
             symmetric: the address that the SIP of a peer comes from which may be behind NAT: it
                 is sent to where it sends from. None: only what its description says counts.
 
@@ -237,7 +249,9 @@ class UdpMediaTransport:
         self.on_state: Callable[[TransportState], None] = _ignore
         self._loop = loop or asyncio.get_running_loop()
         self._pool = pool
-        self._ports = ports = pool.allocate(self._loop.time())
+        peer = peer or symmetric
+        self._host, self._address = pool.host_for(peer), pool.address_for(peer)
+        self._ports = ports = pool.allocate(self._loop.time(), self._host)
         self._rtp_sendto, self._rtcp_sendto = ports.rtp.sendto, ports.rtcp.sendto
         self._rtp_recvfrom = ports.rtp.recvfrom
         # As `recvfrom` tells them: two items, or four for IPv6. None hears and reaches nobody.
@@ -245,7 +259,7 @@ class UdpMediaTransport:
         self._remote_rtcp: tuple[Any, ...] | None = None
         # Whose RTP is heard without another look; like `_remote` but where that has to be proved.
         self._source: tuple[Any, ...] | None = None
-        self._symmetric = None if symmetric is None else _literal(symmetric, pool.host)
+        self._symmetric = None if symmetric is None else _literal(symmetric, self._host)
         self._described: tuple[Any, ...] | None = None
         self._latch: Latch | None = None
         self._rtcp_ssrc: bytes | None = None  # of a peer whose RTCP may come from another port
@@ -275,7 +289,7 @@ class UdpMediaTransport:
         return replace(
             media,
             protocol="RTP/AVP",
-            address=self._pool.address,
+            address=self._address,
             port=self._ports.port,
             rtcp_port=None,  # the next one (RFC 3605 §2.1)
             rtcp_mux=media.rtcp_mux if self._described is None else self._is_muxed,
@@ -293,7 +307,7 @@ class UdpMediaTransport:
             self._remote = self._remote_rtcp = self._source = self._described = None
             self._latch = self._rtcp_ssrc = None
             return
-        host = _literal(remote.address, self._pool.host)
+        host = _literal(remote.address, self._host)
         self._is_muxed = remote.rtcp_mux and self._offers_mux is not False
         rtcp_port = remote.port if self._is_muxed else remote.rtcp_port or remote.port + 1
         tail = (0, 0) if ":" in host else ()

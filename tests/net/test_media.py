@@ -7,14 +7,17 @@ import errno
 import logging
 import socket
 from contextlib import closing
+from ipaddress import ip_network
 from logging.handlers import BufferingHandler
 from typing import TYPE_CHECKING, Any
 
+import ifaddr
 import pytest
 import uvloop
 
 from gateway.codec import PCMU
 from gateway.errors import CapacityError, RemoteProtocolError
+from gateway.net.interface import Reachable
 from gateway.net.media import (
     MAX_PACKETS_PER_TURN,
     MediaTransport,
@@ -343,10 +346,52 @@ async def test_an_offered_shared_port_is_taken(line: Line, peer: Peer) -> None:
 
 @in_virtual_time
 async def test_another_address_is_advertised_where_the_options_say_so(loop: VirtualLoop) -> None:
-    line = Line(loop, advertise="203.0.113.9")
+    line = Line(loop, reachable=Reachable(("203.0.113.9",)))
 
     assert line.transport.describe(MediaDescription()).address == "203.0.113.9"
     line.transport.close()
+
+
+@in_virtual_time
+async def test_a_peer_on_our_side_of_the_nat_is_told_our_own_address(loop: VirtualLoop) -> None:
+    reachable = Reachable(("203.0.113.9",), (ip_network("192.0.2.0/24"),))
+    options = RtpPortOptions(address=HOST, reachable=reachable)
+    ports = PortPool(options, open_socket=loop.network.open_socket)
+
+    told = {
+        peer: UdpMediaTransport(ports, loop=loop, peer=peer)
+        for peer in ("192.0.2.77", "198.51.100.7", "127.0.0.1")
+    }
+
+    assert {peer: each.describe(MediaDescription()).address for peer, each in told.items()} == {
+        "192.0.2.77": HOST,
+        "198.51.100.7": "203.0.113.9",
+        "127.0.0.1": HOST,
+    }
+    for each in told.values():
+        each.close()
+
+
+@in_virtual_time
+async def test_a_peer_is_spoken_to_in_its_own_family(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ips = [ifaddr.IP(HOST, 24, "eth0"), ifaddr.IP(("2001:db8::1", 0, 0), 64, "eth0")]
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: [ifaddr.Adapter("eth0", "eth0", ips)])
+    options = RtpPortOptions(address="::", reachable=Reachable(("203.0.113.9", "2001:db8::9")))
+    ports = PortPool(options, open_socket=loop.network.open_socket)
+
+    four = UdpMediaTransport(ports, loop=loop, peer=PEER)
+    six = UdpMediaTransport(ports, loop=loop, peer="2001:db8::77")
+
+    assert four.describe(MediaDescription()).address == "203.0.113.9"
+    assert six.describe(MediaDescription()).address == "2001:db8::9"
+    assert {host for host, _ in loop.network.open_addresses} == {HOST, "2001:db8::1"}
+    six.accept(MediaDescription(address="2001:db8::77", port=4000))
+    with pytest.raises(RemoteProtocolError):
+        six.accept(MediaDescription(address=PEER, port=4000))
+    four.close()
+    six.close()
 
 
 @virtual
