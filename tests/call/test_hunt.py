@@ -50,7 +50,7 @@ def test_what_is_not_named_is_final() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 486, 600, 603, 604, 606])
-def test_no_setting_fails_over_on_what_the_callee_says(status: int) -> None:
+def test_f4_no_setting_fails_over_on_what_the_callee_says(status: int) -> None:
     route = RouteOptions(failover_on=frozenset(range(300, 700)))
     bench = CallBench(["trunk:a"], ["trunk:b"], route=route)
     bench.start()
@@ -69,7 +69,7 @@ def test_silence_fails_over_whatever_is_named() -> None:
     assert "trunk:b" in bench.legs
 
 
-def test_early_media_that_was_heard_ends_the_hunt() -> None:
+def test_f4_early_media_that_was_heard_ends_the_hunt() -> None:
     bench = CallBench(["trunk:a"], ["trunk:b"])
     bench.start()
     bench.tell(bench.legs["trunk:a"], EARLY)
@@ -161,7 +161,7 @@ def test_word_of_one_outlasts_the_silence_of_the_other() -> None:
     assert ended(bench).status == 486
 
 
-def test_last_group_that_rings_too_long_ends_in_480() -> None:
+def test_f5_last_group_that_rings_too_long_ends_in_480() -> None:
     bench = CallBench(["trunk:a"], ["trunk:b"])
     bench.start()
 
@@ -186,7 +186,7 @@ def test_answered_call_has_its_longest_time() -> None:
     assert bench.call.next_timer() is None
 
 
-def test_caller_that_gives_up_ends_the_hunt_at_once() -> None:
+def test_s20_caller_that_gives_up_ends_the_hunt_at_once() -> None:
     bench = CallBench(["trunk:a"], ["trunk:b"])
     bench.start()
     bench.tell(bench.caller, Ended(EndReason.CANCELLED))
@@ -278,7 +278,7 @@ def test_contacts_are_tried_in_order_and_then_the_rest_of_the_plan() -> None:
     assert list(bench.legs) == ["trunk:a", "trunk:bob", "trunk:z"]
 
 
-def test_redirection_that_no_route_allows_is_refused() -> None:
+def test_a37_redirection_that_no_route_allows_is_refused() -> None:
     bench = Moved(["trunk:a"])
     bench.start()
 
@@ -287,7 +287,7 @@ def test_redirection_that_no_route_allows_is_refused() -> None:
     assert ended(bench).status == 404
 
 
-def test_redirection_in_a_circle_is_a_loop() -> None:
+def test_s20_redirection_in_a_circle_is_a_loop() -> None:
     bench = Moved(["trunk:a"])
     bench.start()
     bench.moved("trunk:a", "sip:bob@x.example")
@@ -297,7 +297,7 @@ def test_redirection_in_a_circle_is_a_loop() -> None:
     assert ended(bench).status == 482
 
 
-def test_redirections_have_a_limit() -> None:
+def test_s20_redirections_have_a_limit() -> None:
     bench = Moved(["trunk:a"])
     bench.start()
     leg = "trunk:a"
@@ -320,7 +320,7 @@ def test_redirection_that_nobody_may_give_ends_the_call_as_a_refusal() -> None:
     assert ended(bench).status == 302
 
 
-def test_group_shares_what_the_call_may_be_forked_into() -> None:
+def test_a38_group_shares_what_the_call_may_be_forked_into() -> None:
     bench = CallBench(["user:ann", "user:bob", "user:eve"], max_breadth=7)
 
     bench.start()

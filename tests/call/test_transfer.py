@@ -87,7 +87,7 @@ def test_transfer_that_is_asked_for_brings_the_two_together(bench: Office) -> No
     assert len(bench.happened(TransferStarted)) == 1
 
 
-def test_target_of_a_transfer_is_asked_of_the_routes_in_the_name_of_who_asks(
+def test_a37_target_of_a_transfer_is_asked_of_the_routes_in_the_name_of_who_asks(
     bench: Office,
 ) -> None:
     bench.refer("tel:+1-900-555")
@@ -117,7 +117,7 @@ def test_early_media_of_the_new_party_is_heard_instead_of_our_ringing(bench: Off
     assert bench.old.did[-1] == "transfer 183"
 
 
-def test_transfer_that_fails_leaves_the_call_as_it_was(bench: Office) -> None:
+def test_s20_transfer_that_fails_leaves_the_call_as_it_was(bench: Office) -> None:
     bench.refer()
     bench.tell(bench.legs[NEW], Ended(EndReason.BUSY, 486, "Busy Here"))
 
@@ -147,7 +147,7 @@ def test_transfer_nobody_answers_is_over_in_time(bench: Office) -> None:
     assert bench.hears(OLD) == {"caller"}
 
 
-def test_who_asked_may_hang_up_before_it_is_told_more(bench: Office) -> None:
+def test_s20_who_asked_may_hang_up_before_it_is_told_more(bench: Office) -> None:
     bench.refer()
     bench.tell(bench.old, HANG_UP)
     assert bench.call.state is CallState.UP
@@ -211,7 +211,7 @@ def test_nobody_is_transferred_before_the_answer() -> None:
     assert bench.caller.did == ["transfer 403"]
 
 
-def test_nobody_may_transfer_where_there_are_no_routes_for_it() -> None:
+def test_a37_nobody_may_transfer_where_there_are_no_routes_for_it() -> None:
     bench = CallBench([OLD])
     bench.start()
     bench.tell(bench.legs[OLD], Answered())
@@ -270,7 +270,7 @@ def test_transferred_call_has_the_time_of_its_new_route(bench: Office) -> None:
     assert bench.call.state is CallState.ENDED
 
 
-def test_call_that_is_passed_on_for_ever_is_stopped(bench: Office) -> None:
+def test_a38_call_that_is_passed_on_for_ever_is_stopped(bench: Office) -> None:
     legs = [bench.old]
     while legs[-1].did[-1:] != ["transfer 483"] and len(legs) < 100:
         bench.tell(legs[-1], TransferAsked(parse_uri("sip:bob@example.com")))

@@ -95,7 +95,7 @@ async def test_leg_that_was_moved_speaks_in_its_new_call(loop: VirtualLoop) -> N
 
 
 @in_virtual_time
-async def test_dialog_of_somebody_else_is_not_taken_over(loop: VirtualLoop) -> None:
+async def test_a37_dialog_of_somebody_else_is_not_taken_over(loop: VirtualLoop) -> None:
     office = Office(loop, second_target="trunk:other")
 
     office.refer()
@@ -246,7 +246,7 @@ async def test_call_is_picked_up_from_a_phone_that_rings(loop: VirtualLoop) -> N
 
 @pytest.mark.parametrize(("source", "status"), [("trunk:x", 403), ("user:eve", None)])
 @in_virtual_time
-async def test_only_its_own_may_replace_a_dialog(
+async def test_a37_only_its_own_may_replace_a_dialog(
     loop: VirtualLoop, source: str, status: int | None
 ) -> None:
     office = Office(loop)

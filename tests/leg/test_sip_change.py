@@ -105,7 +105,7 @@ def talk() -> Iterator[Talk]:
         ("0.0.0.0", Direction.SENDRECV, Direction.INACTIVE),
     ],
 )
-def test_hold_is_reflected_and_told_once(
+def test_s19_hold_is_reflected_and_told_once(
     talk: Talk, spelling: str, ours: Direction, held: Direction
 ) -> None:
     first = talk.reoffer(spelled(spelling))
@@ -121,7 +121,7 @@ def test_hold_is_reflected_and_told_once(
 
 
 @pytest.mark.parametrize("spelling", ["sendonly", "inactive", "recvonly"])
-def test_version_counts_changes_and_nothing_else(talk: Talk, spelling: str) -> None:
+def test_s19_version_counts_changes_and_nothing_else(talk: Talk, spelling: str) -> None:
     offers = [sdp(), spelled(spelling), spelled(spelling), sdp()]
 
     answers = [talk.reoffer(body) for body in offers]
@@ -244,7 +244,7 @@ def test_resume_that_comes_while_the_hold_is_under_way_follows_it(talk: Talk) ->
     talk.answer(sdp())
 
 
-def test_hold_that_is_refused_leaves_all_as_it_was(talk: Talk) -> None:
+def test_s13_hold_that_is_refused_leaves_all_as_it_was(talk: Talk) -> None:
     talk.hold(Direction.SENDONLY)
 
     talk.bench.phone_session.refuse_reoffer(488, talk.bench.wire.now)
@@ -272,7 +272,7 @@ def test_codec_and_address_change(talk: Talk) -> None:
     assert talk.news() == [MediaChanged()]
 
 
-def test_late_offer_gets_ours_and_brings_its_answer_in_the_ack(talk: Talk) -> None:
+def test_s15_late_offer_gets_ours_and_brings_its_answer_in_the_ack(talk: Talk) -> None:
     talk.bench.calling.reoffer(None, talk.bench.wire.now)
     talk.bench.run(0.05)
     (event,) = talk.bench.phone.all(sip.ReofferAnswered)
@@ -296,7 +296,7 @@ def test_late_offer_gets_ours_and_brings_its_answer_in_the_ack(talk: Talk) -> No
         (b"hello", 400),
     ],
 )
-def test_offer_that_is_refused_changes_nothing(talk: Talk, offer: bytes, status: int) -> None:
+def test_s13_offer_that_is_refused_changes_nothing(talk: Talk, offer: bytes, status: int) -> None:
     answer = talk.reoffer(offer)
     talk.hear()
 
@@ -327,7 +327,7 @@ def test_answer_of_the_peer_that_cannot_be_used_ends_the_call(talk: Talk) -> Non
 # ---- the peer's media
 
 
-def test_party_of_which_nothing_comes_is_given_up_after_30_s(talk: Talk) -> None:
+def test_f10_party_of_which_nothing_comes_is_given_up_after_30_s(talk: Talk) -> None:
     talk.speak(1)
     talk.bench.run(20)
     talk.speak(2)
@@ -341,7 +341,7 @@ def test_party_of_which_nothing_comes_is_given_up_after_30_s(talk: Talk) -> None
     assert talk.bench.phone.all(sip.Ended)
 
 
-def test_party_on_hold_may_be_silent_for_longer() -> None:
+def test_f10_party_on_hold_may_be_silent_for_longer() -> None:
     talk = Talk(watch=WatchOptions(media_timeout_s=10, hold_timeout_s=40))
     talk.reoffer(spelled("inactive"))
 

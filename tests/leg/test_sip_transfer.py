@@ -36,7 +36,7 @@ def bench() -> SipBench:
 # ---- the peer asks us
 
 
-def test_peer_that_may_not_transfer_is_refused(bench: SipBench) -> None:
+def test_a37_peer_that_may_not_transfer_is_refused(bench: SipBench) -> None:
     box = called(bench)
 
     bench.calling.refer(BOB, bench.wire.now)
@@ -207,7 +207,9 @@ def test_dialog_of_a_leg_can_be_named_to_others(bench: SipBench) -> None:
 
 
 @pytest.mark.parametrize("may", [True, False])
-def test_redirection_names_contacts_only_where_it_is_allowed(bench: SipBench, may: bool) -> None:
+def test_a37_redirection_names_contacts_only_where_it_is_allowed(
+    bench: SipBench, may: bool
+) -> None:
     bench.given["options"] = SipLegOptions(allow_redirect=may)
     box = bench.dial()
     invite = bench.peer.request("INVITE")

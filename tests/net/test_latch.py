@@ -96,7 +96,7 @@ async def test_phone_is_sent_to_where_it_sends_from(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_nothing_is_sent_inside_before_the_phone_has_spoken(loop: VirtualLoop) -> None:
+async def test_a8_nothing_is_sent_inside_before_the_phone_has_spoken(loop: VirtualLoop) -> None:
     with line(loop) as at:
         at.transport.accept(described(INSIDE))
         at.speak()
@@ -120,7 +120,7 @@ async def test_phone_that_is_where_it_says_is_sent_to_and_heard_at_once(loop: Vi
 
 
 @in_virtual_time
-async def test_stranger_is_never_heard_nor_sent_to(loop: VirtualLoop) -> None:
+async def test_a1_stranger_is_never_heard_nor_sent_to(loop: VirtualLoop) -> None:
     with line(loop) as at:
         thief = at.open(THIEF, 4000)
         await at.send(thief, *(rtp(number) for number in range(100)))
