@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from quart import (
     Quart,
     Response,
+    g,
     jsonify,
     make_response,
     request,
@@ -24,8 +25,11 @@ from quart import (
 )
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from gateway.api.compression import refuse_compression
+from gateway.api.crowd import Crowd, SocketLimits, client_address
 from gateway.api.openapi import Operation, build_document
 from gateway.errors import GatewayError
+from gateway.net.interface import Network
 from gateway.private import Secret
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,12 @@ BEARER_SUBPROTOCOL = "bearer."
 "A browser cannot set headers on a WebSocket: the token travels as a subprotocol, never in a URL."
 
 SUBPROTOCOL = "gateway.v1"
+
+SIP_PATH = "/v1/sip"
+"Open to all: who speaks SIP there logs in by SIP."
+
+SIP_SUBPROTOCOL = "sip"
+"RFC 7118 §4.1."
 
 PAGE_TYPES = {
     ".css": "text/css",
@@ -81,6 +91,8 @@ class Access:
     "Asked for as a bearer token on everything under /v1; None on loopback only."
     hosts: frozenset[str] = frozenset()
     "Names, beside `localhost` and addresses, that the server is reached by."
+    proxies: tuple[Network, ...] = ()
+    "Proxies of ours: who connects to them is taken from X-Forwarded-For."
 
     def is_known_host(self, host: str) -> bool:
         """Whether a Host header names us: a stranger's name there is DNS rebinding."""
@@ -111,7 +123,9 @@ class OpenSockets:
     Left open, each would hold the server up, and break off with an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: SocketLimits | None = None) -> None:
+        self.crowd = Crowd(limits)
+        "Who has how many, from before they are accepted."
         self._closing = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -153,6 +167,7 @@ def create_server(
     operations: Sequence[Operation],
     sockets: dict[str, Callable[[], Awaitable[None]]],
     open_sockets: OpenSockets,
+    sip: Callable[[], Awaitable[None]] | None = None,
 ) -> Quart:
     """The HTTP application.
 
@@ -161,7 +176,9 @@ def create_server(
         operations: what the API can do; the OpenAPI document is made of them.
         sockets: WebSocket paths and what serves them.
         open_sockets: where those that are open can be closed.
+        sip: serves SIP phones on a WebSocket; None: there are none.
     """
+    refuse_compression()
     app = Quart("gateway", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
@@ -179,7 +196,12 @@ def create_server(
         headers = websocket.headers
         _check_host(access, headers.get("Host", ""))
         _check_origin(access, headers.get("Origin"), headers.get("Host", ""))
-        _check_token(access, headers.get("Authorization"), websocket.requested_subprotocols)
+        if websocket.path != SIP_PATH:
+            _check_token(access, headers.get("Authorization"), websocket.requested_subprotocols)
+        remote = (websocket.scope.get("client") or ("", 0))[0]
+        g.client = client_address(
+            remote, ",".join(headers.getlist("X-Forwarded-For")), access.proxies
+        )
 
     @app.after_request
     async def add_headers(response: Response) -> Response:
@@ -208,6 +230,9 @@ def create_server(
         app.add_url_rule(path, operation.name, _answering(operation), methods=[operation.method])
     for path, serve in sockets.items():
         app.add_websocket(path, path, _accepting(open_sockets, serve))
+    if sip is not None:
+        serve = _accepting(open_sockets, sip, subprotocol=SIP_SUBPROTOCOL, is_needed=True)
+        app.add_websocket(SIP_PATH, SIP_PATH, serve)
     return app
 
 
@@ -287,12 +312,23 @@ def _answering(operation: Operation) -> Callable[..., Awaitable[Any]]:
 
 
 def _accepting(
-    open_sockets: OpenSockets, serve: Callable[[], Awaitable[None]]
+    open_sockets: OpenSockets,
+    serve: Callable[[], Awaitable[None]],
+    *,
+    subprotocol: str = SUBPROTOCOL,
+    is_needed: bool = False,
 ) -> Callable[[], Awaitable[None]]:
     async def accept() -> None:
-        offered = websocket.requested_subprotocols
-        await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await open_sockets.serve(serve)
+        is_offered = subprotocol in websocket.requested_subprotocols
+        if is_needed and not is_offered:
+            raise ApiError(
+                HTTPStatus.BAD_REQUEST,
+                "no-subprotocol",
+                f"Ask for the WebSocket subprotocol {subprotocol!r}",
+            )
+        with open_sockets.crowd.place_for(g.client):
+            await websocket.accept(subprotocol=subprotocol if is_offered else None)
+            await open_sockets.serve(serve)
 
     return accept
 
