@@ -76,6 +76,7 @@ async def serve(config: Config) -> int:
                 _serve_http(config, config.http, node, sockets, serving, shut_http)
             )
             await _first_of(serving, http)
+        loop.add_signal_handler(signal.SIGHUP, _reload, node)
         _announce(config, node)
         await _first_of(stop.asked, http)
         log.info("stopping: no new calls; %d go on", len(node.registry.calls()))
@@ -105,6 +106,16 @@ class _Stop:
             self.asked.set_result(None)
         if again and not self.asked_again.done():
             self.asked_again.set_result(None)
+
+
+def _reload(node: Node) -> None:
+    """Read certificates anew; what cannot be used is said, and the old ones stay (F28)."""
+    try:
+        node.telephony.transports.reload_tls()
+    except ConfigError as error:
+        log.error("certificates stay as they were: %s", error)
+    else:
+        log.info("certificates are read anew")
 
 
 async def _first_of(*waits: asyncio.Future[Any] | None) -> None:

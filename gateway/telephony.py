@@ -162,6 +162,7 @@ class Telephony:
                 admit=self._admits,
                 is_held=self._holds,
                 limits=config.sip.limits,
+                limits=config.sip.limits,
                 reachable=config.sip.reachable,
             )
         except ConfigError as error:
