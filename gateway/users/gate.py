@@ -126,6 +126,8 @@ class Gate:
         source = self._source_of(flow)
         is_phone = self._registrar.is_registered_at(flow.remote)
         if request.method == "REGISTER":
+            if not self._users and source is not None:
+                return None  # nobody registers here, and the endpoint says so: 405
             return self._authenticate(request, flow, now, is_known=source is not None)
         if source is not None and not (source == "sip" and is_phone):
             return None

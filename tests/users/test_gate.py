@@ -9,9 +9,11 @@ import pytest
 
 from gateway.private import Secret
 from gateway.sip.auth import parse_challenges
+from gateway.sip.inspection import Refusal
 from gateway.sip.message import MessageError, parse_message
 from gateway.users import gate as module
 from gateway.users.bans import BURST, MAX_BUCKETS, MAX_FAILURES, STRANGERS_BURST
+from gateway.users.domain import Domains
 from gateway.users.gate import Gate, algorithms_for
 from gateway.users.registrar import Reply
 from gateway.users.user import User
@@ -151,6 +153,20 @@ def test_known_sender_is_told_that_a_domain_is_not_ours() -> None:
     reply = site.take(phone.request("REGISTER", uri="sip:elsewhere.example.com"), phone.flow)
 
     assert reply.status == 404
+
+
+def test_registering_where_there_are_no_users_is_not_judged_here() -> None:
+    site, phone, stranger = (
+        Site(trunks=("198.51.100.1",)),
+        Phone(flow=flow("198.51.100.1")),
+        Phone(),
+    )
+    site.gate = Gate(
+        (), Domains([DOMAIN]), site.challenger, site.registrar, source_of=site.gate._source_of
+    )
+
+    assert site.gate.admit(phone.register(), phone.flow, site.now) is None
+    assert site.gate.admit(stranger.register(), stranger.flow, site.now) == Refusal(SILENCE)
 
 
 def test_number_without_a_domain_is_for_us_from_who_is_known() -> None:
