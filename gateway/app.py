@@ -8,6 +8,7 @@ import logging
 import signal
 import ssl
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import uvloop
 from pydantic import BaseModel
 
 from gateway.api.calls import call_operations, serve_events
+from gateway.api.crowd import SocketLimits
 from gateway.api.openapi import Operation
 from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.signalling import serve_page
+from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
 from gateway.api.users import user_operations
 from gateway.config import Config, HttpOptions, parse_config
@@ -72,6 +75,7 @@ async def serve(config: Config) -> int:
         serving, shut_http, sockets = loop.create_future(), asyncio.Event(), OpenSockets()
         http = None
         if config.http is not None:
+            sockets = OpenSockets(SocketLimits(per_address=config.http.sockets_per_address))
             http = asyncio.ensure_future(
                 _serve_http(config, config.http, node, sockets, serving, shut_http)
             )
@@ -147,7 +151,7 @@ async def _serve_http(
         settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
     hosts = frozenset() if options.public_host is None else frozenset({options.public_host})
     app = create_server(
-        access=Access(options.token, hosts),
+        access=Access(options.token, hosts, options.trusted_proxies),
         web=WEB,
         version=VERSION,
         operations=[
@@ -161,6 +165,7 @@ async def _serve_http(
             "/v1/events": lambda: serve_events(node, node),
         },
         open_sockets=sockets,
+        sip=partial(serve_sip, node.telephony.transports) if config.users else None,
     )
 
     async def until_shut() -> None:  # asked for by hypercorn once it listens

@@ -111,6 +111,8 @@ class HttpOptions:
     key: Path | None
     token: Secret | None
     public_host: str | None
+    trusted_proxies: tuple[Network, ...] = ()
+    sockets_per_address: int = 16
 
     @property
     def is_loopback(self) -> bool:
@@ -316,6 +318,10 @@ class _Reader:
             self._path(http.key),
             token,
             None if http.public_url is None else self._public_host(http.public_url),
+            tuple(
+                self._network("[http]", "trusted_proxies", text) for text in http.trusted_proxies
+            ),
+            http.sockets_per_address,
         )
 
     def _public_host(self, text: str) -> str:

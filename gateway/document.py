@@ -45,6 +45,10 @@ class HttpSection:
     "ADDRESS:PORT; empty for no HTTP at all. Beyond loopback `token_env` is needed."
     public_url: str | None = None
     "How people reach it, behind a proxy: https://voice.example.com."
+    trusted_proxies: tuple[str, ...] = ()
+    "Networks of those proxies: who connects to them is read in X-Forwarded-For."
+    sockets_per_address: Annotated[int, Field(ge=1, le=2048)] = 16
+    "WebSockets taken from one address; more for an office behind one."
     certificate: Path | None = None
     "PEM file, relative to this one; without it the server speaks plain HTTP."
     key: Path | None = None

@@ -162,7 +162,6 @@ class Telephony:
                 admit=self._admits,
                 is_held=self._holds,
                 limits=config.sip.limits,
-                limits=config.sip.limits,
                 reachable=config.sip.reachable,
             )
         except ConfigError as error:

@@ -297,6 +297,8 @@ WRONG = [
     ('[http]\npublic_url = "x"', "[http]: public_url = 'x': write \"https://voice.example.com\""),
     ('[http]\npublic_url = "http://[x"', "[http]: public_url = 'http://[x': write"),
     ('[http]\ntoken_env = "NO"', "[http]: token_env = 'NO': set the environment variable NO"),
+    ('[http]\ntrusted_proxies = ["x"]', "[http]: trusted_proxies = 'x': write a network"),
+    ("[http]\nsockets_per_address = 0", "[http]: sockets_per_address = 0: "),
     ('[webrtc]\nadvertise = ["x"]', "[webrtc]: advertise = 'x': write an IP address"),
     ('[webrtc]\ndeny = ["10.0.0.1/8"]', "[webrtc]: deny = '10.0.0.1/8': write a network"),
     ('[sip]\nlisten = ["sctp:[::]:1"]', "[sip]: listen = 'sctp:[::]:1': write \"udp:"),
