@@ -252,7 +252,8 @@ class Node:
         else:
             party = arrival.trunk or arrival.user
             is_symmetric = party is not None and party.symmetric_rtp
-            media = self._udp_media(session.flow.remote[0] if is_symmetric else None)
+            peer = session.flow.remote[0]
+            media = self._udp_media(peer, peer if is_symmetric else None)
         return SipLeg(
             leg_id,
             legs=self.telephony.legs,
@@ -411,7 +412,9 @@ class Node:
                 allow_local_media=telephony.is_on_this_machine(destination),
                 options=_leg_options(trunk),
                 request=request,
-                stream=self._new_stream(self._udp_media(self._origin_of(trunk))),
+                stream=self._new_stream(
+                    self._udp_media(telephony.address_of(destination), self._origin_of(trunk))
+                ),
             )
         except Exception:
             telephony.limits.leave(leg_id)
@@ -431,7 +434,8 @@ class Node:
         if is_browser:
             media = self._browser_media()
         else:
-            media = self._udp_media(contact.flow.remote[0] if user.symmetric_rtp else None)
+            peer = contact.flow.remote[0]
+            media = self._udp_media(peer, peer if user.symmetric_rtp else None)
         return SipLeg(
             leg_id,
             legs=self.telephony.legs,
@@ -550,8 +554,8 @@ class Node:
             raise RoutingError("this node takes no browsers: [webrtc] is empty", status=488)
         return self._webrtc.new_transport()
 
-    def _udp_media(self, symmetric: str | None) -> MediaTransport:
-        return UdpMediaTransport(self._ports, loop=self._loop, symmetric=symmetric)
+    def _udp_media(self, peer: str | None, symmetric: str | None) -> MediaTransport:
+        return UdpMediaTransport(self._ports, loop=self._loop, peer=peer, symmetric=symmetric)
 
     def _codecs_for_browser(self, plan: Plan) -> tuple[Codec, ...]:
         """Opus first; told to stay narrowband where the far end is."""

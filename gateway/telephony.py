@@ -260,6 +260,11 @@ class Telephony:
         hops = self.resolver.resolve_now(destination)
         return bool(hops) and all(is_loopback(hop.host) for hop in hops or ())
 
+    def address_of(self, destination: Destination) -> str | None:
+        """Where a destination is asked first; None where that is not known yet."""
+        hops = self.resolver.resolve_now(destination)
+        return hops[0].host if hops else None
+
     def drain(self) -> None:
         """Say that no calls are taken: OPTIONS get 503, registrars are told (F20)."""
         self._is_draining = True
