@@ -10,6 +10,10 @@ from gateway.net.connection import Closing, ConnectionTable, Patience
 from gateway.sip.flow import Flow
 from gateway.sip.framing import CRLF, KeepAlive
 
+KEEP_ALIVE_S = 25.0
+"""Without traffic, before a CRLF goes to a phone that is registered: proxies on the way cut off
+what is silent for 30 to 60 s, and browsers say nothing of themselves. It wants no answer."""
+
 
 class WebSocketConnection:
     """One flow of SIP whose socket somebody else reads and writes."""
@@ -37,7 +41,8 @@ class WebSocketConnection:
         self._send = send
         self._close = close
         self._is_open = True
-        self._patience = Patience(table.limits, loop.time(), is_ours=False)
+        self._alive_at = loop.time()
+        self._patience = Patience(table.limits, self._alive_at, is_ours=False)
         table.add(self)
         table.open(self)
 
@@ -50,7 +55,8 @@ class WebSocketConnection:
             if data == KeepAlive.PING.value:
                 self._send(KeepAlive.PONG.value)
         elif self._table.admit(self.flow.remote):
-            self._patience.heard(self._loop.time())
+            self._alive_at = now = self._loop.time()
+            self._patience.heard(now)
             self._table.receive(data, self.flow)
         else:
             self.close(Closing.REFUSED)
@@ -67,7 +73,8 @@ class WebSocketConnection:
         if not self._send(data):
             self.close(Closing.TOO_SLOW)
             return False
-        self._patience.used(self._loop.time())
+        self._alive_at = now = self._loop.time()
+        self._patience.used(now)
         return True
 
     def sweep(self, now: float) -> None:
@@ -76,6 +83,10 @@ class WebSocketConnection:
             why = self._patience.overdue(now, partial(self._table.is_held, self.flow))
             if why is not None:
                 self.close(why)
+            elif now >= self._alive_at + KEEP_ALIVE_S:
+                self._alive_at = now
+                if self._table.is_held(self.flow):
+                    self._send(KeepAlive.PONG.value)
 
     def close(self, why: Closing) -> None:
         """End it."""

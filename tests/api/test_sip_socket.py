@@ -293,6 +293,23 @@ async def test_an_idle_socket_is_kept_while_a_phone_is_registered_on_it(
 
 
 @in_virtual_time
+async def test_a_registered_phone_is_kept_through_proxies(loop: VirtualLoop) -> None:
+    site = Site(loop)
+
+    async with site.socket() as phone, site.socket() as stranger:
+        await phone.send(REGISTER)
+        await elapse(0.01)
+        site.held.add(site.flow)
+        await stranger.send(REGISTER)
+        await elapse(60)
+
+        assert [await phone.receive(), await phone.receive()] == ["\r\n"] * 2
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await stranger.receive()
+
+
+@in_virtual_time
 async def test_a_phone_that_does_not_read_is_cut_off(loop: VirtualLoop) -> None:
     site = Site(loop)
 
