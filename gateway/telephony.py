@@ -302,7 +302,8 @@ class Telephony:
         return self.peers.is_admitted(remote[0]) or self.gate.hears(remote, self._loop.time())
 
     def _holds(self, flow: Flow) -> bool:
-        return self.registrar.has_flow(flow) or self.legs.endpoint.is_used(flow)
+        is_registered = self.registrar.has_flow(flow) or self.watch.holds(flow)
+        return is_registered or self.legs.endpoint.is_used(flow)
 
     def _source_of(self, flow: Flow) -> str | None:
         if not self.peers.is_admitted(flow.remote[0]):

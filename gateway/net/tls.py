@@ -16,12 +16,10 @@ from typing import Any
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.sip.uri import parse_uri
 
-CIPHERS = (
-    "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES"
-    ":!aNULL:!eNULL:!aDSS:!MD5"
-)
-"""Of TLS 1.2, those with forward secrecy first. RSA key exchange comes last, for what RFC 3261
-§26.2.1 made everybody's: carriers' older border elements have nothing else."""
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aDSS:!MD5"
+"""Of TLS 1.2, those with forward secrecy first; all of them encrypt and none is anonymous. RSA key
+exchange comes last, for what RFC 3261 §26.2.1 made everybody's: carriers' older border elements
+have nothing else."""
 
 READ_BYTES = 64 * 1024
 "Read from OpenSSL at once; a record holds 16 KiB."

@@ -223,6 +223,14 @@ class TrunkWatch:
             for registration in watched.registrations:
                 registration.flow_failed(flow, now)
 
+    def holds(self, flow: Flow) -> bool:
+        """Whether a registration of ours came over the flow: calls come in by it."""
+        return any(
+            registration.flow == flow
+            for watched in self._watched.values()
+            for registration in watched.registrations
+        )
+
     # ---- what calls ask
 
     def choose(self, plan: Plan, now: float) -> Plan:

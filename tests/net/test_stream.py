@@ -1,4 +1,4 @@
-"""One connection over TCP or TLS in virtual time: messages, keep-alives, and how long it lasts."""
+"""One connection over TCP or TLS in virtual time: messages, pings, and how long it lasts."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ async def test_a_peer_that_neither_reads_nor_closes_is_let_go(loop: VirtualLoop)
     assert len(stage.table) == 0
 
 
-# ---- keep-alives (RFC 5626)
+# ---- pings (RFC 5626)
 
 
 @pytest.mark.rfc(5626, "3.5.1")

@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from gateway.errors import ConfigError
 from gateway.net.certificates import make_development_certificates
 from gateway.net.tls import (
+    CIPHERS,
     TlsContexts,
     TlsError,
     TlsOptions,
@@ -212,15 +213,25 @@ def allow_only(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
     context.minimum_version = context.maximum_version = version
 
 
-def test_no_cipher_is_null_or_anonymous(authority: Authority) -> None:
+def test_no_cipher_leaves_the_words_in_the_clear(authority: Authority) -> None:
     pair = authority.issue(CARRIER)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
-    context.set_ciphers("eNULL:aNULL:@SECLEVEL=0")
+    context.set_ciphers("COMPLEMENTOFALL:@SECLEVEL=0")  # those that do not encrypt
     context.maximum_version = ssl.TLSVersion.TLSv1_2
 
     with pytest.raises(TlsError):
         shake(contexts(None, authority.file).connect(CARRIER), TlsSession(context, None))
+
+
+def test_every_cipher_encrypts_and_none_is_anonymous() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    context.set_ciphers(CIPHERS)
+
+    suites = context.get_ciphers()
+    assert len(suites) > 10
+    assert all(suite["strength_bits"] >= 128 and suite["auth"] != "auth-null" for suite in suites)
 
 
 # ---- the other way: who calls us
