@@ -233,7 +233,7 @@ def test_headers_without_an_end_are_kept_up_to_the_limit_only() -> None:
     assert sum(map(len, taken)) < MAX_HEAD_BYTES + 1000
 
 
-# ---- keep-alives
+# ---- pings
 
 
 def test_a_ping_between_messages_is_told() -> None:
