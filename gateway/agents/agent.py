@@ -76,6 +76,25 @@ class AgentCall(Protocol):
     async def send_digits(self, digits: str) -> None:
         """Press keys: 0-9 * # A-D, `w` waits half a second. Returns when the last was sent."""
 
+    async def hold(self) -> None:
+        """Put whom the agent talks with on hold: it hears music, and neither hears the other."""
+
+    async def resume(self) -> None:
+        """Take them off hold."""
+
+    async def refer(self, to: str) -> int:
+        """Bring whom the agent talks with to a number or name that the routes let the agent dial.
+
+        They are asked to call it themselves (REFER) where their trunk or user is set so; else we
+        call, and they hear it ring. Once it has answered the agent is let go.
+
+        Returns:
+            Only where it failed: the SIP status that says why. The call is as it was.
+        """
+
+    async def stop_media(self) -> None:
+        """Let whom the agent talks with get no packet any more: a broken path, for tests."""
+
     async def hang_up(self) -> None:
         """Let everything said be played, then leave the call."""
 

@@ -15,7 +15,8 @@
     hang_up = true                      # once everything said has been played
 
 One step is one verb: ring, progress, answer, say, tone, wait, listen, menu, echo, echo_digits,
-send_digits, goto, hang_up. The receptionist and the lab carrier's test numbers are written in it.
+send_digits, hold, refer, stop_media, goto, hang_up. The receptionist and the lab carrier's test
+numbers are written in it.
 """
 
 from __future__ import annotations
@@ -222,6 +223,22 @@ class _Run:
         await self._call.send_digits(step.value)
         return None
 
+    async def hold(self, step: Step) -> str | None:
+        """Hold whom it talks with, `value` seconds."""
+        await self._call.hold()
+        await _sleep(step.value)
+        await self._call.resume()
+        return None
+
+    async def refer(self, step: Step) -> str | None:
+        """Bring whom it talks with to a number; the script goes on only where that failed."""
+        await self._call.refer(step.value)
+        return step.otherwise
+
+    async def stop_media(self, step: Step) -> str | None:
+        await self._call.stop_media()
+        return None
+
     async def goto(self, step: Step) -> str | None:
         label: str = step.value
         return label
@@ -266,6 +283,9 @@ _DO: dict[str, Callable[[_Run, Step], Awaitable[str | None]]] = {
     "echo": _Run.echo,
     "echo_digits": _Run.echo_digits,
     "send_digits": _Run.send_digits,
+    "hold": _Run.hold,
+    "refer": _Run.refer,
+    "stop_media": _Run.stop_media,
     "goto": _Run.goto,
     "hang_up": _Run.hang_up,
 }
@@ -307,6 +327,9 @@ _WANTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "echo": (_is_seconds, "seconds (inf for ever)"),
     "echo_digits": (_is_seconds, "seconds (inf for ever)"),
     "send_digits": (_is_digits, "keys 0-9 * # A-D, w for half a second"),
+    "hold": (_is_seconds, "seconds (inf for ever)"),
+    "refer": (_is_name, "a number or name"),
+    "stop_media": (_is_true, "true"),
     "goto": (_is_name, "a label"),
     "hang_up": (_is_true, "true"),
 }
@@ -322,7 +345,7 @@ _MODIFIERS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 _FITS = {
     "timeout_s": ("menu",),
-    "otherwise": ("menu", "listen"),
+    "otherwise": ("menu", "listen", "refer"),
     "interrupt": ("say", "echo"),
     "times": ("goto",),
     "for_s": ("tone",),

@@ -44,11 +44,13 @@ from gateway.leg.leg import (
     Established,
     Gone,
     Held,
+    HoldAsked,
     Leg,
     LegEvent,
     LegId,
     LegKind,
     MediaChanged,
+    MediaStopAsked,
     Progressed,
     Restored,
     Resumed,
@@ -332,6 +334,8 @@ class Call:
                 self._room.note_held(party, None, now)
             case TransferAsked():
                 self._transfers.on_asked(party, event, now)
+            case HoldAsked() | MediaStopAsked():
+                self._on_asked(party, event, now)
             case TransferProgress():
                 self._transfers.on_progress(party, event.status, now)
             case Ended():
@@ -397,6 +401,16 @@ class Call:
         for other in partners(party, self.parties.values()):
             if not other.is_on_hold:
                 other.leg.digit(event.digit, event.phase, event.duration_ms)
+
+    def _on_asked(self, party: Party, event: HoldAsked | MediaStopAsked, now: float) -> None:
+        """An agent wants something done to whom it talks with."""
+        for other in partners(party, self.parties.values()):
+            if other.state is not PartyState.UP:
+                continue
+            if isinstance(event, HoldAsked):
+                self._room.hold(other, now, on=event.on)
+            else:
+                other.leg.stop_media()
 
     def _on_ended(self, party: Party, event: Ended, now: float) -> None:
         hunt, blamed = self._hunt_of(party), self._blame(party, event)

@@ -22,6 +22,7 @@ from gateway.leg.leg import (
     Ended,
     EndReason,
     LegId,
+    LegKind,
     Role,
     TransferAsked,
     reason_of_status,
@@ -94,7 +95,7 @@ class Transfers:
         self._begin(party, None, now).refer(target, replaces, now)
 
     def on_asked(self, party: Party, event: TransferAsked, now: float) -> None:
-        """REFER: as if the party had dialled it, where it may (A37)."""
+        """REFER, or the wish of an agent: as if the party had dialled it, where it may (A37)."""
         dialled = number_of(event.target)
         others = [other for other in self._room.present() if other is not party]
         try:
@@ -104,6 +105,10 @@ class Transfers:
             transfer = self._begin(others[0], party.leg.id, now)
         except GatewayError as error:
             party.leg.transfer_progress(error.status)
+            return
+        if party.leg.kind is LegKind.AGENT and others[0].leg.can_refer:
+            # An agent speaks for us: whom we would ask to call by itself is asked to.
+            transfer.refer(Uri("sip", dialled), None, now)
             return
         named = (("Replaces", event.replaces), ("Referred-By", event.referred_by))
         headers = tuple((name, value) for name, value in named if value is not None)

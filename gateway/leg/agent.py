@@ -18,12 +18,15 @@ from gateway.leg.leg import (
     Ended,
     EndReason,
     Gone,
+    HoldAsked,
     LegEvent,
     LegId,
     LegKind,
     MediaQuality,
+    MediaStopAsked,
     Phase,
     Progressed,
+    TransferAsked,
 )
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
@@ -46,6 +49,9 @@ PIECE_S = 10
 
 TICK_S = 0.02
 "How often a queue that is full is looked at, at most."
+
+UNDER_WAY = 491
+"What a second REFER gets while one is under way, as it would on the wire (RFC 3261 §21.4.27)."
 
 KEYS = frozenset("0123456789*#ABCD")
 DIGIT_MS = 100
@@ -90,6 +96,8 @@ class AgentLeg:
         self._heard = asyncio.Event()
         self._digits: deque[str] = deque(maxlen=MAX_DIGITS_WAITING)
         self._digit_came = asyncio.Event()
+        self._referred: asyncio.Future[int] | None = None
+        "Is told how the transfer ended that the agent has asked for."
         self._is_answered = False
         self._is_early = False
         self._far_end_hears = asyncio.Event()
@@ -126,7 +134,12 @@ class AgentLeg:
         """An agent cannot be asked: see `can_refer`."""
 
     def transfer_progress(self, status: int) -> None:
-        """An agent asks for no transfers by itself."""
+        """How the transfer fares that the agent has asked for; from 200 on it is over."""
+        if status >= 200 and self._referred is not None and not self._referred.done():
+            self._referred.set_result(status)
+
+    def stop_media(self) -> None:
+        """An agent in this process has no path that could break."""
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         """Cancel the agent's attendance."""
@@ -249,6 +262,28 @@ class AgentLeg:
                 self._tell(DigitPressed(digit, Phase.END, DIGIT_MS))
             await asyncio.sleep(DIGIT_GAP_S)
 
+    async def put_on_hold(self, *, on: bool) -> None:
+        await self.accept()
+        self._tell(HoldAsked(on))
+
+    async def ask_to_call(self, to: str) -> int:
+        """The status in which it failed; while it does not, the agent is let go."""
+        if self._referred is not None:
+            return UNDER_WAY
+        await self.accept()
+        await self._far_end_hears.wait()
+        referred: asyncio.Future[int] = self._loop.create_future()
+        self._referred = referred
+        self._tell(TransferAsked(Uri("sip", to)))
+        try:
+            return await referred
+        finally:
+            self._referred = None
+
+    async def stop_others_media(self) -> None:
+        await self.accept()
+        self._tell(MediaStopAsked())
+
     async def leave(self) -> None:
         """Hang up once everything said was played."""
         await self.played()
@@ -335,6 +370,18 @@ class _AgentCall:
 
     async def send_digits(self, digits: str) -> None:
         await self._leg.press(digits)
+
+    async def hold(self) -> None:
+        await self._leg.put_on_hold(on=True)
+
+    async def resume(self) -> None:
+        await self._leg.put_on_hold(on=False)
+
+    async def refer(self, to: str) -> int:
+        return await self._leg.ask_to_call(to)
+
+    async def stop_media(self) -> None:
+        await self._leg.stop_others_media()
 
     async def hang_up(self) -> None:
         await self._leg.leave()

@@ -198,6 +198,9 @@ class BrowserLeg:
     def transfer_progress(self, status: int) -> None:
         """A page asks for no transfers by itself."""
 
+    def stop_media(self) -> None:
+        self._stream.stop_sending()
+
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         if self._has_ended:
             return

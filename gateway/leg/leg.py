@@ -204,7 +204,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class TransferAsked:
-    """The party wants us to bring whom it talks with to another (REFER, RFC 3515).
+    """The party wants us to bring whom it talks with to another (REFER, RFC 3515; an agent).
 
     `Leg.transfer_progress` answers it, and tells how it goes.
     """
@@ -213,6 +213,18 @@ class TransferAsked:
     replaces: str | None = None
     "The dialog at the target whose place is to be taken, as in a Replaces header (RFC 3891)."
     referred_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAsked:
+    """An agent wants us to hold whom it talks with, or to hold them no longer."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStopAsked:
+    """A scripted agent wants whom it talks with to be sent nothing more, as if the path broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +278,8 @@ LegEvent = (
     | Held
     | Resumed
     | TransferAsked
+    | HoldAsked
+    | MediaStopAsked
     | TransferProgress
     | Signalled
     | Ended
@@ -346,6 +360,9 @@ class Leg(Protocol):
 
         A first one of 300 or above refuses it.
         """
+
+    def stop_media(self) -> None:
+        """Send the party neither RTP nor RTCP any more: for tests of who has to notice."""
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         """Let the party go: reject, cancel or hang up, as its state asks.

@@ -240,6 +240,9 @@ class SipLeg:
         self._refer = _Refer.TAKEN if status < 200 else _Refer.NONE
         self._legs.driver.flush()
 
+    def stop_media(self) -> None:
+        self._stream.stop_sending()
+
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         if self._has_ended:
             return

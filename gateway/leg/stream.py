@@ -65,6 +65,7 @@ class AudioStream:
         self.on_digit: Callable[[DigitPressed], None] = _no_keys
         self._clock = clock
         self._is_connected = False
+        self._is_stopped = False
         self._voice = Voice()
         self._heard_at: float | None = None  # None: not yet, or not to be expected
         self._heard_ticks = BEAT_TICKS  # what the last packet held
@@ -94,7 +95,8 @@ class AudioStream:
             self._encoder.close()
             self._encoder = None
         self._codec = agreement.send
-        self._send_codec = agreement.send if agreement.direction.sends else None
+        sends = agreement.direction.sends and not self._is_stopped
+        self._send_codec = agreement.send if sends else None
         if not agreement.direction.receives:
             # One who is not to speak is not missing.
             self._heard_at, self._ahead = None, 0
@@ -118,10 +120,15 @@ class AudioStream:
         """The path changed; told by the leg, which hears the transport."""
         self._is_connected = state is TransportState.CONNECTED
 
+    def stop_sending(self) -> None:
+        """Send neither RTP nor RTCP any more, whatever is agreed upon; the party is still heard."""
+        self._is_stopped = True
+        self._send_codec = None
+
     def close(self) -> None:
         """End it; nothing is sent or said any more."""
         goodbye = self.session.goodbye(self._clock())
-        if goodbye:
+        if goodbye and not self._is_stopped:
             self.transport.send(goodbye)
         self._stop_pacing()
         self._voice.close()
@@ -336,7 +343,8 @@ class AudioStream:
     def _send_output(self) -> None:
         """Digits and reports that are due."""
         for packet in self.session.take_output():
-            self.transport.send(packet)
+            if not self._is_stopped:
+                self.transport.send(packet)
 
 
 def _nobody(frame: AudioFrame) -> None:

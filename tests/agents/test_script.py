@@ -14,7 +14,16 @@ import gateway.agents.script
 from gateway.agents.script import MAX_STEPS_DONE, Script, ScriptedAgent, load_script, parse_script
 from gateway.errors import ConfigError
 from gateway.lab.lab import LAB_FILE, lab_document
-from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Progressed
+from gateway.leg.leg import (
+    Answered,
+    DigitPressed,
+    Ended,
+    EndReason,
+    HoldAsked,
+    MediaStopAsked,
+    Progressed,
+    TransferAsked,
+)
 from gateway.media.tone import tone_level_dbfs
 from tests.media.sound import speechlike, tone
 from tests.support.agents import AgentBench
@@ -217,6 +226,66 @@ async def test_send_digits_presses_keys(loop: VirtualLoop, folder: Path) -> None
     await bench.close()
 
 
+@in_virtual_time
+async def test_hold_asks_for_it_and_for_its_end(loop: VirtualLoop, folder: Path) -> None:
+    bench = attended(loop, script(folder, "hold = 2", "send_digits = '1'", "wait = inf"))
+    await elapse(5)
+
+    asked = [(at, event.on) for at, event in bench.told if isinstance(event, HoldAsked)]
+    assert asked == [(0.0, True), (2.0, False)]
+    assert bench.at(Answered) == 0.0
+    assert bench.at(DigitPressed) == 2.0
+    await bench.close()
+
+
+@in_virtual_time
+async def test_refer_asks_for_a_transfer_and_waits_until_it_is_over(
+    loop: VirtualLoop, folder: Path
+) -> None:
+    bench = attended(loop, script(folder, "refer = '+15550100'", "send_digits = '1'", "wait = inf"))
+    await elapse(5)
+    bench.leg.transfer_progress(100)
+    bench.leg.transfer_progress(180)
+    await elapse(5)
+    assert not bench.all(DigitPressed)
+    bench.leg.transfer_progress(486)
+    await elapse(1)
+
+    assert [str(event.target.user) for event in bench.all(TransferAsked)] == ["+15550100"]
+    assert bench.at(Answered) == 0.0
+    assert bench.pressed == "1"
+    await bench.close()
+
+
+@in_virtual_time
+async def test_refer_that_failed_goes_to_otherwise(loop: VirtualLoop, folder: Path) -> None:
+    steps = (
+        "refer = 'sales'\notherwise = 'no'",
+        "send_digits = '1'",
+        "label = 'no'\nsend_digits = '2'",
+        "wait = inf",
+    )
+    bench = attended(loop, script(folder, *steps))
+    await elapse(1)
+    bench.leg.transfer_progress(403)
+    await elapse(2)
+
+    assert bench.pressed == "2"
+    await bench.close()
+
+
+@in_virtual_time
+async def test_stop_media_asks_for_it_once_and_goes_on(loop: VirtualLoop, folder: Path) -> None:
+    steps = ("wait = 3", "stop_media = true", "send_digits = '1'", "wait = inf")
+    bench = attended(loop, script(folder, *steps))
+    await elapse(5)
+
+    assert bench.all(MediaStopAsked) == [MediaStopAsked()]
+    assert bench.at(MediaStopAsked) == 3.0
+    assert bench.pressed == "1"
+    await bench.close()
+
+
 # ---- menus, labels and loops
 
 
@@ -361,6 +430,8 @@ async def test_other_side_may_hang_up_in_the_middle_of_any_step(
         "echo = inf",
         "echo_digits = inf",
         "send_digits = 'wwwwww'",
+        "hold = inf",
+        "refer = 'sales'",
         "wait = inf",
     )
     for step in steps:
@@ -386,6 +457,9 @@ async def test_other_side_may_hang_up_in_the_middle_of_any_step(
         ("wait = 'long'", ["step 1", "wait = 'long'", "seconds"]),
         ("wait = nan", ["step 1", "wait = nan", "seconds"]),
         ("listen = []", ["step 1", "listen = []", "seconds"]),
+        ("hold = 'on'", ["step 1", "hold = 'on'", "seconds"]),
+        ("refer = 5", ["step 1", "refer = 5", "a number or name"]),
+        ("stop_media = 3", ["step 1", "stop_media = 3", "true"]),
         ("echo = ''", ["step 1", "echo = ''", "seconds"]),
         ("echo_digits = ''", ["step 1", "echo_digits = ''", "seconds"]),
         ("tone = 5000", ["step 1", "tone = 5000", "20 to 3900"]),

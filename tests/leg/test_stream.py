@@ -566,6 +566,28 @@ async def test_party_that_is_not_to_speak_is_not_filled_in_for(loop: VirtualLoop
 
 
 @in_virtual_time
+async def test_stopped_stream_sends_nothing_whatever_happens_and_hears_on(
+    loop: VirtualLoop,
+) -> None:
+    bench = StreamBench(loop)
+    bench.stream.on_state(TransportState.CONNECTED)
+    frames = said(PCMU, tone(1000, 0.3, 8000))
+    bench.stream.hear(frames[0])
+
+    bench.stream.stop_sending()
+    bench.stream.hear(frames[1])
+    bench.stream.digit("5", Phase.START)
+    bench.configure(PCMU)
+    bench.stream.hear(frames[2])
+    await bench.talk(20)  # reports are due by then
+    heard = len(bench.frames)
+    await bench.close()  # and a goodbye
+
+    assert len(bench.transport.sent) == 1
+    assert heard == 1000
+
+
+@in_virtual_time
 async def test_nothing_is_handed_on_after_the_end(loop: VirtualLoop) -> None:
     bench = StreamBench(loop)
     await bench.talk(0.1)

@@ -65,6 +65,9 @@ class FakeLeg:
     def transfer_progress(self, status: int) -> None:
         self.did.append(f"transfer {status}")
 
+    def stop_media(self) -> None:
+        self.did.append("stop media")
+
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         self.did.append(f"end {reason.value}")
 

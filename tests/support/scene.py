@@ -12,6 +12,7 @@ from gateway.agents.agent import AgentCall
 from gateway.call.call import Call, CallOptions, Errand
 from gateway.call.events import CallEnded, CallEvent
 from gateway.call.registry import Registry, RegistryOptions
+from gateway.errors import RoutingError
 from gateway.leg.agent import AgentLeg
 from gateway.leg.leg import EndReason, Leg
 from gateway.media.g711 import MU_LAW
@@ -47,6 +48,8 @@ class Scene:
         self.peers: dict[str, Peer] = {}
         self.calls = "phone"
         "What the box of who calls next is named."
+        self.refuses: list[tuple[str, str]] | None = None
+        "Where it is a list, no party is let dial anywhere, and who tried what is in it."
         self._agent = agent
         self._clocks: dict[str, int] = {}
         self._ids = 0
@@ -161,6 +164,9 @@ class Scene:
 
     def _plan_for(self, source: str, dialled: str) -> Plan:
         """A party may send others to trunks, by their names."""
+        if self.refuses is not None:
+            self.refuses.append((source, dialled))
+            raise RoutingError("no route leads there")
         return plan([f"trunk:{dialled}"])
 
     def _dial(self, target: Target, errand: Errand) -> Leg:
