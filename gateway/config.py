@@ -67,6 +67,7 @@ from gateway.trunk_options import (
     read_session_timer,
     with_profiles,
 )
+from gateway.users.gate import algorithms_for
 from gateway.users.user import User
 from gateway.webrtc.options import WebRtcOptions
 
@@ -141,6 +142,8 @@ class SipOptions:
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     never_ban: tuple[Network, ...] = ()
     "Who may fail to log in as often as he likes."
+    digest: tuple[str, ...] = ("SHA-256",)
+    "The algorithms that phones are offered to log in by, in this order."
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +266,7 @@ class _Reader:
         )
         callers = self._names("trunk", document.trunk) + self._names("user", document.user)
         targets = callers + self._names("agent", document.agent)
+        self._check_digest(document.sip, users)
         realm = document.sip.realm or next(iter(document.sip.domains), DEFAULT_REALM)
         self._check("[sip]", "realm", realm, check_value)
         sip = SipOptions(
@@ -276,6 +280,7 @@ class _Reader:
             self._tls(document.sip),
             ConnectionLimits(per_address=document.sip.connections_per_address),
             tuple(self._network("[sip]", "never_ban", text) for text in document.sip.never_ban),
+            document.sip.digest or algorithms_for(users),
         )
         return Config(
             file=self._file,
@@ -295,6 +300,13 @@ class _Reader:
             emergency=emergency,
             users=users,
         )
+
+    def _check_digest(self, sip: SipSection, users: tuple[User, ...]) -> None:
+        """Everybody must be able to log in by what is offered."""
+        shut_out = next((user for user in users if not user.allow_md5), None)
+        if sip.digest == ("MD5",) and shut_out is not None:
+            remedy = f"user {shut_out.name} logs in with SHA-256 alone: offer it, or set allow_md5"
+            raise self._wrong("[sip]", "digest", list(sip.digest), remedy)
 
     def _http(self, http: HttpSection) -> HttpOptions:
         host, port = self._host_port("[http]", "listen", http.listen)
@@ -354,13 +366,13 @@ class _Reader:
             raise self._wrong("[rtp]", "ports", rtp.ports, 'write a range: "20000-29999"')
         if not 1024 <= (ports[0] or 0) < (ports[1] or 0):
             raise self._wrong("[rtp]", "ports", rtp.ports, "name ports from 1024 up, rising")
-        address = rtp.address or (sip.listen[0].host if sip.listen else "127.0.0.1")
-        self._address("[rtp]", "address", address)
         told = (rtp.advertise,) if isinstance(rtp.advertise, str) else rtp.advertise
         told = told or sip.reachable.advertise
         for text in told:
             self._address("[rtp]", "advertise", text)
-        if not told and ipaddress.ip_address(address).is_unspecified:
+        address, *others = self._rtp_addresses(rtp, sip)
+        is_anywhere = any(ipaddress.ip_address(text).is_unspecified for text in (address, *others))
+        if not told and is_anywhere:
             raise self._wrong(
                 "[rtp]",
                 "address",
@@ -370,10 +382,24 @@ class _Reader:
             )
         return RtpPortOptions(
             address=address,
+            other_address=others[0] if others else None,
             reachable=Reachable(told, sip.reachable.local_networks),
             first_port=int(first),
             last_port=int(last),
         )
+
+    def _rtp_addresses(self, rtp: RtpSection, sip: SipOptions) -> list[str]:
+        """One of each family, the first named first."""
+        if rtp.address is None:
+            found = [listen.host for listen in sip.listen] or ["127.0.0.1"]
+        else:
+            found = [rtp.address] if isinstance(rtp.address, str) else [*rtp.address]
+            for text in found:
+                self._address("[rtp]", "address", text)
+        of_family = {":" in text: text for text in reversed(found)}
+        if not found or (rtp.address is not None and len(of_family) < len(found)):
+            raise self._wrong("[rtp]", "address", rtp.address, "name one of each family at most")
+        return sorted(of_family.values(), key=found.index)
 
     def _trunk(self, where: str, trunk: TrunkSection) -> Trunk:
         credentials = self._credentials(where, trunk)

@@ -104,6 +104,8 @@ class SipSection:
     "Names or addresses that users reach us by; where left out, the addresses listened on."
     realm: str | None = None
     "Told to phones that are asked for a password; where left out, the first of `domains`."
+    digest: tuple[Literal["SHA-256", "MD5"], ...] = ()
+    "Logins offered to phones, in this order; where left out, SHA-256, then MD5 if a user may."
     never_ban: tuple[str, ...] = ()
     "Networks that may fail to log in as often as they like, such as an office behind one address."
 
@@ -114,8 +116,8 @@ class RtpSection:
 
     ports: str = "20000-29999"
     "UDP ports, two for a call."
-    address: str | None = None
-    "Address they are opened on; where left out, that of the first [sip] listen."
+    address: tuple[str, ...] | str | None = None
+    "Address they are opened on, or a list of one of each family; where left out, as in [sip] listen."
     advertise: tuple[str, ...] | str = ()
     "Address to tell peers instead, or a list of one of each family; where left out, as in [sip]."
 

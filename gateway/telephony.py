@@ -38,7 +38,7 @@ from gateway.trunk.watch import Ask, TrunkWatch
 from gateway.users import registrar as registration
 from gateway.users.contacts import Contact
 from gateway.users.domain import Domains
-from gateway.users.gate import Gate, algorithms_for
+from gateway.users.gate import Gate
 from gateway.users.registrar import Registrar
 from gateway.users.user import User
 
@@ -106,9 +106,7 @@ class Telephony:
         self.peers = Peers(config.trunks, options.allow, called_at=self.watch.called_at)
         self.domains = Domains(options.domains or self._own_hosts())
         self.registrar = Registrar(config.users, self.domains)
-        challenger = Challenger(
-            secrets.token_bytes(KEY_BYTES), options.realm, algorithms_for(config.users)
-        )
+        challenger = Challenger(secrets.token_bytes(KEY_BYTES), options.realm, options.digest)
         self.gate = Gate(
             config.users,
             self.domains,

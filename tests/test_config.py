@@ -256,11 +256,56 @@ def test_media_may_be_told_another_address(tmp_path: Path) -> None:
     assert both.rtp.reachable.advertise == ("203.0.113.8", "2001:db8::8")
 
 
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("", ("127.0.0.1", None)),
+        ('[sip]\nlisten = ["udp:10.0.0.5:5060", "tls:10.0.0.6:5061"]', ("10.0.0.5", None)),
+        ('[sip]\nlisten = ["udp:[2001:db8::5]:1", "udp:10.0.0.5:1"]', ("2001:db8::5", "10.0.0.5")),
+        ('[rtp]\naddress = "10.0.0.7"', ("10.0.0.7", None)),
+        ('[rtp]\naddress = ["10.0.0.7", "2001:db8::7"]', ("10.0.0.7", "2001:db8::7")),
+    ],
+)
+def test_media_is_where_sip_is_in_both_families(
+    tmp_path: Path, text: str, addresses: tuple[str, str | None]
+) -> None:
+    tls = text.replace("[sip]\n", '[sip]\ncertificate = "a"\nkey = "b"\n')
+
+    rtp = load(tmp_path, tls).rtp
+
+    assert (rtp.address, rtp.other_address) == addresses
+
+
 def test_nameservers_are_addresses_with_or_without_a_port(tmp_path: Path) -> None:
     config = load(tmp_path, '[sip]\nnameservers = ["192.0.2.53", "::1", "[::1]:5353"]\n')
 
     assert config.sip.resolver.nameservers == (("192.0.2.53", 53), ("::1", 53), ("::1", 5353))
     assert load(tmp_path, "").sip.resolver.nameservers == ()
+
+
+ANN = '[[user]]\nname = "ann"\npassword_env = "ANN"\nallow_md5 = {}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("", ("SHA-256",)),
+        (ANN.format("false"), ("SHA-256",)),
+        (ANN.format("true"), ("SHA-256", "MD5")),
+        ('[sip]\ndigest = ["MD5"]\n' + ANN.format("true"), ("MD5",)),
+        ('[sip]\ndigest = ["MD5", "SHA-256"]\n' + ANN.format("false"), ("MD5", "SHA-256")),
+    ],
+)
+def test_phones_log_in_by_what_is_set_else_by_what_users_may(
+    tmp_path: Path, text: str, offered: tuple[str, ...]
+) -> None:
+    assert load(tmp_path, text, {"ANN": "x"}).sip.digest == offered
+
+
+def test_nobody_is_shut_out_by_what_phones_are_offered(tmp_path: Path) -> None:
+    said = refuse(tmp_path, '[sip]\ndigest = ["MD5"]\n' + ANN.format("false"), {"ANN": "x"})
+
+    assert said.startswith("[sip]: digest = ['MD5']: user ann logs in with SHA-256 alone: ")
 
 
 def test_an_override_is_checked_like_the_file(tmp_path: Path) -> None:
@@ -323,9 +368,13 @@ WRONG = [
     ('[rtp]\nadvertise = ["x"]', "[rtp]: advertise = 'x': write an IP address"),
     ('[sip]\nlisten = "udp:127.0.0.1:1"', "[sip]: listen = 'udp:127.0.0.1:1': write a list"),
     ('[sip]\nallow = ["everyone"]', "[sip]: allow = 'everyone': write a network"),
+    ('[sip]\ndigest = ["SHA1"]', "[sip]: digest = 'SHA1': "),
     ('[sip]\nnameservers = ["ns.test"]', "[sip]: nameservers = 'ns.test': write IP:PORT"),
     ('[sip]\nlisten = ["udp:0.0.0.0:5060"]', "[rtp]: address is missing: peers are told where"),
     ('[rtp]\naddress = "::"', "[rtp]: address = '::': peers are told where"),
+    ('[rtp]\naddress = ["10.0.0.1", "10.0.0.2"]', "name one of each family at most"),
+    ("[rtp]\naddress = []", "name one of each family at most"),
+    ('[rtp]\naddress = ["10.0.0.1", "x"]', "[rtp]: address = 'x': write an IP address"),
     ('[rtp]\nports = "20000"', "[rtp]: ports = '20000': write a range"),
     ('[rtp]\nports = "20000-70000"', "[rtp]: ports = '20000-70000': write a range"),
     ('[rtp]\nports = "80-90"', "[rtp]: ports = '80-90': name ports from 1024 up"),
