@@ -117,7 +117,7 @@ class RtpSection:
     ports: str = "20000-29999"
     "UDP ports, two for a call."
     address: tuple[str, ...] | str | None = None
-    "Address they are opened on, or a list of one of each family; where left out, as in [sip] listen."
+    "Address they are opened on, or one of each family; where left out, those of [sip] listen."
     advertise: tuple[str, ...] | str = ()
     "Address to tell peers instead, or a list of one of each family; where left out, as in [sip]."
 

@@ -99,6 +99,8 @@ class RtpPortOptions:
 
     address: str = "127.0.0.1"
     "Bound by every socket; for `0.0.0.0` or `::` this machine's first, of `::` in each family."
+    other_address: str | None = None
+    "Of the other family, for peers of that; None: they are spoken to from `address`, if at all."
     reachable: Reachable = field(default_factory=Reachable)
     "What peers are told instead, e.g. the public address of a 1:1 NAT."
     first_port: int = 20_000
@@ -158,7 +160,8 @@ class PortPool:
         self.in_use = 0
         "Pairs that are allocated now."
         # Not the wildcard itself: what we send has to come from the address that peers are told.
-        found = listening_addresses(options.address, loopback=False)
+        given = [each for each in (options.address, options.other_address) if each]
+        found = [host for each in given for host in listening_addresses(each, loopback=False)]
         self._hosts = {":" in host: host for host in reversed(found)}  # the first of each family
         self.host = found[0]
         "What the sockets are bound to, where a peer's family is not known or not had."

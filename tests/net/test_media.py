@@ -373,6 +373,19 @@ async def test_a_peer_on_our_side_of_the_nat_is_told_our_own_address(loop: Virtu
 
 
 @in_virtual_time
+async def test_an_address_of_each_family_may_be_given(loop: VirtualLoop) -> None:
+    options = RtpPortOptions(address=HOST, other_address="2001:db8::1")
+    ports = PortPool(options, open_socket=loop.network.open_socket)
+
+    assert [ports.host_for(peer) for peer in (None, PEER, "2001:db8::7")] == [
+        HOST,
+        HOST,
+        "2001:db8::1",
+    ]
+    assert ports.address_for("2001:db8::7") == "2001:db8::1"
+
+
+@in_virtual_time
 async def test_a_peer_is_spoken_to_in_its_own_family(
     loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
