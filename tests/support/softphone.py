@@ -18,10 +18,6 @@ FOLDER = Path(__file__).parents[1] / "softphone"
 BUNDLES = FOLDER / ".made"
 MAKES = ("jssip", "sipjs")
 
-HTML = (
-    "<!doctype html><meta charset=utf-8><title>softphone</title><script src=/softphone.js></script>"
-)
-
 
 @cache
 def bundle(make: str) -> str:
@@ -87,19 +83,13 @@ class Softphone:
 @asynccontextmanager
 async def open_softphone(browser: Browser, gateway: Gateway, make: str) -> AsyncIterator[Softphone]:
     """A softphone in a page of the gateway's own origin, not yet registered."""
-    script = bundle(make)
     context = await browser.new_context()
     try:
         page = await context.new_page()
-        await page.route(
-            "**/softphone.html",
-            lambda route: route.fulfill(body=HTML, content_type="text/html"),
-        )
-        await page.route(
-            "**/softphone.js",
-            lambda route: route.fulfill(body=script, content_type="text/javascript"),
-        )
-        await page.goto(f"{gateway.url}/softphone.html")
+        # A document that really came from this machine: one that the test makes up counts as of
+        # the public Internet, which may open no socket to loopback.
+        await page.goto(f"{gateway.url}/healthz")
+        await page.evaluate(bundle(make))
         yield Softphone(page)
     finally:
         await context.close()
