@@ -22,6 +22,7 @@ from gateway.document import (
     AgentSection,
     Document,
     HttpSection,
+    LabSection,
     RegisterSection,
     RouteSection,
     RtpSection,
@@ -38,8 +39,8 @@ from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.net.connection import ConnectionLimits
 from gateway.net.dns import ResolverOptions
 from gateway.net.interface import Reachable
-from gateway.net.media import RtpPortOptions
 from gateway.net.nameserver import DNS_PORT
+from gateway.net.ports import RtpPortOptions
 from gateway.net.tls import TlsOptions
 from gateway.private import Secret
 from gateway.sip.authenticator import Credentials
@@ -80,7 +81,7 @@ SHORTEST_PROBE_S = 5
 "Trunks are asked no more often: the shortest of what they are asked at while they are down."
 
 SOURCES = ("browser", "sip", "user", "api", "*")
-"Who calls, in a route's `from`, beside each trunk and each user."
+"Who calls, in a route's `from`, beside each trunk, user and agent."
 
 DEFAULT_REALM = "voice-gateway"
 "What phones are asked a password for, where no domain is named."
@@ -147,6 +148,15 @@ class SipOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class LabOptions:
+    """The test carrier."""
+
+    listen: tuple[Listen, ...]
+    certificate: Path | None
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentOptions:
     """One agent."""
 
@@ -172,8 +182,8 @@ class Config:
     "None: no browsers."
     sip: SipOptions
     rtp: RtpPortOptions
-    lab: Listen | None
-    "Where the test carrier listens; None: there is none."
+    lab: LabOptions | None
+    "None: no test carrier."
     trunks: tuple[Trunk, ...]
     agents: tuple[AgentOptions, ...]
     routes: tuple[Route, ...]
@@ -264,8 +274,11 @@ class _Reader:
         users = tuple(
             self._user(place_of("user", n, user.name), user) for n, user in enumerate(document.user)
         )
-        callers = self._names("trunk", document.trunk) + self._names("user", document.user)
-        targets = callers + self._names("agent", document.agent)
+        parties = [
+            *self._names("trunk", document.trunk),
+            *self._names("user", document.user),
+            *self._names("agent", document.agent),
+        ]
         self._check_digest(document.sip, users)
         realm = document.sip.realm or next(iter(document.sip.domains), DEFAULT_REALM)
         self._check("[sip]", "realm", realm, check_value)
@@ -290,11 +303,11 @@ class _Reader:
             webrtc=self._webrtc(document.webrtc) if document.webrtc.listen else None,
             sip=sip,
             rtp=self._rtp(document.rtp, sip),
-            lab=None if document.lab is None else self._listen("[lab]", document.lab.listen),
+            lab=None if document.lab is None else self._lab(document.lab),
             trunks=trunks,
             agents=agents,
             routes=tuple(
-                self._route(place_of("route", n), route, targets, callers, emergency)
+                self._route(place_of("route", n), route, parties, emergency)
                 for n, route in enumerate(document.route)
             ),
             emergency=emergency,
@@ -534,12 +547,11 @@ class _Reader:
         self,
         where: str,
         route: RouteSection,
-        targets: list[str],
-        callers: list[str],
+        parties: list[str],
         emergency: EmergencyNumbers,
     ) -> Route:
         sources = (route.from_,) if isinstance(route.from_, str) else route.from_
-        known = [*SOURCES, *callers]
+        known = [*SOURCES, *parties]
         for source in sources:
             if source not in known:
                 near = nearest(source, known)
@@ -547,7 +559,7 @@ class _Reader:
         self._check(where, "match", route.match, check_pattern)
         groups = tuple(
             tuple(
-                self._target(where, text, targets)
+                self._target(where, text, parties)
                 for text in ((group,) if isinstance(group, str) else group)
             )
             for group in route.to
@@ -627,16 +639,7 @@ class _Reader:
         return Listen(transport, *self._host_port(where, "listen", rest))
 
     def _sip_listens(self, sip: SipSection) -> tuple[Listen, ...]:
-        listens = tuple(self._listen("[sip]", text) for text in sip.listen)
-        for listen in listens:
-            if listen.transport == "tls" and sip.certificate is None:
-                raise self._wrong(
-                    "[sip]",
-                    "certificate",
-                    None,
-                    f"'{listen}' needs one: name its PEM file (`make certs` makes a pair for"
-                    " development)",
-                )
+        listens = self._listens("[sip]", sip)
         for text in sip.verify_client:
             if text not in sip.listen or not text.startswith("tls:"):
                 raise self._wrong("[sip]", "verify_client", text, "repeat a tls: entry of listen")
@@ -645,10 +648,37 @@ class _Reader:
             for listen, text in zip(listens, sip.listen, strict=True)
         )
 
+    def _listens(self, where: str, section: SipSection | LabSection) -> tuple[Listen, ...]:
+        listens = tuple(self._listen(where, text) for text in section.listen)
+        for listen in listens:
+            if listen.transport == "tls" and section.certificate is None:
+                raise self._wrong(
+                    where,
+                    "certificate",
+                    None,
+                    f"'{listen}' needs one: name its PEM file (`make certs` makes a pair for"
+                    " development)",
+                )
+        if (section.certificate is None) != (section.key is None):
+            missing = "key" if section.key is None else "certificate"
+            raise self._wrong(where, missing, None, "certificate and key go together: name both")
+        return listens
+
+    def _lab(self, lab: LabSection) -> LabOptions:
+        listens = self._listens("[lab]", lab)
+        if not listens:
+            raise self._wrong("[lab]", "listen", [], "leave the section out for no lab")
+        for listen in listens:
+            if not _is_loopback(listen.host):
+                raise self._wrong(
+                    "[lab]",
+                    "listen",
+                    str(listen),
+                    "write a loopback address: everybody knows the lab's password",
+                )
+        return LabOptions(listens, self._path(lab.certificate), self._path(lab.key))
+
     def _tls(self, sip: SipSection) -> TlsOptions:
-        if (sip.certificate is None) != (sip.key is None):
-            missing = "key" if sip.key is None else "certificate"
-            raise self._wrong("[sip]", missing, None, "certificate and key go together: name both")
         if sip.verify_client and sip.ca is None:
             # The system's CAs vouch for anybody who has a domain.
             raise self._wrong("[sip]", "ca", None, "verify_client needs it: who vouches for them?")

@@ -33,13 +33,9 @@ from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
-from gateway.net.media import (
-    MediaTransport,
-    PortPool,
-    UdpMediaTransport,
-    open_rtp_socket,
-)
+from gateway.net.media import MediaTransport, UdpMediaTransport
 from gateway.net.pacer import Pacer
+from gateway.net.ports import PortPool, open_rtp_socket
 from gateway.private import Private
 from gateway.rtp.session import RtpSession
 from gateway.sdp.description import Keying, parse_sdp

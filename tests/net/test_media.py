@@ -21,12 +21,10 @@ from gateway.net.interface import Reachable
 from gateway.net.media import (
     MAX_PACKETS_PER_TURN,
     MediaTransport,
-    PortPool,
-    RtpPortOptions,
     TransportState,
     UdpMediaTransport,
-    open_rtp_socket,
 )
+from gateway.net.ports import PortPool, RtpPortOptions, open_rtp_socket
 from gateway.rtp.packet import RtpPacket, build_rtp
 from gateway.rtp.rtcp import ReceiverReport, build_rtcp
 from gateway.sdp.description import MediaDescription
