@@ -1,4 +1,4 @@
-"""The UDP ports of plain RTP: pairs of sockets, of either family, and what peers are told of them."""
+"""The UDP ports of plain RTP: pairs of sockets in either family, and what peers are told."""
 
 from __future__ import annotations
 
