@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 from gateway.errors import CapacityError
 from gateway.net.interface import Network, neighbourhood
+
+log = logging.getLogger(__name__)
 
 MAX_FORWARDED = 16
 "Proxies that a request may tell it came through."
@@ -49,6 +52,14 @@ class Crowd:
             is_limited and self._places[place] >= self._limits.per_address
         ):
             self.refused += 1
+            if self.refused == 1:
+                log.warning(
+                    "http: a WebSocket is refused, %d are open from there and %d in all; more from"
+                    " an address are taken by [http] sockets_per_address, and behind a proxy by"
+                    " trusted_proxies; counted from now on",
+                    self._places[place],
+                    self._places.total(),
+                )
             raise CapacityError("As many WebSockets are open as may be; close some and try again")
         self._places[place] += 1
         try:

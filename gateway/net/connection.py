@@ -69,6 +69,8 @@ class Closing(Enum):
     "Its source is not admitted, or not any more."
     STOPPED = "stopped"
     "By us, at the end."
+    BUG = "bug"
+    "Ours."
 
 
 class Patience:
@@ -167,6 +169,8 @@ class ConnectionTable:
         "How connections that were open ended."
         self.refused = 0
         "Connections not taken: their source is not admitted, or a limit is reached."
+        self.crowded = 0
+        "Of those, the ones for a limit."
         self._loop = loop
         self._on_closed = on_closed
         self._open: dict[Flow, Connection] = {}
@@ -184,13 +188,22 @@ class ConnectionTable:
 
     def admits(self, remote: tuple[str, int]) -> bool:
         """Whether one more connection is taken from there; counts those that are not."""
-        if (
-            self._accepted_total < self.limits.total
-            and self._accepted[neighbourhood(remote[0])] < self.limits.per_address
-            and self.admit(remote)
-        ):
+        if not self.admit(remote):
+            self.refused += 1
+            return False
+        place = neighbourhood(remote[0])
+        limits = self.limits
+        if self._accepted_total < limits.total and self._accepted[place] < limits.per_address:
             return True
         self.refused += 1
+        self.crowded += 1
+        if self.crowded == 1:
+            log.warning(
+                "sip: a connection is refused, %d are open from there and %d in all; more from an"
+                " address are taken by [sip] connections_per_address; counted from now on",
+                self._accepted[place],
+                self._accepted_total,
+            )
         return False
 
     def add(self, connection: Connection) -> None:
@@ -240,8 +253,9 @@ class ConnectionTable:
             try:
                 connection.sweep(now)
             except Exception:
-                # A bug of ours, of one connection: the others' clocks go on.
-                log.exception("a connection is closed by a bug")
+                # Of one connection: the others' clocks go on.
+                log.exception("a connection is given up for a bug")
+                self.end(connection, Closing.BUG)
                 self.remove(connection)
         if self._all and self._timer is None:
             self._timer = self._loop.call_later(SWEEP_S, self._sweep)

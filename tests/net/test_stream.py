@@ -145,6 +145,40 @@ async def test_a_source_that_is_not_admitted_any_more_is_cut_off(loop: VirtualLo
     assert stage.far.is_lost
 
 
+class Broken:
+    """A connection with a bug of ours in it."""
+
+    flow = Flow("tcp", US, THEM, 99)
+    is_counted = True
+
+    def send(self, data: bytes) -> bool:
+        return False
+
+    def sweep(self, now: float) -> None:
+        raise LookupError("a bug")
+
+    def close(self, why: Closing) -> None:
+        """Nothing to end."""
+
+
+@in_virtual_time
+async def test_a_bug_ends_one_connection_and_no_others_clock(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(loop)
+    broken = Broken()
+    stage.table.add(broken)
+    stage.table.open(broken)
+
+    await elapse(10 + SLACK_S)
+
+    assert stage.why == [Closing.BUG, Closing.NO_MESSAGE]
+    assert stage.closed == [broken.flow, stage.flow]
+    assert len(caplog.records) == 1
+    await elapse(3)
+    assert len(stage.table) == 0
+
+
 # ---- what is malformed
 
 
