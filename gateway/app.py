@@ -26,9 +26,9 @@ from gateway.api.signalling import serve_page
 from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
 from gateway.api.users import user_operations
-from gateway.config import Config, HttpOptions, parse_config
+from gateway.config import Config, HttpOptions, LabOptions, parse_config
 from gateway.errors import ConfigError
-from gateway.lab.lab import DESTINATIONS, LAB_FILE, lab_document
+from gateway.lab.lab import DESTINATIONS, LAB_FILE, LAB_SECRETS, lab_document
 from gateway.net.pacer import Pacer
 from gateway.node import Node
 from gateway.sip.uri import format_host_port
@@ -63,7 +63,7 @@ async def serve(config: Config) -> int:
     async with AsyncExitStack() as stack:
         pacer = Pacer(loop)
         if config.lab is not None:
-            lab_config = parse_config(lab_document(str(config.lab)), LAB_FILE)
+            lab_config = parse_config(_lab_document(config.lab), LAB_FILE, LAB_SECRETS)
             lab = Node(lab_config, version=VERSION, loop=loop, pacer=pacer, certificate=None)
             stack.push_async_callback(lab.close)
         certificate = None
@@ -93,6 +93,10 @@ async def serve(config: Config) -> int:
         if http is not None:
             await asyncio.wait([http], timeout=3)
     return 0
+
+
+def _lab_document(lab: LabOptions) -> dict[str, Any]:
+    return lab_document(*map(str, lab.listen), certificate=lab.certificate, key=lab.key)
 
 
 class _Stop:
@@ -269,7 +273,8 @@ def _announce(config: Config, node: Node) -> None:
     if node.webrtc_port is not None:
         lines.append(f"  WebRTC  udp port {node.webrtc_port}")
     if config.lab is not None:
-        lines.append(f"  lab     {config.lab}: call +15550100 for an echo")
+        listens = ", ".join(map(str, config.lab.listen))
+        lines.append(f"  lab     {listens}: call +15550100 for an echo")
     if config.agents:
         lines.append(f"  agents  {', '.join(agent.name for agent in config.agents)}")
     print("\n".join(lines), flush=True)  # noqa: T201 - the person at the terminal reads this

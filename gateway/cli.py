@@ -122,6 +122,7 @@ def _explain(chosen: argparse.Namespace) -> int:
     sources = [source for source in SOURCES if source not in ("*", "user")]
     sources += [f"trunk:{trunk.name}" for trunk in config.trunks]
     sources += [f"user:{user.name}" for user in config.users]
+    sources += [f"agent:{agent.name}" for agent in config.agents]
     if chosen.source not in sources:
         near = nearest(chosen.source, sources)
         raise ConfigError(f"--from {chosen.source}: nobody calls from there{near}")

@@ -126,7 +126,12 @@ class RtpSection:
 class LabSection:
     """[lab]: a test carrier in this process; there is none without the section."""
 
-    listen: str = "udp:127.0.0.1:5070"
+    listen: tuple[str, ...] = ("udp:127.0.0.1:5070",)
+    "Each udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT, all on loopback."
+    certificate: Path | None = None
+    "PEM file for TLS, relative to this one; trunks believe it where [sip] `ca` vouches for it."
+    key: Path | None = None
+    "PEM file of its key."
 
 
 @section(config=_STRICT)
@@ -308,7 +313,7 @@ class RouteSection:
     to: tuple[str | tuple[str, ...], ...] = Field(min_length=1, max_length=16)
     "Targets in order, the next where one fails; those of an inner list ring together."
     from_: str | tuple[str, ...] = Field(alias="from")
-    "browser, api, sip, user, user:NAME, trunk:NAME, or several of them; * for all."
+    "browser, api, sip, user, user:NAME, trunk:NAME, agent:NAME, or several of them; * for all."
     ringing_timeout_s: Annotated[float, Field(gt=0, le=180)] = 60.0
     "How long a group of targets may ring before the next is tried."
     max_call_duration_s: Annotated[float, Field(gt=0)] | None = None

@@ -10,11 +10,19 @@ import pytest
 
 from gateway.codec import PCMA, PCMU
 from gateway.config import DEFAULT_FILE, Config, Listen, default_config, load_config, parse_config
-from gateway.errors import ConfigError
-from gateway.lab.lab import LAB_FILE, lab_document
+from gateway.errors import ConfigError, RoutingError
+from gateway.lab.lab import (
+    DESTINATIONS,
+    LAB_FILE,
+    LAB_PASSWORD,
+    LAB_SECRETS,
+    LAB_USER,
+    lab_document,
+)
 from gateway.net.tls import TlsOptions
 from gateway.private import Secret
 from gateway.trunk.route import Plan, Router, Target, TargetKind
+from gateway.trunk.trunk import Peers
 
 TRUNK = '[[trunk]]\nname = "carrier"\nuri = "sip:198.51.100.1"\n'
 AGENT = '[[agent]]\nname = "echo"\nprotocol = "echo"\n'
@@ -52,7 +60,11 @@ def test_the_embedded_default_stays_on_this_machine() -> None:
         20000,
         29999,
     )
-    assert config.lab == Listen("udp", "127.0.0.1", 5070)
+    assert config.lab is not None
+    assert config.lab.listen == (
+        Listen("udp", "127.0.0.1", 5070),
+        Listen("tcp", "127.0.0.1", 5070),
+    )
     assert config.drain_s == 0
     assert [agent.name for agent in config.agents] == ["echo", "receptionist"]
 
@@ -74,12 +86,56 @@ def test_the_embedded_script_is_there() -> None:
 
 
 def test_the_lab_is_a_configuration_like_any_other() -> None:
-    config = parse_config(lab_document("udp:127.0.0.1:5999"), LAB_FILE, {})
+    config = parse_config(lab_document("udp:127.0.0.1:5999"), LAB_FILE, LAB_SECRETS)
 
     router = Router(config.routes)
+    caller = "trunk:caller"
     assert config.sip.listen == (Listen("udp", "127.0.0.1", 5999),)
-    assert router.plan("sip", "+15550486") == Plan(((Target(TargetKind.REJECT, status=486),),))
-    assert router.plan("sip", "+15550108") == Plan(((Target(TargetKind.IGNORE),),))
+    assert str(config.trunks[0].uri) == "sip:127.0.0.1:5999"
+    assert router.plan(caller, "+15550486") == Plan(((Target(TargetKind.REJECT, status=486),),))
+    assert router.plan(caller, "+15550108") == Plan(((Target(TargetKind.IGNORE),),))
+    assert router.plan("agent:refers", "+15550100") == router.plan(caller, "+15550100")
+    assert [(user.name, user.password) for user in config.users] == [
+        (LAB_USER, Secret(LAB_PASSWORD))
+    ]
+
+
+def test_the_lab_takes_calls_of_this_machine_alone() -> None:
+    config = parse_config(lab_document("udp:127.0.0.1:5999"), LAB_FILE, LAB_SECRETS)
+    peers = Peers(config.trunks, config.sip.allow)
+
+    admitted = [peers.is_admitted(host) for host in ("127.0.0.1", "::1", "192.0.2.1", "10.0.0.1")]
+
+    assert admitted == [True, True, False, False]
+
+
+def test_every_number_that_is_suggested_leads_somewhere_in_the_lab() -> None:
+    config = parse_config(lab_document("udp:127.0.0.1:5999"), LAB_FILE, LAB_SECRETS)
+
+    for number, _, _ in DESTINATIONS:
+        assert Router(config.routes).plan("trunk:caller", number).groups
+
+
+def test_the_lab_listens_for_tls_with_the_certificate_of_its_section(tmp_path: Path) -> None:
+    text = '[lab]\nlisten = ["tls:127.0.0.1:5071"]\ncertificate = "a.pem"\nkey = "a.key"\n'
+    lab = load(tmp_path, text).lab
+    assert lab is not None
+
+    document = lab_document("tls:127.0.0.1:5071", certificate=lab.certificate, key=lab.key)
+    config = parse_config(document, LAB_FILE, LAB_SECRETS)
+
+    assert config.sip.listen == (Listen("tls", "127.0.0.1", 5071),)
+    assert config.sip.tls == TlsOptions(tmp_path / "a.pem", tmp_path / "a.key")
+
+
+def test_the_embedded_default_lets_the_lab_transfer_to_its_echo_alone() -> None:
+    config = default_config({})
+    router = Router(config.routes)
+
+    assert config.trunks[0].allow_transfer
+    assert router.plan("trunk:lab", "+15550100") == Plan(((Target(TargetKind.TRUNK, "lab"),),))
+    with pytest.raises(RoutingError):
+        router.plan("trunk:lab", "+15550101")
 
 
 def test_one_trunk_makes_a_configuration(tmp_path: Path) -> None:
@@ -194,7 +250,7 @@ def test_the_environment_overrides_plain_keys(tmp_path: Path) -> None:
         "GATEWAY_SIP_ALLOW": "192.0.2.0/24, 198.51.100.7",
         "GATEWAY_WEBRTC_INCLUDE_LOOPBACK": "true",
         "GATEWAY_RTP_PORTS": "40000-40099",
-        "GATEWAY_LAB_LISTEN": "udp:127.0.0.1:5999",
+        "GATEWAY_LAB_LISTEN": "udp:127.0.0.1:5999, tcp:[::1]:5999",
     }
 
     config = load(tmp_path, '[http]\nlisten = "127.0.0.1:8080"\n', environment)
@@ -205,7 +261,8 @@ def test_the_environment_overrides_plain_keys(tmp_path: Path) -> None:
     assert [str(network) for network in config.sip.allow] == ["192.0.2.0/24", "198.51.100.7/32"]
     assert config.webrtc.include_loopback
     assert config.rtp.first_port == 40000
-    assert config.lab == Listen("udp", "127.0.0.1", 5999)
+    assert config.lab is not None
+    assert config.lab.listen == (Listen("udp", "127.0.0.1", 5999), Listen("tcp", "::1", 5999))
 
 
 def test_tls_is_listened_for_with_a_certificate(tmp_path: Path) -> None:
@@ -379,7 +436,18 @@ WRONG = [
     ('[rtp]\nports = "20000-70000"', "[rtp]: ports = '20000-70000': write a range"),
     ('[rtp]\nports = "80-90"', "[rtp]: ports = '80-90': name ports from 1024 up"),
     ('[rtp]\nports = "3000-2000"', "[rtp]: ports = '3000-2000': name ports from 1024 up"),
-    ('[lab]\nlisten = "x"', "[lab]: listen = 'x': write \"udp:"),
+    ('[lab]\nlisten = ["x"]', "[lab]: listen = 'x': write \"udp:"),
+    ('[lab]\nlisten = "x"', "[lab]: listen = 'x': write a list, in [ ]"),
+    ("[lab]\nlisten = []", "[lab]: listen = []: leave the section out"),
+    (
+        '[lab]\nlisten = ["udp:0.0.0.0:5070"]',
+        "[lab]: listen = 'udp:0.0.0.0:5070': write a loopback address",
+    ),
+    (
+        '[lab]\nlisten = ["tls:127.0.0.1:5071"]',
+        "[lab]: certificate is missing: 'tls:127.0.0.1:5071' needs one",
+    ),
+    ('[lab]\ncertificate = "a.pem"', "[lab]: key is missing: certificate and key go together"),
     ("[node]\ndrain_s = -1", "[node]: drain_s = -1: "),
     ('[node]\nname = "a b"', "[node]: name = 'a b': write 1 to 32 lower case letters"),
     ("trunk = 3", "top level: trunk = 3: write a list"),
@@ -425,7 +493,7 @@ def test_a_trunk_is_only_where_it_can_be_spoken_to(tmp_path: Path, uri: str) -> 
     ("keys", "said"),
     [
         ('from = "browsr"\nmatch = "1"\nto = ["agent:echo"]', "did you mean 'browser'?"),
-        ('from = "agent:echo"\nmatch = "1"\nto = ["agent:echo"]', "nobody calls from there"),
+        ('from = "nobody"\nmatch = "1"\nto = ["agent:echo"]', "nobody calls from there"),
         ('from = "browser"\nmatch = "+1*2"\nto = ["agent:echo"]', "match = '+1*2': write a"),
         ('from = "browser"\nmatch = "1"\nto = ["agent:ecko"]', "did you mean 'agent:echo'?"),
         ('from = "browser"\nmatch = "1"\nto = ["user:ann"]', "there is no such user"),

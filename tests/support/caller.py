@@ -13,7 +13,7 @@ from typing import Any
 from gateway.call.call import Call
 from gateway.codec import OPUS, TELEPHONE_EVENT_48K
 from gateway.config import DEFAULT_FILE, Config, parse_config
-from gateway.lab.lab import LAB_FILE, lab_document
+from gateway.lab.lab import LAB_FILE, LAB_SECRETS, lab_document
 from gateway.net.media import TransportState
 from gateway.net.pacer import Pacer
 from gateway.node import Node
@@ -97,7 +97,8 @@ async def node_and_caller() -> AsyncIterator[Caller]:
     pacer = Pacer(loop)
     text, ports = config_text()
     config = parse_config(tomllib.loads(text), DEFAULT_FILE, {})
-    lab_config = parse_config(lab_document(f"udp:127.0.0.1:{ports['lab']}"), LAB_FILE, {})
+    listen = f"udp:127.0.0.1:{ports['lab']}"
+    lab_config = parse_config(lab_document(listen), LAB_FILE, LAB_SECRETS)
     certificate = generate_certificate(datetime.datetime.now(datetime.UTC))
 
     def open_node(config: Config) -> Node:

@@ -11,8 +11,9 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +39,13 @@ allow = ["127.0.0.0/8"]
 ports = "{rtp_first}-{rtp_last}"
 
 [lab]
-listen = "udp:127.0.0.1:{lab}"
+listen = ["udp:127.0.0.1:{lab}"]
 
 [[trunk]]
 name = "lab"
 uri = "sip:127.0.0.1:{lab}"
+allow_transfer = true
+{lab_trunk}
 
 [[agent]]
 name = "echo"
@@ -59,6 +62,16 @@ script = "{receptionist}"
 from = ["browser", "sip", "api"]
 match = "+*"
 to = ["trunk:lab"]
+
+[[route]]
+from = "trunk:lab"
+match = "+15550100"
+to = ["trunk:lab"]
+
+[[route]]
+from = "trunk:lab"
+match = "test"
+to = ["agent:echo"]
 
 [[route]]
 from = ["browser", "sip", "api"]
@@ -79,8 +92,13 @@ def free_port(kind: int = socket.SOCK_DGRAM) -> int:
         return int(probe.getsockname()[1])
 
 
-def config_text(more: str = "") -> tuple[str, dict[str, int]]:
-    """The embedded default on free ports, as TOML, and the ports."""
+def config_text(more: str = "", lab_trunk: str = "") -> tuple[str, dict[str, int]]:
+    """The embedded default on free ports, as TOML, and the ports.
+
+    Args:
+        more: further sections.
+        lab_trunk: further keys of the trunk to the lab.
+    """
     rtp_first = free_port() // 2 * 2 % 20_000 + 30_000
     ports = {name: free_port() for name in ("webrtc", "sip", "lab")}
     ports["http"] = free_port(socket.SOCK_STREAM)
@@ -90,6 +108,7 @@ def config_text(more: str = "") -> tuple[str, dict[str, int]]:
         rtp_last=rtp_first + 999,
         receptionist=ROOT / "gateway/agents/receptionist/receptionist.toml",
         more=more,
+        lab_trunk=lab_trunk,
     )
     return text, ports
 
@@ -138,9 +157,15 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(directory: Path, more: str = "") -> AsyncIterator[Gateway]:
+async def running_gateway(
+    directory: Path,
+    more: str = "",
+    *,
+    lab_trunk: str = "",
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Gateway]:
     """Start a gateway, and end it by SIGTERM; its log must hold no traceback."""
-    text, ports = config_text(more)
+    text, ports = config_text(more, lab_trunk)
     config = directory / "gateway.toml"
     config.write_text(text)
     process = await asyncio.create_subprocess_exec(
@@ -153,7 +178,7 @@ async def running_gateway(directory: Path, more: str = "") -> AsyncIterator[Gate
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
     gateway = Gateway(process, ports)
     reader = asyncio.ensure_future(_read_log(gateway))
