@@ -211,7 +211,7 @@ class Node:
         return leg, call
 
     def _on_invite(self, event: sip.Incoming) -> None:
-        session = event.session
+        session, leg_id = event.session, self._new_id()
         leg = None
         try:
             telephony, now = self.telephony, self._loop.time()
@@ -226,7 +226,6 @@ class Node:
                     return
                 if TargetKind.REJECT in first:
                     raise RoutingError("the route refuses", status=first[TargetKind.REJECT].status)
-            leg_id = self._new_id()
             if arrival.trunk is not None:
                 telephony.limits.enter(arrival.trunk.name, leg_id, TrunkDirection.IN, now)
             leg = self._calling_leg(leg_id, session, arrival)
@@ -236,6 +235,7 @@ class Node:
             else:
                 self._place_arrival(event, leg, arrival, plan)
         except Exception as error:
+            self.telephony.limits.leave(leg_id)
             self._refuse_invite(session, leg, error)
 
     def _calling_leg(self, leg_id: str, session: InviteServer, arrival: Arrival) -> SipLeg:
@@ -300,7 +300,6 @@ class Node:
             headers = (("Retry-After", str(wait_s)),)
         session.reject(status, self._loop.time(), headers=headers)
         if leg is not None:
-            self.telephony.limits.leave(leg.id)
             leg.end(EndReason.REJECTED, status)
 
     def originate(self, from_: str, to: str) -> CallSummary:
@@ -321,7 +320,7 @@ class Node:
                 dial_caller=True,
                 call_id=call_id,
             )
-        except GatewayError:
+        except Exception:
             del self._callers[call_id]
             self.telephony.limits.leave(leg.id)
             leg.end(EndReason.REJECTED)

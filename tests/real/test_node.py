@@ -37,6 +37,7 @@ allow = ["127.0.0.0/8"]
 name = "carrier"
 uri = "sip:{host}:{port}"
 probe_s = 0
+max_calls = 2
 
 [[agent]]
 name = "echo"
@@ -53,7 +54,7 @@ match = "login"
 to = ["reject:401"]
 
 [[route]]
-from = ["sip", "api"]
+from = ["sip", "api", "trunk:carrier"]
 match = "echo"
 to = ["agent:echo"]
 
@@ -173,6 +174,30 @@ async def test_bug_while_an_invite_is_taken_is_answered_and_leaks_nothing(
             assert (await final(caller)).label == "500"
             assert (node.rtp_ports_in_use, node.pacer.count) == (0, 0)
     assert "an INVITE broke" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("offer", "status"),
+    [("v=1\r\n", "400"), (SDP.replace("RTP/AVP 0", "UDP/TLS/RTP/SAVPF 0"), "488")],
+    ids=["no-sdp", "webrtc-where-there-is-none"],
+)
+async def test_invite_whose_offer_is_of_no_use_takes_no_call_of_its_trunk(
+    offer: str, status: str
+) -> None:
+    with SipSocket() as carrier:
+        async with running_node(carrier.port) as node:
+            for number in range(3):
+                text = INVITE.format(to="echo", port=carrier.port, caller="ann", hops=70)
+                text = text.replace("z9hG4bKecho", f"z9hG4bK{number}")
+                text = text.replace("Call-ID: echo", f"Call-ID: {number}")
+                text = text.replace(SDP, offer).replace(str(len(SDP)), str(len(offer)))
+                carrier.send(text, node.sip_addresses[0][1])
+
+                assert (await final(carrier)).label == status
+
+            trunk = node.trunk("carrier")
+            assert trunk is not None
+            assert (trunk.calls_in, node.rtp_ports_in_use, node.pacer.count) == (0, 0, 0)
 
 
 async def test_agent_called_by_the_api_knows_its_call() -> None:
