@@ -211,7 +211,7 @@ async def test_the_subprotocol_is_needed(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_pages_of_other_sites_and_other_names_are_refused(loop: VirtualLoop) -> None:
+async def test_a19_pages_of_other_sites_and_other_names_are_refused(loop: VirtualLoop) -> None:
     site = Site(loop)
 
     evil = {"Host": "192.0.2.1", "Origin": "https://evil.example"}
@@ -261,7 +261,7 @@ async def test_behind_a_proxy_of_ours_it_is_the_phone_that_counts(loop: VirtualL
 
 
 @in_virtual_time
-async def test_a_socket_without_a_word_is_closed_after_ten_seconds(loop: VirtualLoop) -> None:
+async def test_a23_a_socket_without_a_word_is_closed_after_ten_seconds(loop: VirtualLoop) -> None:
     site = Site(loop)
 
     async with site.socket() as socket:
@@ -310,7 +310,7 @@ async def test_a_registered_phone_is_kept_through_proxies(loop: VirtualLoop) -> 
 
 
 @in_virtual_time
-async def test_a_phone_that_does_not_read_is_cut_off(loop: VirtualLoop) -> None:
+async def test_a23_a_phone_that_does_not_read_is_cut_off(loop: VirtualLoop) -> None:
     site = Site(loop)
 
     async with site.socket() as socket:
@@ -324,7 +324,7 @@ async def test_a_phone_that_does_not_read_is_cut_off(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_a_flood_of_messages_is_cut_off(loop: VirtualLoop) -> None:
+async def test_a19_a_flood_of_messages_is_cut_off(loop: VirtualLoop) -> None:
     site = Site(loop)
 
     async with site.socket() as socket:
@@ -351,7 +351,7 @@ async def test_the_gateway_says_good_bye(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_one_address_gets_a_share_of_the_sockets(loop: VirtualLoop) -> None:
+async def test_a23_one_address_gets_a_share_of_the_sockets(loop: VirtualLoop) -> None:
     site = Site(loop)
     token = ["bearer.s3cret"]
 

@@ -183,7 +183,9 @@ async def test_a_bug_ends_one_connection_and_no_others_clock(
 
 
 @in_virtual_time
-async def test_a_length_that_lies_is_answered_and_the_connection_closed(loop: VirtualLoop) -> None:
+async def test_a25_a_length_that_lies_is_answered_and_the_connection_closed(
+    loop: VirtualLoop,
+) -> None:
     stage = Stage(loop)
 
     stage.far.say(request_bytes("Content-Length: 5, 9", body=OPTIONS))
@@ -207,7 +209,7 @@ async def test_a_length_that_lies_is_answered_and_the_connection_closed(loop: Vi
     ],
 )
 @in_virtual_time
-async def test_what_is_too_large_is_answered_and_the_connection_closed(
+async def test_a24_what_is_too_large_is_answered_and_the_connection_closed(
     loop: VirtualLoop, data: bytes, status: int
 ) -> None:
     stage = Stage(loop)
@@ -257,7 +259,7 @@ async def test_what_is_no_sip_is_closed_without_a_word(loop: VirtualLoop) -> Non
 
 
 @in_virtual_time
-async def test_who_connects_and_says_nothing_is_closed_after_ten_seconds(
+async def test_a23_who_connects_and_says_nothing_is_closed_after_ten_seconds(
     loop: VirtualLoop,
 ) -> None:
     stage = Stage(loop)
@@ -284,7 +286,9 @@ async def test_keep_alives_are_no_first_message(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_a_message_that_trickles_is_closed_after_twenty_seconds(loop: VirtualLoop) -> None:
+async def test_a23_a_message_that_trickles_is_closed_after_twenty_seconds(
+    loop: VirtualLoop,
+) -> None:
     stage = Stage(loop)
     stage.far.say(OPTIONS)
 
@@ -316,7 +320,7 @@ async def test_one_slow_message_after_another_is_patience_anew(loop: VirtualLoop
 
 
 @in_virtual_time
-async def test_an_idle_connection_ends_unless_something_holds_it(loop: VirtualLoop) -> None:
+async def test_a23_an_idle_connection_ends_unless_something_holds_it(loop: VirtualLoop) -> None:
     stage = Stage(loop)
     stage.far.say(OPTIONS)
     stage.is_held = True
@@ -345,7 +349,7 @@ async def test_a_connection_in_use_is_not_idle(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_a_peer_that_does_not_read_is_cut_off(loop: VirtualLoop) -> None:
+async def test_a23_a_peer_that_does_not_read_is_cut_off(loop: VirtualLoop) -> None:
     stage = Stage(loop)
     stage.pipe.is_read = False
 
@@ -511,7 +515,7 @@ async def test_messages_come_and_go_through_tls(loop: VirtualLoop, contexts: Tls
 
 
 @in_virtual_time
-async def test_a_handshake_that_does_not_come_ends_after_five_seconds(
+async def test_a23_a_handshake_that_does_not_come_ends_after_five_seconds(
     loop: VirtualLoop, contexts: TlsContexts
 ) -> None:
     stage, far = secure(loop, contexts)

@@ -109,7 +109,9 @@ def test_a_certificate_for_the_domain_is_believed(authority: Authority, names: l
     ],
 )
 @pytest.mark.rfc(5922, "7.2")
-def test_a_certificate_for_anything_else_is_refused(authority: Authority, names: list[str]) -> None:
+def test_a35_a_certificate_for_anything_else_is_refused(
+    authority: Authority, names: list[str]
+) -> None:
     pair = authority.issue(*names, common_name=CARRIER)
 
     with pytest.raises(TlsError, match=r"not for carrier\.example"):
@@ -146,12 +148,12 @@ def test_a_name_that_tls_cannot_carry_is_an_error_of_that_call(
         shake(tls.connect(name), contexts(authority.issue(CARRIER), None).accept())
 
 
-def test_an_expired_certificate_is_refused(authority: Authority) -> None:
+def test_a35_an_expired_certificate_is_refused(authority: Authority) -> None:
     with pytest.raises(TlsError, match="expired"):
         call(authority, authority.issue(CARRIER, is_expired=True))
 
 
-def test_a_self_signed_certificate_is_refused(authority: Authority) -> None:
+def test_a35_a_self_signed_certificate_is_refused(authority: Authority) -> None:
     with pytest.raises(TlsError, match="self-signed"):
         call(authority, authority.issue(CARRIER, is_self_signed=True))
 
@@ -184,7 +186,9 @@ def test_a_refused_peer_learns_nothing_and_is_told_so(authority: Authority) -> N
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_an_old_version_is_refused_both_ways(authority: Authority, version: ssl.TLSVersion) -> None:
+def test_a35_an_old_version_is_refused_both_ways(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
     pair = authority.issue(CARRIER)
     ours = contexts(pair, authority.file)
 
@@ -293,7 +297,7 @@ def test_noise_is_an_error(authority: Authority) -> None:
 # ---- files
 
 
-def test_a_new_certificate_is_shown_from_the_reload_on(authority: Authority) -> None:
+def test_f28_a_new_certificate_is_shown_from_the_reload_on(authority: Authority) -> None:
     pair, newer = authority.issue("old.example"), authority.issue("new.example")
     ours, theirs = contexts(pair, None), contexts(None, authority.file)
     client, server = theirs.connect("old.example"), ours.accept()
@@ -308,7 +312,7 @@ def test_a_new_certificate_is_shown_from_the_reload_on(authority: Authority) -> 
     assert exchange(client, server) == (b"", b"still here")
 
 
-def test_a_reload_of_rubbish_changes_nothing(authority: Authority) -> None:
+def test_f28_a_reload_of_rubbish_changes_nothing(authority: Authority) -> None:
     pair = authority.issue(CARRIER)
     ours = contexts(pair, None)
 

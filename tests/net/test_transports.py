@@ -215,7 +215,7 @@ def test_two_connections_of_one_peer_are_two_flows(run: Run) -> None:
     run(converse())
 
 
-def test_a_lying_length_gets_400_and_the_end(run: Run) -> None:
+def test_a25_a_lying_length_gets_400_and_the_end(run: Run) -> None:
     async def converse() -> None:
         async with (
             site(Listen("tcp")) as ours,
@@ -230,7 +230,7 @@ def test_a_lying_length_gets_400_and_the_end(run: Run) -> None:
     run(converse())
 
 
-def test_ten_megabytes_of_headers_get_513_and_the_end(run: Run) -> None:
+def test_a24_ten_megabytes_of_headers_get_513_and_the_end(run: Run) -> None:
     async def converse() -> None:
         async with (
             site(Listen("tcp")) as ours,
@@ -299,7 +299,7 @@ def test_a_connection_that_ended_is_opened_anew(run: Run) -> None:
     run(converse())
 
 
-def test_a_refused_connection_fails_at_once(run: Run) -> None:
+def test_f3_a_refused_connection_fails_at_once(run: Run) -> None:
     async def converse() -> None:
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -377,7 +377,7 @@ def test_connections_of_ours_have_a_limit(run: Run) -> None:
 # ---- limits (A23)
 
 
-def test_one_address_gets_sixteen_connections(run: Run) -> None:
+def test_a23_one_address_gets_sixteen_connections(run: Run) -> None:
     async def converse() -> None:
         async with site(Listen("tcp"), answers=True) as ours, AsyncExitStack() as stack:
             for _ in range(16):
@@ -407,7 +407,7 @@ def test_a_place_that_is_left_can_be_taken_again(run: Run) -> None:
     run(converse())
 
 
-def test_all_addresses_together_get_as_many_as_the_limit(run: Run) -> None:
+def test_a23_all_addresses_together_get_as_many_as_the_limit(run: Run) -> None:
     async def converse() -> None:
         limits = ConnectionLimits(total=3)
         async with site(Listen("tcp"), limits=limits) as ours, AsyncExitStack() as stack:
@@ -421,7 +421,7 @@ def test_all_addresses_together_get_as_many_as_the_limit(run: Run) -> None:
     run(converse())
 
 
-def test_a_stranger_is_reset_before_a_byte_is_read(run: Run) -> None:
+def test_a18_a_stranger_is_reset_before_a_byte_is_read(run: Run) -> None:
     async def converse() -> None:
         async with site(Listen("tcp")) as ours:
             ours.strangers.add("127.0.0.3")
@@ -433,7 +433,7 @@ def test_a_stranger_is_reset_before_a_byte_is_read(run: Run) -> None:
     run(converse())
 
 
-def test_a_peer_that_does_not_read_is_cut_off_at_256_kb(run: Run) -> None:
+def test_a23_a_peer_that_does_not_read_is_cut_off_at_256_kb(run: Run) -> None:
     async def converse() -> None:
         async with site(Listen("tcp")) as ours:
             with closing(socket.socket()) as deaf:
@@ -457,7 +457,7 @@ def test_a_peer_that_does_not_read_is_cut_off_at_256_kb(run: Run) -> None:
     run(converse())
 
 
-def test_slow_connections_leave_the_others_alone() -> None:
+def test_a23_slow_connections_leave_the_others_alone() -> None:
     """500 peers that trickle a byte a second (slowloris)."""
 
     async def converse() -> None:
@@ -491,7 +491,7 @@ def test_slow_connections_leave_the_others_alone() -> None:
         runner.run(converse())
 
 
-def test_running_out_of_descriptors_does_not_end_the_accepting(run: Run) -> None:
+def test_f24_running_out_of_descriptors_does_not_end_the_accepting(run: Run) -> None:
     async def converse() -> None:
         async with site(Listen("tcp"), answers=True) as ours:
             waiting = [socket.socket() for _ in range(3)]
@@ -642,7 +642,7 @@ def as_it_is(context: ssl.SSLContext) -> None:
         ("right", tls_1_0_only, "TLS failed|closed"),
     ],
 )
-def test_a_carrier_that_is_not_who_it_should_be_is_refused(
+def test_a35_a_carrier_that_is_not_who_it_should_be_is_refused(
     run: Run,
     authority: Authority,
     kind: str,
@@ -672,7 +672,7 @@ def test_a_carrier_that_is_not_who_it_should_be_is_refused(
     run(converse())
 
 
-def test_a_new_certificate_is_shown_within_a_second_and_no_connection_dropped(
+def test_f28_a_new_certificate_is_shown_within_a_second_and_no_connection_dropped(
     run: Run, authority: Authority
 ) -> None:
     async def converse() -> None:
@@ -703,7 +703,7 @@ def test_a_new_certificate_is_shown_within_a_second_and_no_connection_dropped(
 # ---- UDP and ICMP (F3)
 
 
-def test_a_closed_port_is_told_of_soon_and_the_socket_goes_on_hearing(run: Run) -> None:
+def test_f3_a_closed_port_is_told_of_soon_and_the_socket_goes_on_hearing(run: Run) -> None:
     async def converse() -> None:
         for host in ("127.0.0.1", "::1"):
             gone = open_udp_socket(host, 0)

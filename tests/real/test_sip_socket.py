@@ -105,7 +105,7 @@ async def closing_of(phone: ClientConnection) -> int | None:
                 return None if closed.rcvd is None else closed.rcvd.code
 
 
-async def test_messages_go_both_ways_uncompressed() -> None:
+async def test_a19_messages_go_both_ways_uncompressed() -> None:
     async with serving() as site, site.connect() as phone:
         await phone.send(REGISTER)
         await phone.send(b"")
@@ -124,7 +124,7 @@ async def test_messages_go_both_ways_uncompressed() -> None:
         assert phone.protocol.extensions == []
 
 
-async def test_a_message_of_more_than_64_kb_ends_the_socket() -> None:
+async def test_a19_a_message_of_more_than_64_kb_ends_the_socket() -> None:
     async with serving() as site, site.connect() as phone:
         await phone.send("x" * (MAX_SOCKET_BYTES + 1))
 
@@ -132,7 +132,7 @@ async def test_a_message_of_more_than_64_kb_ends_the_socket() -> None:
         assert site.heard == []
 
 
-async def test_a_phone_that_does_not_read_is_cut_off() -> None:
+async def test_a23_a_phone_that_does_not_read_is_cut_off() -> None:
     async with serving() as site, site.connect() as phone:
         await phone.send(REGISTER)
         await site.until_heard(1)

@@ -133,7 +133,7 @@ HIDDEN = request_bytes("Content-Length: 0", method="BYE")
         pytest.param(["no header at all", "Content-Length: 0"], id="no colon"),
     ],
 )
-def test_a_doubtful_length_is_answered_and_ends_the_stream(lines: list[str]) -> None:
+def test_a25_a_doubtful_length_is_answered_and_ends_the_stream(lines: list[str]) -> None:
     data = request_bytes(*lines, body=HIDDEN)
 
     for chunks in ([data], bytewise(data)):
@@ -154,7 +154,7 @@ def test_a_broken_response_or_ack_has_nobody_to_answer() -> None:
         assert error.request is None
 
 
-def test_what_follows_a_body_that_was_declared_too_short_is_no_request() -> None:
+def test_a25_what_follows_a_body_that_was_declared_too_short_is_no_request() -> None:
     data = request_bytes("Content-Length: 5", body=SDP + b"\r\n\r\n" + HIDDEN)
 
     seen, error = frame(data)
@@ -183,7 +183,7 @@ def test_what_is_no_sip_is_not_waited_for(data: bytes) -> None:
 # ---- limits
 
 
-def test_a_body_over_the_limit_is_refused_before_it_comes() -> None:
+def test_a24_a_body_over_the_limit_is_refused_before_it_comes() -> None:
     seen, error = frame(request_bytes(f"Content-Length: {MAX_BODY_BYTES + 1}"))
 
     assert seen == []
@@ -205,7 +205,7 @@ def test_a_body_at_the_limit_is_taken() -> None:
         pytest.param([f"Subject: {'x' * 8000}"] * 3, id="head"),
     ],
 )
-def test_headers_over_a_limit_are_answered_with_513(extra: list[str]) -> None:
+def test_a24_headers_over_a_limit_are_answered_with_513(extra: list[str]) -> None:
     data = request_bytes(*extra, "Content-Length: 0")
 
     seen, error = frame(data)
@@ -215,7 +215,7 @@ def test_headers_over_a_limit_are_answered_with_513(extra: list[str]) -> None:
     assert (error.status, error.request is not None) == (513, True)
 
 
-def test_headers_without_an_end_are_kept_up_to_the_limit_only() -> None:
+def test_a24_headers_without_an_end_are_kept_up_to_the_limit_only() -> None:
     endless = [b"Subject: xxxxxxxxxxxx\r\n" * 20] * 1000
     taken: list[bytes] = []
 
