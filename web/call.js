@@ -8,6 +8,7 @@ import { closeMicrophone, openMicrophone } from "./microphone.js";
  * @typedef {import("./errors.js").Explanation} Explanation
  * @typedef {import("./errors.js").Ending} Ending
  * @typedef {import("./signal.js").FromGateway} FromGateway
+ * @typedef {import("./signal.js").Held} Held
  * @typedef {import("./signal.js").Signal} Signal
  * @typedef {"connecting" | "ringing" | "early-media" | "in-call" | "ended"} CallState
  */
@@ -54,6 +55,8 @@ export class Call {
   /** @type {MediaStream | null} */
   remoteStream = null;
   muted = false;
+  /** @type {Pick<Held, "who" | "by"> | null} who is on hold, and by whom; null: nobody */
+  hold = null;
 
   /** @type {number | undefined} */
   #patience;
@@ -133,6 +136,12 @@ export class Call {
         break;
       case "quality":
         this.#learnCodecs(message.legs?.browser?.codec, message.legs?.peer?.codec);
+        break;
+      case "held":
+        this.#held({ who: message.who, by: message.by });
+        break;
+      case "resumed":
+        this.#held(null);
         break;
       case "ended":
         this.#end(explainEnd(message, this.answeredAt !== null));
@@ -248,6 +257,13 @@ export class Call {
   #learnCodecs(browser, peer) {
     this.codec = { browser: browser || this.codec.browser, peer: peer || this.codec.peer };
     if (this.state === "in-call") this.#note(Object.values(this.codec).filter(Boolean).join(" ⇄ "));
+  }
+
+  /** @param {Pick<Held, "who" | "by"> | null} hold */
+  #held(hold) {
+    if (this.state === "ended") return;
+    this.hold = hold;
+    this.onChange(this);
   }
 
   /** @param {RTCPeerConnection} pc */

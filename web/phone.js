@@ -207,6 +207,8 @@ class Phone {
       case "answer":
       case "progress":
       case "answered":
+      case "held":
+      case "resumed":
         this.#callOf(message.call)?.handle(message);
         break;
     }

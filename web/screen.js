@@ -15,6 +15,13 @@ const WORDS = {
   "early-media": "Early media",
   "in-call": "In call",
 };
+const ON_HOLD = "On hold";
+/** By who is on hold and by whom it is, as the gateway's `held` says it. */
+const HOLD_WORDS = {
+  "you far-end": "The far end has put you on hold. They do not hear you",
+  "you gateway": "You are on hold. The far end does not hear you",
+  "far-end gateway": "The far end is on hold. They do not hear you",
+};
 const IDLE_HINT = "Enter a number or pick a name.";
 
 export class Screen {
@@ -32,9 +39,10 @@ export class Screen {
   show(call, name) {
     const words = call === null ? "Ready" : describeState(call);
     this.#display.dataset["state"] = call?.state ?? "ready";
+    this.#display.toggleAttribute("data-hold", isOnHold(call));
     setText(this.#state, words);
     setText(this.#party, call === null ? "" : [name, call.party].filter(Boolean).join(" · "));
-    setText(this.#detail, call === null ? IDLE_HINT : call.detail);
+    setText(this.#detail, call === null ? IDLE_HINT : describeDetail(call));
     document.title = call === null ? TITLE : `${words} – ${TITLE}`;
   }
 
@@ -66,9 +74,22 @@ export function showExplanation(notice, explanation) {
   notice.hidden = explanation === null;
 }
 
+/** @param {Call | null} call */
+function isOnHold(call) {
+  return call?.state === "in-call" && call.hold !== null;
+}
+
 /** @param {Call} call */
 function describeState(call) {
+  if (isOnHold(call)) return ON_HOLD;
   return call.state === "ended" ? `Ended: ${call.why}` : WORDS[call.state];
+}
+
+/** @param {Call} call */
+function describeDetail({ state, hold, detail }) {
+  if (state !== "in-call" || hold === null) return detail;
+  const words = /** @type {Record<string, string>} */ (HOLD_WORDS);
+  return words[`${hold.who} ${hold.by}`] ?? detail;
 }
 
 /**

@@ -25,12 +25,14 @@
  * @typedef {{type: "digit", call: string, digit: string, phase: "start" | "end"}} Digit
  * @typedef {{type: "quality", call: string, legs: {browser?: LegQuality, peer?: LegQuality}}} Quality
  * @typedef {{type: "ladder", call: string, at_ms: number, lane: "browser" | "peer", sent: boolean, text: string}} LadderStep
+ * @typedef {{type: "held", call: string, who: "you" | "far-end", by: "far-end" | "gateway"}} Held
+ * @typedef {{type: "resumed", call: string}} Resumed
  * @typedef {{type: "incoming", call: string, from: string, to: string}} Incoming
  * @typedef {{type: "ended", call: string, reason: string, status: number, text: string, fault: string}} Ended
  * @typedef {{type: "pong"}} Pong
  * @typedef {{type: "error", call: string | null, code: string, text: string}} Refusal
- * @typedef {Hello | Answer | Progress | Answered | Digit | Quality | LadderStep | Incoming | Ended
- *     | Pong | Refusal} FromGateway
+ * @typedef {Hello | Answer | Progress | Answered | Digit | Quality | LadderStep | Held | Resumed
+ *     | Incoming | Ended | Pong | Refusal} FromGateway
  */
 
 /**

@@ -24,7 +24,7 @@ from gateway.api.messages import (
 )
 from gateway.api.outbox import Outbox, close
 from gateway.api.server import explain
-from gateway.call.call import Call
+from gateway.call.call import Call, Party, PartyState
 from gateway.call.events import CallEvent
 from gateway.errors import GatewayError
 from gateway.leg.browser import BrowserLeg
@@ -96,6 +96,8 @@ class _PageCall:
         self._leg: BrowserLeg | None = None
         self._call: Call | None = None
         self._ladder: Ladder | None = None
+        self._hold: tuple[str, str] | None = None
+        "What the page was told last: who is on hold, and by whom."
         self._timer: asyncio.TimerHandle | None = None
         "Reports quality; once the page is lost, ends the call."
 
@@ -133,10 +135,27 @@ class _PageCall:
         if self._call is None or self._ladder is None:
             self._early.append(event)
             return
-        rung = self._ladder.fold(event) if event.call == self._call.id else None
+        if event.call != self._call.id:
+            return
+        rung = self._ladder.fold(event)
         if rung is not None:
             told = {"at_ms": rung.at_ms, "lane": rung.lane, "sent": rung.sent, "text": rung.text}
             self._tell({"type": "ladder", "call": self.name, **told})
+        self._look_at_hold(self._call)
+
+    def _look_at_hold(self, call: Call) -> None:
+        """Say when the person is put on hold and when no more, whatever brought it about."""
+        party = call.parties.get(self.leg.id)
+        if self.is_ended or (party is not None and party.state is not PartyState.UP):
+            return
+        hold = _hold_of(party, call)
+        if hold == self._hold:
+            return
+        self._hold = hold
+        if hold is None:
+            self._tell({"type": "resumed", "call": self.name})
+        else:
+            self._tell({"type": "held", "call": self.name, "who": hold[0], "by": hold[1]})
 
     def report_quality(self) -> None:
         """Say how the media fares, now and every so often."""
@@ -314,6 +333,21 @@ def _ended_before_it_began(name: str, error: GatewayError) -> dict[str, Any]:
         "text": str(error),
         "fault": error.fault.value,
     }
+
+
+def _hold_of(party: Party | None, call: Call) -> tuple[str, str] | None:
+    """Who of a page's call is on hold, and by whom. None: nobody, or the page is in another."""
+    if party is None:
+        return None
+    if party.is_on_hold:
+        return "you", "gateway"
+    others = [each for each in call.parties.values() if each.state is PartyState.UP]
+    others.remove(party)
+    if others and all(other.held is not None for other in others):
+        return "you", "far-end"
+    if others and all(other.is_on_hold for other in others):
+        return "far-end", "gateway"
+    return None
 
 
 def _quality(quality: MediaQuality) -> dict[str, Any]:

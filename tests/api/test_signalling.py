@@ -14,10 +14,21 @@ from gateway.api.signalling import (
 from gateway.call.call import CallState
 from gateway.call.events import CallEnded
 from gateway.errors import Fault
-from gateway.leg.leg import Answered, Ended, EndReason, Gone, Progressed, Signalled
+from gateway.leg.leg import (
+    Answered,
+    Ended,
+    EndReason,
+    Gone,
+    Held,
+    Progressed,
+    Resumed,
+    Signalled,
+)
 from gateway.net.media import TransportState
+from gateway.sdp.description import Direction
 from tests.api.site import FakeNode, Page, new_app, open_page
 from tests.leg.test_browser_leg import offer
+from tests.support.legs import plan
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
 
 LAB = "trunk:lab"
@@ -229,6 +240,96 @@ async def test_page_has_a_few_calls_at_a_time_and_each_its_name(loop: VirtualLoo
         await place(page, "c0")
 
     assert len(page.all("answer")) == MAX_CALLS_PER_PAGE + 1
+    await node.close()
+
+
+# ---- hold
+
+
+def holds(page: Page) -> list[str]:
+    """What the page was told of holds, in order."""
+    told = [message for message in page.got if message["type"] in ("held", "resumed")]
+    return [" ".join([m["type"], m.get("who", ""), m.get("by", "")]).strip() for m in told]
+
+
+@in_virtual_time
+async def test_page_is_told_once_that_the_far_end_holds_and_that_it_no_longer_does(
+    loop: VirtualLoop,
+) -> None:
+    node = FakeNode(loop)
+
+    async with open_page(new_app(node)) as page:
+        await place(page)
+        node.exchange.tell(LAB, Answered())
+        node.exchange.tell(LAB, Held(Direction.SENDONLY))
+        node.exchange.tell(LAB, Held(Direction.INACTIVE))
+        node.exchange.tell(LAB, Resumed())
+        await page.read()
+
+    assert holds(page) == ["held you far-end", "resumed"]
+    assert {message["call"] for message in page.all("held")} == {"c1"}
+    await node.close()
+
+
+@in_virtual_time
+async def test_page_is_told_who_is_on_hold_and_by_whom(loop: VirtualLoop) -> None:
+    node = FakeNode(loop)
+
+    async with open_page(new_app(node)) as page:
+        await place(page)
+        node.exchange.tell(LAB, Answered())
+        (call,) = node.registry.calls()
+        far = node.exchange.legs[LAB].id
+        node.registry.hold(call.id)
+        node.exchange.tell(LAB, Held(Direction.SENDONLY))
+        node.registry.hold(call.id, on=False)
+        node.exchange.tell(LAB, Resumed())
+        node.registry.hold(call.id, leg=far)
+        node.registry.hold(call.id, leg=far, on=False)
+        await page.read()
+
+    assert holds(page) == [
+        "held you gateway",
+        "held you far-end",
+        "resumed",
+        "held far-end gateway",
+        "resumed",
+    ]
+    await node.close()
+
+
+@in_virtual_time
+async def test_hold_is_over_when_who_held_is_replaced(loop: VirtualLoop) -> None:
+    node = FakeNode(loop)
+
+    async with open_page(new_app(node)) as page:
+        await place(page)
+        node.exchange.tell(LAB, Answered())
+        node.exchange.tell(LAB, Held(Direction.INACTIVE))
+        (call,) = node.registry.calls()
+        node.registry.transfer(call.id, "+15550101", plan(["trunk:other"]))
+        node.exchange.tell("trunk:other", Answered())
+        await page.read()
+
+    assert holds(page) == ["held you far-end", "resumed"]
+    await node.close()
+
+
+@in_virtual_time
+async def test_page_that_hangs_up_on_hold_is_not_told_that_it_was_resumed(
+    loop: VirtualLoop,
+) -> None:
+    node = FakeNode(loop)
+
+    async with open_page(new_app(node)) as page:
+        await place(page)
+        node.exchange.tell(LAB, Answered())
+        node.exchange.tell(LAB, Held(Direction.INACTIVE))
+        await page.say("bye", call="c1")
+        await page.read()
+
+    assert holds(page) == ["held you far-end"]
+    assert page.all("ended")
     await node.close()
 
 

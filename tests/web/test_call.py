@@ -203,6 +203,42 @@ async def test_mute_silences_the_microphone_and_back(
     assert await page.evaluate(enabled) is True
 
 
+@pytest.mark.parametrize(
+    ("who", "by", "words"),
+    [
+        ("you", "far-end", "The far end has put you on hold"),
+        ("you", "gateway", "You are on hold"),
+        ("far-end", "gateway", "The far end is on hold"),
+    ],
+)
+async def test_hold_is_told_in_words_until_it_is_over(
+    page: Page, gateway: FakeGateway, far_end: FarEnd, who: str, by: str, words: str
+) -> None:
+    call = await talk(page, gateway, far_end)
+
+    await gateway.say("held", call=call, who=who, by=by)
+    await gateway.say("quality", call=call, legs={"browser": {"codec": "opus"}, "peer": {}})
+    await expect(state_of(page)).to_have_text("On hold")
+    await expect(page.locator("#detail")).to_contain_text(words)
+    assert await page.evaluate("() => phone.state") == "in-call"
+
+    await gateway.say("resumed", call=call)
+    await expect(state_of(page)).to_have_text("In call")
+    await expect(page.locator("#detail")).to_have_text("opus ⇄ PCMU")
+
+
+async def test_call_that_ends_on_hold_has_ended(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+    await gateway.say("held", call=call, who="you", by="far-end")
+
+    await say_ended(gateway, call)
+
+    await expect(state_of(page)).to_have_text("Ended: they hung up")
+    await expect(page.locator("#detail")).to_have_text("")
+
+
 async def test_figures_of_the_browser_and_of_both_legs(
     page: Page, gateway: FakeGateway, far_end: FarEnd
 ) -> None:
