@@ -304,8 +304,8 @@ class Telephony:
         return is_registered or self.legs.endpoint.is_used(flow)
 
     def _source_of(self, flow: Flow) -> str | None:
-        if not self.peers.is_admitted(flow.remote[0]):
-            return None
+        if flow.is_websocket or not self.peers.is_admitted(flow.remote[0]):
+            return None  # browsers, and the proxy before them, may be where a trunk is
         return self.peers.source_of(flow.remote)
 
     def _availability(self) -> Refusal:

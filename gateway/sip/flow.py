@@ -11,6 +11,8 @@ RELIABLE_TRANSPORTS = frozenset({"tcp", "tls", "ws", "wss"})
 
 SECURE_TRANSPORTS = frozenset({"tls", "wss"})
 
+WEBSOCKET_TRANSPORTS = frozenset({"ws", "wss"})
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -34,6 +36,11 @@ class Flow:
     def is_secure(self) -> bool:
         """Whether nobody on the way can read it."""
         return self.transport in SECURE_TRANSPORTS
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether a browser may be at its end, and proxies before it: no trunk is."""
+        return self.transport in WEBSOCKET_TRANSPORTS
 
 
 @dataclass(frozen=True, slots=True)

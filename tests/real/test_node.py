@@ -79,11 +79,20 @@ INVITE = (
 )
 
 
+USER = """
+[[user]]
+name = "ann"
+password_env = "ANN"
+"""
+
+
 @asynccontextmanager
-async def running_node(carrier_port: int, host: str = "127.0.0.1") -> AsyncIterator[Node]:
+async def running_node(
+    carrier_port: int, host: str = "127.0.0.1", more: str = ""
+) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
-    text = CONFIG.format(port=carrier_port, host=host)
-    config = parse_config(tomllib.loads(text), Path("node.toml"), {})
+    text = CONFIG.format(port=carrier_port, host=host) + more
+    config = parse_config(tomllib.loads(text), Path("node.toml"), {"ANN": "secret"})
     node = Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
     try:
         yield node
@@ -198,6 +207,26 @@ async def test_invite_whose_offer_is_of_no_use_takes_no_call_of_its_trunk(
             trunk = node.trunk("carrier")
             assert trunk is not None
             assert (trunk.calls_in, node.rtp_ports_in_use, node.pacer.count) == (0, 0, 0)
+
+
+async def test_a18_browser_at_the_address_of_a_trunk_is_not_that_trunk() -> None:
+    """It may sit behind a proxy on this machine, as all browsers then do."""
+    said: list[bytes] = []
+    with SipSocket() as carrier:
+        async with running_node(carrier.port, more=USER) as node:
+            socket = node.telephony.transports.adopt_websocket(
+                local=("127.0.0.1", 8080),
+                remote=("127.0.0.1", carrier.port),
+                is_secure=True,
+                send=lambda data: not said.append(data),
+                close=lambda why: None,
+            )
+            text = INVITE.format(to="echo", port=carrier.port, caller="ann", hops=70)
+
+            socket.receive(text.encode())
+
+            assert [data[:11] for data in said] == [b"SIP/2.0 401"]
+            socket.lost()
 
 
 async def test_agent_called_by_the_api_knows_its_call() -> None:
