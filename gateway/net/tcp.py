@@ -185,6 +185,7 @@ class TcpTransport:
             return flow
         task = self._opening.get(hop)
         if task is None:
+            self._opened = {each: held for each, held in self._opened.items() if held.is_open}
             if len(self._opened) + len(self._opening) >= self._table.limits.opened:
                 raise OSError(errno.EMFILE, "as many connections of ours as the limits allow")
             task = self._opening[hop] = self._spawn(self._open(hop))
@@ -233,7 +234,6 @@ class TcpTransport:
         except BaseException:
             connecting.close()
             raise
-        self._opened = {each: held for each, held in self._opened.items() if held.is_open}
         self._opened[hop] = connection
         return connection
 

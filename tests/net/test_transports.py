@@ -374,6 +374,21 @@ def test_connections_of_ours_have_a_limit(run: Run) -> None:
     run(converse())
 
 
+def test_connections_of_ours_that_ended_make_room_for_others(run: Run) -> None:
+    async def converse() -> None:
+        async with site(limits=ConnectionLimits(opened=1)) as ours:
+            async with site(Listen("tcp")) as theirs:
+                first = await ours.transports.connect(Hop("tcp", "127.0.0.1", theirs.port()))
+            await until(lambda: ours.closed == [first])
+
+            async with site(Listen("tcp")) as others:
+                hop = Hop("tcp", "127.0.0.1", others.port())
+
+                assert (await ours.transports.connect(hop)).remote == ("127.0.0.1", hop.port)
+
+    run(converse())
+
+
 # ---- limits (A23)
 
 
