@@ -276,12 +276,13 @@ class Telephony:
 
     async def close(self) -> None:
         """Close every socket."""
+        for driver in (self.driver, self._watch_driver, self._registrar_driver):
+            driver.close()  # nobody asks for anything any more
         tasks = [self._watching, *self._errands]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for driver in (self.driver, self._watch_driver, self._registrar_driver):
-            driver.close()
+        await self.resolver.close()
         self.transports.close()
 
     # ---- what comes in

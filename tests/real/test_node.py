@@ -32,6 +32,7 @@ listen = ""
 [sip]
 listen = ["udp:127.0.0.1:0"]
 allow = ["127.0.0.0/8"]
+{sip}
 
 [[trunk]]
 name = "carrier"
@@ -88,10 +89,10 @@ password_env = "ANN"
 
 @asynccontextmanager
 async def running_node(
-    carrier_port: int, host: str = "127.0.0.1", more: str = ""
+    carrier_port: int, host: str = "127.0.0.1", *, sip: str = "", more: str = ""
 ) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
-    text = CONFIG.format(port=carrier_port, host=host) + more
+    text = CONFIG.format(port=carrier_port, host=host, sip=sip) + more
     config = parse_config(tomllib.loads(text), Path("node.toml"), {"ANN": "secret"})
     node = Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
     try:
@@ -262,6 +263,16 @@ async def test_bye_at_the_end_of_a_drain_is_sent_again_when_it_was_lost() -> Non
     assert first.text == again.text
 
 
+async def test_node_that_closes_waits_for_no_nameserver() -> None:
+    with SipSocket() as nameserver:
+        sip = f'nameservers = ["127.0.0.1:{nameserver.port}"]'
+        async with running_node(5060, host="carrier.example", sip=sip) as node:
+            await nameserver.receive_any()
+            assert node.telephony.resolver.look_ups
+
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -276,7 +287,7 @@ async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
 async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
     loop = asyncio.get_running_loop()
     config = parse_config(
-        tomllib.loads(CONFIG.format(port=5070, host="127.0.0.1")), Path("node.toml"), {}
+        tomllib.loads(CONFIG.format(port=5070, host="127.0.0.1", sip="")), Path("node.toml"), {}
     )
     wrong = replace(config, rtp=replace(config.rtp, address="192.0.2.1"))
 
@@ -287,7 +298,7 @@ async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
 async def test_address_in_use_names_the_file_and_opens_nothing() -> None:
     loop = asyncio.get_running_loop()
     with SipSocket() as other:
-        text = CONFIG.format(port=5070, host="127.0.0.1").replace(
+        text = CONFIG.format(port=5070, host="127.0.0.1", sip="").replace(
             '["udp:127.0.0.1:0"]', f'["udp:127.0.0.1:0", "udp:127.0.0.1:{other.port}"]'
         )
         config = parse_config(tomllib.loads(text), Path("node.toml"), {})
