@@ -45,6 +45,7 @@ from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import Uri
 from gateway.telephony import Arrival, Telephony, is_loopback, spread
+from gateway.trunk.emergency import EmergencyRefused
 from gateway.trunk.event import TrunkEvent
 from gateway.trunk.identity import NOBODY, CallerIdentity
 from gateway.trunk.limits import Direction as TrunkDirection
@@ -298,7 +299,9 @@ class Node:
         if isinstance(error, CapacityError):
             wait_s = error.retry_after_s if isinstance(error, LimitError) else RETRY_AFTER_S
             headers = (("Retry-After", str(wait_s)),)
-        session.reject(status, self._loop.time(), headers=headers)
+        # Who dials 911 is told in words; of all else a phone's own for the status are better.
+        words = str(error) if isinstance(error, EmergencyRefused) else None
+        session.reject(status, self._loop.time(), words, headers)
         if leg is not None:
             leg.end(EndReason.REJECTED, status)
 
