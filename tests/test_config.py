@@ -12,6 +12,7 @@ from gateway.codec import PCMA, PCMU
 from gateway.config import DEFAULT_FILE, Config, Listen, default_config, load_config, parse_config
 from gateway.errors import ConfigError, RoutingError
 from gateway.lab.lab import (
+    CALLERS,
     DESTINATIONS,
     LAB_FILE,
     LAB_PASSWORD,
@@ -113,7 +114,8 @@ def test_every_number_that_is_suggested_leads_somewhere_in_the_lab() -> None:
     config = parse_config(lab_document("udp:127.0.0.1:5999"), LAB_FILE, LAB_SECRETS)
 
     for number, _, _ in DESTINATIONS:
-        assert Router(config.routes).plan("trunk:caller", number).groups
+        for source in CALLERS:
+            assert Router(config.routes).plan(source, number).groups
 
 
 def test_the_lab_listens_for_tls_with_the_certificate_of_its_section(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ LAB_PASSWORD = "test-password"  # noqa: S105 - published, as the numbers of test
 LAB_SECRETS = {"LAB_PASSWORD": LAB_PASSWORD}
 "The environment that lab.toml is read in."
 
+CALLERS = ("trunk:caller", f"user:{LAB_USER}")
+"Who may call the numbers: anybody on this machine, registered or not."
+
 REJECTING = range(300, 700)
 "+15550300 to +15550699 reject with their last three digits."
 
@@ -54,7 +57,7 @@ def lab_document(
     # Whom it refers to a number is to call it here, also who called past the gateway.
     caller["uri"] = f"sip:{listen[0].partition(':')[2]}"
     document["route"] += [
-        {"from": "trunk:caller", "match": f"+15550{status}", "to": [f"reject:{status}"]}
+        {"from": CALLERS, "match": f"+15550{status}", "to": [f"reject:{status}"]}
         for status in REJECTING
     ]
     return document

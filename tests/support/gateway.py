@@ -11,7 +11,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -162,12 +162,20 @@ async def running_gateway(
     more: str = "",
     *,
     lab_trunk: str = "",
+    edit: Callable[[str], str] = str,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Gateway]:
-    """Start a gateway, and end it by SIGTERM; its log must hold no traceback."""
+    """Start a gateway, and end it by SIGTERM; its log must hold no traceback.
+
+    Args:
+        more: further sections.
+        lab_trunk: further keys of the trunk to the lab.
+        edit: makes of the configuration the one that is used.
+        environment: further variables of it.
+    """
     text, ports = config_text(more, lab_trunk)
     config = directory / "gateway.toml"
-    config.write_text(text)
+    config.write_text(edit(text))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
