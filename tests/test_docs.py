@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gateway.config import parse_config
+from gateway.lab.lab import LAB_PASSWORD, LAB_SECRETS, LAB_USER
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,19 @@ def test_configuration_in_the_readme_can_be_used() -> None:
     config = parse_config(tomllib.loads(example), ROOT / "x.toml", {"CARRIER_PASSWORD": "secret"})
 
     assert [trunk.name for trunk in config.trunks] == ["carrier"]
+
+
+def test_registration_with_the_lab_can_be_tried_as_it_is_described() -> None:
+    page = (ROOT / "docs/trunks.md").read_text(encoding="utf-8")
+    chapter = page.partition("## Trying a registration\n")[2].partition("\n## ")[0]
+    example = chapter.partition("```toml\n")[2].partition("```")[0]
+
+    config = parse_config(tomllib.loads(example), ROOT / "x.toml", LAB_SECRETS)
+
+    (registration,) = config.trunks[0].registrations
+    assert registration.user == LAB_USER
+    assert LAB_PASSWORD in chapter
+    assert config.lab is not None
 
 
 def test_layout_in_the_design_is_there() -> None:

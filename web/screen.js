@@ -18,9 +18,9 @@ const WORDS = {
 const ON_HOLD = "On hold";
 /** By who is on hold and by whom it is, as the gateway's `held` says it. */
 const HOLD_WORDS = {
-  "you far-end": "The far end has put you on hold. They do not hear you",
-  "you gateway": "You are on hold. The far end does not hear you",
-  "far-end gateway": "The far end is on hold. They do not hear you",
+  "you far-end": "The far end has put you on hold and does not hear you",
+  "you gateway": "You are on hold: the far end does not hear you",
+  "far-end gateway": "The far end is on hold and does not hear you",
 };
 const IDLE_HINT = "Enter a number or pick a name.";
 
