@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from tests.support.audio import Recording, read_wav, tone, write_wav
 from tests.support.gateway import free_port
@@ -16,7 +21,8 @@ RATE = 8000
 NUMBER = "+18885550100"
 "Its own; it takes no call to another."
 
-# The player is a bridge that leads nowhere: what was decoded is recorded on the way to it.
+# The player is a bridge: what was decoded is recorded on the way to it. It leads nowhere, or back
+# to the microphone.
 CONFIG = """
 module_path /usr/lib/baresip/modules
 module g711.so
@@ -25,45 +31,93 @@ module aubridge.so
 module sndfile.so
 module_app account.so
 module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen 127.0.0.1:{keys}
 sip_listen 127.0.0.1:{port}
 net_interface 127.0.0.1
 rtp_ports {rtp_port}-{rtp_last}
-audio_source aufile,{speaks}
+audio_source {source}
 audio_player aubridge,ear
 audio_alert aubridge,bell
 snd_path {directory}
 """
 
-ACCOUNT = "<sip:{user}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Who a telephone registers as, and where."""
+
+    user: str
+    password: str
+    registrar: str
+    "HOST:PORT."
+    transport: str = "udp"
+    ca: Path | None = None
+    "Over TLS: who vouches for the registrar."
+
+    @property
+    def account(self) -> str:
+        """As a line of baresip's accounts."""
+        return (
+            f"<sip:{self.user}@{self.registrar};transport={self.transport}>;regint=60"
+            f";auth_user={self.user};auth_pass={self.password};answermode=auto;audio_codecs=pcmu\n"
+        )
 
 
 class Baresip:
     """A running baresip, which takes any call at once."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path, keys: int) -> None:
+        """`keys`: port of loopback where its keys are pressed."""
         self.process = process
         self._directory = directory
+        self._keys = keys
 
     @property
     def log(self) -> str:
         """What it said so far."""
         return (self._directory / "log.txt").read_bytes().decode(errors="replace")
 
-    async def wait_for_log(self, text: str) -> None:
-        """Until it has said something."""
+    async def wait_for_log(self, text: str, count: int = 1) -> None:
+        """Until it has said something so many times."""
         try:
             async with asyncio.timeout(15):
-                while text not in self.log:
+                while self.log.count(text) < count:
                     assert self.process.returncode is None, self.log
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"baresip never said {text!r}:\n{self.log}") from None
+
+    async def press(self, command: str, value: str = "") -> None:
+        """Have it dial, hangup, hold, resume or transfer."""
+        asked = json.dumps({"command": command, "params": value}).encode()
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._keys)
+            with closing(writer):
+                writer.write(b"%d:%b," % (len(asked), asked))
+                while not (told := await _read_netstring(reader)).get("response"):
+                    pass  # of what happens to its calls it tells here too
+        assert told["ok"], told
 
     async def wait_for_audio(self, seconds: float) -> None:
         """Until it has heard so much."""
         async with asyncio.timeout(15 + seconds):
             while self._heard_bytes() < 2 * RATE * seconds:
                 await asyncio.sleep(0.05)
+
+    async def listen(self, seconds: float) -> Recording:
+        """What it hears from now on in the call that began last; less, if it hears nothing.
+
+        After a hold of its own it records nothing more, although it hears.
+        """
+        file = max(self._directory.glob("dump-*-dec.wav"))
+        start, size = file.stat().st_size, int(2 * RATE * seconds)
+        async with asyncio.timeout(15 + seconds):
+            while file.stat().st_size < start + size:
+                await asyncio.sleep(0.02)
+        # How long it is, its header says only when the call is over.
+        pcm = np.frombuffer(file.read_bytes()[start : start + size], "<i2")
+        return Recording(pcm.astype(np.float64) / 32768, RATE)
 
     async def quit(self) -> None:
         """Hang up, and be done."""
@@ -87,17 +141,23 @@ class Baresip:
 
 @asynccontextmanager
 async def running_baresip(
-    directory: Path, *, port: int, says_hz: float, dials: str | None = None
+    directory: Path,
+    *,
+    port: int | None = None,
+    says_hz: float | None,
+    dials: str | None = None,
+    registration: Registration | None = None,
 ) -> AsyncIterator[Baresip]:
-    """Start it; it takes SIP when this returns.
+    """Start it; it takes SIP when this returns, and is registered if it is to be.
 
     Args:
         directory: of this one alone.
-        port: of loopback, for SIP.
-        says_hz: the tone it says.
+        port: of loopback, for SIP; None is a free one.
+        says_hz: the tone it says; None: it says what it hears.
         dials: whom it calls at once; None: it waits for calls.
+        registration: None: it is called at its port, as anybody.
     """
-    _configure(directory, port, says_hz)
+    keys = _configure(directory, port or _free_ports(), says_hz, registration)
     with (directory / "log.txt").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             EXECUTABLE,
@@ -107,25 +167,59 @@ async def running_baresip(
             stdout=log,
             stderr=log,
         )
-    baresip = Baresip(process, directory)
+    baresip = Baresip(process, directory, keys)
     try:
         await baresip.wait_for_log("baresip is ready")
+        if registration is not None:
+            await baresip.wait_for_log("[1 binding]")
         yield baresip
     finally:
         await baresip.quit()
 
 
-def _configure(directory: Path, port: int, says_hz: float) -> None:
+def _configure(
+    directory: Path, port: int, says_hz: float | None, registration: Registration | None
+) -> int:
+    """Write its files; the port where its keys are pressed."""
     directory.mkdir()
-    speaks = write_wav(directory / "says.wav", tone(says_hz, 60, rate=RATE), RATE)
+    source = "aubridge,ear"
+    if says_hz is not None:
+        speech = write_wav(directory / "says.wav", tone(says_hz, 60, rate=RATE), RATE)
+        source = f"aufile,{speech}"
     rtp_port = free_port() // 2 * 2
-    (directory / "config").write_text(
-        CONFIG.format(
-            port=port,
-            rtp_port=rtp_port,
-            rtp_last=min(rtp_port + 40, 65_535),
-            speaks=speaks,
-            directory=directory,
-        )
+    keys = free_port(socket.SOCK_STREAM)
+    config = CONFIG.format(
+        port=port,
+        keys=keys,
+        rtp_port=rtp_port,
+        rtp_last=min(rtp_port + 40, 65_535),
+        source=source,
+        directory=directory,
     )
-    (directory / "accounts").write_text(ACCOUNT.format(user=NUMBER, port=port))
+    account = f"<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"
+    if registration is not None:
+        account = registration.account
+        if registration.ca is not None:
+            config += f"sip_cafile {registration.ca}\n"
+    (directory / "config").write_text(config)
+    (directory / "accounts").write_text(account)
+    return keys
+
+
+def _free_ports() -> int:
+    """A port of loopback for UDP and TCP; TLS takes the next."""
+    while True:
+        port = free_port()
+        try:
+            for each in (port, port + 1):
+                with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                    probe.bind(("127.0.0.1", each))
+        except (OSError, OverflowError):
+            continue
+        return port
+
+
+async def _read_netstring(reader: asyncio.StreamReader) -> dict[str, object]:
+    size = int((await reader.readuntil(b":"))[:-1])
+    told: dict[str, object] = json.loads((await reader.readexactly(size + 1))[:-1])
+    return told
