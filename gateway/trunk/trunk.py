@@ -201,6 +201,10 @@ class Peers:
             return f"trunk:{name}"
         raise RoutingError("this source may not call", status=403)
 
+    def is_at(self, remote: tuple[str, int]) -> bool:
+        """Whether a trunk takes calls at this very address and port."""
+        return any(remote in known for known in self._addresses.values())
+
     def is_trusted(self, source: str) -> bool:
         """Whether a source, in a route's words, is believed who it says the caller is (A17)."""
         trunk = self._trunks.get(source.removeprefix("trunk:"))

@@ -120,6 +120,16 @@ def test_two_trunks_of_one_host_are_told_apart_by_port() -> None:
     assert peers.source_of(("198.51.100.9", 9999)) == "trunk:first"
 
 
+def test_a_trunk_is_at_its_very_port_and_nowhere_else() -> None:
+    peers = Peers([CARRIER, NAMED], [LOOPBACK])
+    peers.set_addresses("named/0", ["198.51.100.9"])
+
+    assert peers.is_at(("198.51.100.1", 5080))
+    assert peers.is_at(("198.51.100.9", 5070))
+    assert not peers.is_at(("198.51.100.1", 5060))
+    assert not peers.is_at(("198.51.100.65", 5080))
+
+
 def test_who_calls_at_a_contact_of_ours_was_told_it_in_a_registration() -> None:
     peers = Peers(
         [CARRIER, LAB],
