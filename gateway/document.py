@@ -218,7 +218,7 @@ class TrunkSection:
     headers_out: tuple[str, ...] = ()
     "Headers given to it where a call has such attributes."
     no_response_timeout_s: Annotated[float, Field(gt=0, le=32)] = 4.0
-    "Silence after which its next host is tried."
+    "Silence after which its next host is tried, and after the last the next target of a route."
     offer_100rel: bool = True
     "Let it send provisional responses reliably (RFC 3262)."
     session_expires_s: Annotated[int, Field(ge=0, le=86400)] = 1800

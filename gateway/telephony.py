@@ -224,6 +224,7 @@ class Telephony:
             route=path.route,
             credentials=path.credentials,
             contact_user=request.contact_user or path.contact_user,
+            has_alternative=errand.has_alternative,
         )
 
     def request_to_contact(
@@ -240,6 +241,7 @@ class Telephony:
             headers=errand.headers,
             max_forwards=errand.max_forwards,
             max_breadth=errand.max_breadth,
+            has_alternative=errand.has_alternative,
         )
 
     def contact(self, user: str, number: str) -> Contact:

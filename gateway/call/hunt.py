@@ -41,6 +41,8 @@ class Errand:
     "Branches it may still be forked into (RFC 5393); None: nobody has said."
     headers: tuple[tuple[str, str], ...] = ()
     "Further headers for a SIP target: Replaces and Referred-By of a transfer."
+    has_alternative: bool = False
+    "Whether there is a group behind the target's: silence leads there soon (F2)."
 
 
 class Hunt:
@@ -156,6 +158,7 @@ class Hunt:
 
     def _ring_all(self, group: Sequence[Target], errand: Errand, now: float) -> None:
         """Ring all of a group that can be: some are down, for others there is no room."""
+        errand = replace(errand, has_alternative=bool(self._groups))
         if errand.max_breadth is not None:
             # RFC 5393 §5.3.3: the branches share what the request may be forked into.
             errand = replace(errand, max_breadth=max(1, errand.max_breadth // len(group)))

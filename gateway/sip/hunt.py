@@ -33,9 +33,10 @@ class Hunt:
 
     The next hop is tried at once when one answers 503, refuses the connection or is unreachable;
     and after `no_response_timeout_s` without any response. The last one has the time of the
-    transaction. Responses come to `on_response`, other than a 503 that has made it go on; later
-    responses of a hop that was left come there too if they are 2xx to an INVITE, for those have
-    to be acknowledged and hung up. `on_failure` is called if there is no final response at all.
+    transaction, unless there is an alternative to all of them. Responses come to `on_response`,
+    other than a 503 that has made it go on; later responses of a hop that was left come there too
+    if they are 2xx to an INVITE, for those have to be acknowledged and hung up. `on_failure` is
+    called if there is no final response at all.
     """
 
     def __init__(
@@ -52,9 +53,12 @@ class Hunt:
         destination: Destination | None = None,
         permits: Callable[[Hop], bool] | None = None,
         no_response_timeout_s: float = NO_RESPONSE_S,
+        has_alternative: bool = False,
     ) -> None:
         """
         Args:
+            has_alternative: whether there is somewhere else to go when it fails: then the last
+                hop has no more time than the others (F2).
             on_left: gets the 503 for which a further hop is tried.
             flow: tried first, without asking where; the destination only if the flow is closed or
                 breaks. None: the destination at once.
@@ -79,6 +83,7 @@ class Hunt:
         self._is_reporting = flow is None
         self._permits = permits
         self._no_response_timeout_s = no_response_timeout_s
+        self._has_alternative = has_alternative
         self._hops: deque[Hop] | None = None
         "Still to be tried; None: not asked for yet."
         self._asked: Destination | Hop | None = None
@@ -227,7 +232,8 @@ class Hunt:
         """Limit the time that a hop, or the driver, may take."""
         self._core.timers.stop(self._alarm)
         self._alarm = None
-        if self._hops or (self._datagrams is not None and self._asked is not None):
+        falls_back = self._datagrams is not None and self._asked is not None
+        if self._hops or self._has_alternative or falls_back:
             self._start_alarm(now + self._no_response_timeout_s)
         elif self._asked is not None:
             self._start_alarm(now + 64 * T1)

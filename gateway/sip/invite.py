@@ -44,6 +44,8 @@ class InviteRequest:
     "User part of our Contact."
     no_response_timeout_s: float = NO_RESPONSE_S
     "How long a hop may be silent while there is a further one."
+    has_alternative: bool = False
+    "Whether the call goes elsewhere if this fails: then no hop is waited for any longer than so."
     reliable: bool = True
     "Say that provisional responses may be sent reliably (RFC 3262); they are acknowledged anyway."
     session_timer: SessionTimerOptions | None = DEFAULT_SESSION_TIMER

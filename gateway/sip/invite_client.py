@@ -80,6 +80,7 @@ class InviteClient(Session):
             flow=request.flow,
             destination=request.destination,
             no_response_timeout_s=request.no_response_timeout_s,
+            has_alternative=request.has_alternative,
         )
         self._forks: dict[str, Fork] = {}
         self._chosen: Fork | None = None

@@ -112,13 +112,27 @@ def test_failover_before_the_answer(status: int) -> None:
         assert at.hears("b") == {PHONE_HZ}
 
 
-def test_failover_of_a_target_that_is_silent() -> None:
+def test_f2_failover_of_a_target_that_is_silent_for_4_s() -> None:
     with scene(["trunk:a"], ["trunk:b"]) as at:
         at.call()
-        at.run(31)
+        at.run(3.8)
+        assert "b" not in at.peers
+
+        at.run(0.2)
         at.respond("b", 200, body=sdp(40_000))
 
         assert at.phone_got()[-1] == 200
+
+
+def test_f2_last_target_that_is_silent_has_more_time() -> None:
+    with scene(["trunk:a"], ["trunk:b"]) as at:
+        at.call()
+        at.run(4 + 25)
+        assert not at.phone_got()
+
+        at.respond("b", 200, body=sdp(40_000))
+
+        assert at.phone_got() == [200]
 
 
 def test_no_failover_once_early_media_was_heard() -> None:

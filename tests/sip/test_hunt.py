@@ -59,6 +59,7 @@ class Field:
         password: str | None = None,
         no_response_timeout_s: float = 4.0,
         max_breadth: int | None = None,
+        has_alternative: bool = False,
     ) -> InviteClient:
         request = InviteRequest(
             target=parse_uri("sip:bob@trunk.example"),
@@ -69,6 +70,7 @@ class Field:
             credentials=Credentials("alice", Secret(password)) if password else None,
             no_response_timeout_s=no_response_timeout_s,
             max_breadth=max_breadth,
+            has_alternative=has_alternative,
         )
         session = self.us.endpoint.invite(request, self.wire.now)
         self.run(2 * LATENCY_S)
@@ -231,6 +233,28 @@ def test_f2_the_last_hop_has_all_the_time(trunk: Field) -> None:
     assert trunk.us.at(Ended) - at == pytest.approx(4 + 4 + 32)
     assert trunk.troubles[-1] == (trunk.hops[2], HopTrouble.SILENT)
     trunk.settle()
+
+
+def test_f2_last_hop_has_no_more_time_where_there_is_an_alternative(trunk: Field) -> None:
+    trunk.call(has_alternative=True)
+    at = trunk.wire.log[0].at
+
+    trunk.run(60)
+
+    ended = trunk.us.one(Ended)
+    assert (ended.cause, ended.status) == (EndCause.TIMEOUT, 408)
+    assert trunk.us.at(Ended) - at == pytest.approx(4 + 4 + 4)
+    trunk.settle()
+
+
+def test_f2_late_200_after_all_hops_were_left_gets_ack_and_bye(trunk: Field) -> None:
+    trunk.call(has_alternative=True)
+    trunk.run(13)
+
+    trunk.say(2, 200, "late", body=ANSWER)
+
+    assert trunk.got(2)[-2:] == ["ACK", "BYE"]
+    assert not trunk.us.all(Answered)
 
 
 def test_f2_patience_can_be_chosen(trunk: Field) -> None:

@@ -190,6 +190,7 @@ class Scene:
             to=parse_address(f"<{uri}>"),
             flow=Flow("udp", GATEWAY, address),
             offer=None,
+            has_alternative=errand.has_alternative,
         )
         box = self.boxes[target.name] = self.bench.new_box(request=request)
         return box.leg
