@@ -69,10 +69,10 @@ async def test_0105_echoes_holds_and_echoes_again(gateway: Gateway, tmp_path: Pa
     async with page_that_calls(gateway, "+15550105", tmp_path) as page:
         await until_said(page, "In call")
         await asyncio.sleep(0.5)
-        before = await listen(page, 0.8)
+        before = await listen(page, 0.6)
         await until_said(page, "On hold")
         words = await page.locator("#detail").inner_text()
-        held = await listen(page, 1.2)
+        held = await listen(page, 0.9)
         await until_said(page, "In call")
         await asyncio.sleep(0.5)
         after = await listen(page, 1.0)
