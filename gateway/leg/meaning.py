@@ -23,8 +23,12 @@ MAX_METHOD_CHARACTERS = 16
 MAX_CONTACTS = 5
 "Contacts of a 3xx that are looked at; a hunt follows no more."
 
-ANSWERED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
-"RFC 3326 §2: a phone that is told so keeps no missed call."
+REASON_HEADERS = {
+    # RFC 3326 §2: a phone that is told so keeps no missed call.
+    EndReason.ANSWERED_ELSEWHERE: 'SIP;cause=200;text="Call completed elsewhere"',
+    EndReason.SHUTDOWN: 'SIP;cause=503;text="The gateway stops"',
+}
+"Why we hang up, where that is of use to a peer: the Reason of our CANCEL or BYE."
 
 _REASON_OF_CAUSE = {
     sip.EndCause.BYE: EndReason.HANGUP,

@@ -34,7 +34,7 @@ from gateway.leg.leg import (
     TransferProgress,
     reason_of_error,
 )
-from gateway.leg.meaning import ANSWERED_ELSEWHERE, rejection, rung, told_end, words
+from gateway.leg.meaning import REASON_HEADERS, rejection, rung, told_end, words
 from gateway.leg.negotiator import Negotiator
 from gateway.leg.sessions import SipLegs
 from gateway.leg.stream import AudioStream
@@ -254,8 +254,7 @@ class SipLeg:
         if isinstance(session, InviteServer) and not self._is_up:
             session.reject(rejection(reason, status), self._now())
         else:
-            elsewhere = reason is EndReason.ANSWERED_ELSEWHERE
-            session.bye(self._now(), ANSWERED_ELSEWHERE if elsewhere else None)
+            session.bye(self._now(), REASON_HEADERS.get(reason))
         self._legs.driver.flush()
 
     def quality(self) -> MediaQuality:

@@ -291,6 +291,17 @@ def test_hang_up_of_ours_after_the_answer(bench: SipBench) -> None:
     assert not box.heard(Ended)
 
 
+def test_f20_party_is_told_that_the_gateway_stops(bench: SipBench) -> None:
+    box = bench.dial()
+    bench.answer(200, body=A)
+
+    box.leg.end(EndReason.SHUTDOWN)
+    bench.run(0.05)
+
+    reason = bench.peer.request("BYE").headers.get("Reason")
+    assert reason == 'SIP;cause=503;text="The gateway stops"'
+
+
 def test_hang_up_of_theirs_after_the_answer(bench: SipBench) -> None:
     box = bench.called(A)
     box.leg.answer()
