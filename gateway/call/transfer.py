@@ -140,6 +140,8 @@ class Transfers:
     def on_answered(self, party: Party, now: float) -> None:
         """Who was dialled is there."""
         if self._current is not None:
+            if self._current.plan is not None:
+                self._limit(self._current.plan, now)
             self._current.on_answered(party, now)
             self._forget()
 
@@ -194,7 +196,7 @@ class Transfers:
             role=transfer.role,
             headers=headers,
         )
-        self._limit(plan, now)
+        transfer.plan = plan
         transfer.search(hunt, now)
         self._forget()
 
@@ -224,6 +226,8 @@ class Transfer:
         self.asked_by = asked_by
         self.hunt: Hunt | None = None
         "The search for the new party; None where the party calls by itself."
+        self.plan: Plan | None = None
+        "What it goes along."
         self.deadline: float | None = None
         "When a party that calls by itself has had its time."
         self.is_over = False

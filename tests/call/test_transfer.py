@@ -270,6 +270,15 @@ def test_transferred_call_has_the_time_of_its_new_route(bench: Office) -> None:
     assert bench.call.state is CallState.ENDED
 
 
+def test_s20_transfer_that_fails_leaves_the_call_its_time(bench: Office) -> None:
+    bench.refer()
+    bench.tell(bench.legs[NEW], Ended(EndReason.BUSY, 486))
+
+    bench.advance(101)
+
+    assert bench.call.state is CallState.UP
+
+
 def test_a38_call_that_is_passed_on_for_ever_is_stopped(bench: Office) -> None:
     legs = [bench.old]
     while legs[-1].did[-1:] != ["transfer 483"] and len(legs) < 100:
