@@ -309,6 +309,8 @@ class Telephony:
     def _source_of(self, flow: Flow) -> str | None:
         if flow.is_websocket or not self.peers.is_admitted(flow.remote[0]):
             return None  # browsers, and the proxy before them, may be where a trunk is
+        if self.registrar.users_on(flow) and not self.peers.is_at(flow.remote):
+            return "sip"  # a phone on the machine of a trunk: it has shown that it is not the trunk
         return self.peers.source_of(flow.remote)
 
     def _availability(self) -> Refusal:
