@@ -38,6 +38,7 @@ MAX_RATE = 2000
 
 GATEWAY_CONFIG = """
 [node]
+max_cpu = 0
 name = "bench"
 
 [http]

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 GATEWAY_CONFIG = """
 [node]
+max_cpu = 0
 name = "bench"
 
 [http]

@@ -29,6 +29,7 @@ from gateway.api.users import user_operations
 from gateway.config import Config, HttpOptions, LabOptions, parse_config
 from gateway.errors import ConfigError
 from gateway.lab.lab import DESTINATIONS, LAB_FILE, LAB_SECRETS, lab_document
+from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
 from gateway.node import Node
 from gateway.sip.uri import format_host_port
@@ -70,7 +71,11 @@ async def serve(config: Config) -> int:
         if config.webrtc is not None:
             now = datetime.datetime.now(datetime.UTC)
             certificate = load_certificate(CERTS, now=now)
-        node = Node(config, version=VERSION, loop=loop, pacer=pacer, certificate=certificate)
+        load = LoadWatch(loop=loop, max_cpu=config.max_cpu)
+        stack.callback(load.close)
+        node = Node(
+            config, version=VERSION, loop=loop, pacer=pacer, certificate=certificate, load=load
+        )
         stack.push_async_callback(node.close)
         serving, shut_http, sockets = loop.create_future(), asyncio.Event(), OpenSockets()
         http = None

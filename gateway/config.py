@@ -189,6 +189,8 @@ class Config:
     routes: tuple[Route, ...]
     emergency: EmergencyNumbers
     users: tuple[User, ...] = ()
+    max_cpu: float = 0.85
+    "Of one core; above it no new calls are taken. 0: whatever it is."
 
     @property
     def router(self) -> Router:
@@ -299,6 +301,7 @@ class _Reader:
             file=self._file,
             name=document.node.name,
             drain_s=document.node.drain_s,
+            max_cpu=document.node.max_cpu,
             http=self._http(document.http) if document.http.listen else None,
             webrtc=self._webrtc(document.webrtc) if document.webrtc.listen else None,
             sip=sip,

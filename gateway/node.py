@@ -33,6 +33,7 @@ from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
+from gateway.net.load import LoadWatch
 from gateway.net.media import MediaTransport, UdpMediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
@@ -63,6 +64,9 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 "Seconds that a caller is asked to wait whom we have no room for (RFC 3261 §21.5.4)."
+
+BUSY_S = 5.0
+"Callers are asked to come back after so long, up to twice as long: not all at once (F24)."
 
 GOODBYE_S = 0.7
 "How long BYEs may take to be answered at the end: one retransmission (T1) included."
@@ -95,8 +99,12 @@ class Node:
         loop: asyncio.AbstractEventLoop,
         pacer: Pacer,
         certificate: Certificate | None,
+        load: LoadWatch | None = None,
     ) -> None:
         """Open everything.
+
+        Args:
+            load: says whether the process can take one more call; None: it always can.
 
         Raises:
             ConfigError: an address cannot be listened on, or a script is wrong.
@@ -107,6 +115,8 @@ class Node:
         self.pacer = pacer
         self._name = config.name
         self._is_closed = False
+        self._load = load
+        self._is_busy = False
         self._router = config.router
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._users = {user.name: user for user in config.users}
@@ -167,6 +177,17 @@ class Node:
             plan = self.telephony.watch.choose(plan, self._loop.time())
         return replace(plan, groups=tuple(map(self._reach, plan.groups)))
 
+    def _plan_new_call(self, source: str, dialled: str) -> Plan:
+        """The plan of a call yet to come; raises as `_plan`, and LimitError while we are busy."""
+        plan = self._plan(source, dialled)
+        trouble = None if self._load is None else self._load.trouble
+        if (trouble is not None) != self._is_busy:
+            self._is_busy = trouble is not None
+            log.warning("new calls are %s", f"refused: {trouble}" if trouble else "taken again")
+        if trouble is not None and plan.called is None:
+            raise LimitError("this node is busy", BUSY_S * (1 + spread()))
+        return plan
+
     def _plan_onward(self, source: str, dialled: str) -> Plan:
         """Where a number leads that a party names in a REFER or 3xx; raises as `_plan`."""
         trunk = self._trunks.get(source.removeprefix("trunk:"))
@@ -192,7 +213,7 @@ class Node:
         """Place a call for a page; see `gateway.api.signalling.PageNode`."""
         if self._webrtc is None:
             raise RoutingError("this node takes no browsers", status=503)
-        plan = self._plan("browser", to)
+        plan = self._plan_new_call("browser", to)
         leg = BrowserLeg(
             self._new_id(),
             codecs=self._codecs_for_browser(plan),
@@ -220,7 +241,7 @@ class Node:
             arrival = telephony.arrival_of(event)
             plan = None
             if event.replaced is None:
-                plan = self._plan(arrival.source, arrival.dialled)
+                plan = self._plan_new_call(arrival.source, arrival.dialled)
                 first = {target.kind: target for target in plan.groups[0]}
                 if TargetKind.IGNORE in first:
                     session.drop(now)
@@ -307,7 +328,7 @@ class Node:
 
     def originate(self, from_: str, to: str) -> CallSummary:
         """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
-        first = self._plan("api", from_).groups[0][0]
+        first = self._plan_new_call("api", from_).groups[0][0]
         plan = self._plan("api", to)
         call_id = self._new_id()
         numbers = (Private(from_), Private(to))

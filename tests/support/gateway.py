@@ -23,6 +23,7 @@ CONFIG = """
 [node]
 name = "test"
 drain_s = 0
+max_cpu = 0
 
 [http]
 listen = "127.0.0.1:{http}"
