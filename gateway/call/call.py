@@ -124,9 +124,7 @@ class Call:
         )
         self._hunt: Hunt | None = None
         "The search for who was called."
-        self._transfers = Transfers(
-            self._room, self._dialler, numbers, limit=self._limit, finish=self._finish
-        )
+        self._transfers = Transfers(self._room, self._dialler, numbers, finish=self._finish)
         self._caller_until: float | None = None
         "Until when a caller that we ring may take to answer."
         self._limit_at: float | None = None
@@ -382,13 +380,13 @@ class Call:
             return
         party.state, party.awaited_by = PartyState.UP, None
         self._room.tell(CallAnswered(self.id, now, party.leg.id))
+        self._limit(hunt.ringing[party.leg.id].max_duration_s, now)
         if hunt is not self._hunt:
             self._transfers.on_answered(party, now)
             return
         self._hunt = self._room.ringing_for = None
         self.state = CallState.UP
         self.answered_at = now
-        self._limit(self._plan, now)
         hunt.on_answered(party.leg.id, now)
         self._caller.leg.answer()
         self._room.lay_routes(now)
@@ -453,9 +451,8 @@ class Call:
 
     # ---- the end
 
-    def _limit(self, plan: Plan, now: float) -> None:
+    def _limit(self, seconds: float | None, now: float) -> None:
         """Its time is up when that of any of its routes is."""
-        seconds = plan.options.max_call_duration_s
         if seconds is not None:
             self._limit_at = min(now + seconds, self._limit_at or now + seconds)
 

@@ -80,7 +80,14 @@ class Dialler:
         """
         return Hunt(
             plan,
-            Errand(self._room.id, numbers, self._max_forwards, self._max_breadth, headers),
+            Errand(
+                self._room.id,
+                numbers,
+                self._max_forwards,
+                self._max_breadth,
+                headers,
+                plan.options.max_call_duration_s,
+            ),
             waiting=waiting.leg.id,
             ring=partial(self._ring, waiting.leg.id, role),
             drop=self._drop,

@@ -41,6 +41,8 @@ class Errand:
     "Branches it may still be forked into (RFC 5393); None: nobody has said."
     headers: tuple[tuple[str, str], ...] = ()
     "Further headers for a SIP target: Replaces and Referred-By of a transfer."
+    max_duration_s: float | None = None
+    "How long who answers may stay, by the shortest of the routes that led there; None: for ever."
     has_alternative: bool = False
     "Whether there is a group behind the target's: silence leads there soon (F2)."
 
@@ -199,6 +201,7 @@ class Hunt:
                 errand,
                 numbers=(errand.numbers[0], Private(plan.called or dialled)),
                 max_forwards=errand.max_forwards - 1,
+                max_duration_s=_shorter(errand.max_duration_s, plan.options.max_call_duration_s),
             )
             found += [(group, onward) for group in plan.groups]
         if not found:
@@ -228,3 +231,7 @@ class Hunt:
         self._groups.clear()
         self.deadline = None
         return why
+
+
+def _shorter(one: float | None, other: float | None) -> float | None:
+    return min((each for each in (one, other) if each is not None), default=None)

@@ -55,19 +55,16 @@ class Transfers:
         dialler: Dialler,
         numbers: tuple[Private, Private],
         *,
-        limit: Callable[[Plan, float], None],
         finish: Callable[[Ended, float], None],
     ) -> None:
         """
         Args:
             numbers: who called, and what was dialled.
-            limit: lets the call last no longer than a plan has it.
             finish: ends the call.
         """
         self._room = room
         self._dialler = dialler
         self._numbers = numbers
-        self._limit = limit
         self._finish = finish
         self._current: Transfer | None = None
 
@@ -140,8 +137,6 @@ class Transfers:
     def on_answered(self, party: Party, now: float) -> None:
         """Who was dialled is there."""
         if self._current is not None:
-            if self._current.plan is not None:
-                self._limit(self._current.plan, now)
             self._current.on_answered(party, now)
             self._forget()
 
@@ -196,7 +191,6 @@ class Transfers:
             role=transfer.role,
             headers=headers,
         )
-        transfer.plan = plan
         transfer.search(hunt, now)
         self._forget()
 
@@ -226,8 +220,6 @@ class Transfer:
         self.asked_by = asked_by
         self.hunt: Hunt | None = None
         "The search for the new party; None where the party calls by itself."
-        self.plan: Plan | None = None
-        "What it goes along."
         self.deadline: float | None = None
         "When a party that calls by itself has had its time."
         self.is_over = False

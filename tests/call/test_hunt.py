@@ -239,9 +239,10 @@ def test_phone_that_we_rang_first_hears_our_ringing_tone() -> None:
 class Moved(CallBench):
     """Routes lead from a dialled number to the trunk of that name."""
 
-    def __init__(self, *groups: list[str]) -> None:
+    def __init__(self, *groups: list[str], route: RouteOptions | None = None) -> None:
         self.asked: list[tuple[str, str]] = []
-        super().__init__(*groups, options=CallOptions(plan_for=self._plan_for))
+        self.onward = RouteOptions()
+        super().__init__(*groups, route=route, options=CallOptions(plan_for=self._plan_for))
 
     def moved(self, leg: str, *contacts: str) -> None:
         uris = tuple(parse_uri(contact) for contact in contacts)
@@ -251,7 +252,7 @@ class Moved(CallBench):
         self.asked.append((source, dialled))
         if not dialled.isalnum():
             raise RoutingError("no such route", status=404)
-        return plan([f"trunk:{dialled}"])
+        return plan([f"trunk:{dialled}"], route=self.onward)
 
 
 def test_redirection_is_dialled_like_a_number_of_the_caller() -> None:
@@ -266,6 +267,23 @@ def test_redirection_is_dialled_like_a_number_of_the_caller() -> None:
     assert bench.errands["trunk:bob"].max_forwards == bench.errands["trunk:a"].max_forwards - 1
     assert "trunk:z" not in bench.legs
     assert bench.call.state is CallState.UP
+
+
+@pytest.mark.parametrize(("first_s", "onward_s"), [(None, 50.0), (90.0, 50.0), (50.0, 90.0)])
+def test_call_that_is_redirected_has_the_time_of_its_shortest_route(
+    first_s: float | None, onward_s: float
+) -> None:
+    bench = Moved(["trunk:a"], route=RouteOptions(max_call_duration_s=first_s))
+    bench.onward = RouteOptions(max_call_duration_s=onward_s)
+    bench.start()
+    bench.moved("trunk:a", "sip:bob@elsewhere.example")
+    bench.tell(bench.legs["trunk:bob"], Answered())
+
+    bench.advance(49)
+    assert bench.call.state is CallState.UP
+    bench.advance(1)
+
+    assert ended(bench).reason is EndReason.TIME_LIMIT
 
 
 def test_contacts_are_tried_in_order_and_then_the_rest_of_the_plan() -> None:
