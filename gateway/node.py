@@ -15,7 +15,7 @@ from gateway.agents.agent import Agent
 from gateway.agents.echo import Echo
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
-from gateway.call.events import CallEnded, CallEvent, CallId, LegEnded
+from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
 from gateway.codec import (
     OPUS,
@@ -55,6 +55,7 @@ from gateway.trunk.numbers import number_uri, read_received, write_called
 from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.status import TrunkStatus
 from gateway.trunk.trunk import Trunk
+from gateway.trunk.turns import Turns
 from gateway.users.registrar import UserSummary
 from gateway.users.user import User
 from gateway.webrtc.certificate import Certificate
@@ -122,6 +123,7 @@ class Node:
         self._users = {user.name: user for user in config.users}
         self._agents = {agent.name: make_agent(agent) for agent in config.agents}
         self._callers: dict[CallId, Caller] = {}
+        self._turns = Turns()
         self._ports = _open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
         self.registry = Registry(
@@ -364,6 +366,7 @@ class Node:
     ) -> Call:
         shown, called = numbers
         call_id = self._new_id()
+        self._turns.enter(call_id, shown, called, max_forwards)
         self._callers[call_id] = caller
         try:
             return self.registry.place(
@@ -376,13 +379,17 @@ class Node:
                 max_breadth=max_breadth,
             )
         except Exception:
+            self._turns.leave(call_id)
             self._callers.pop(call_id, None)
             raise
 
     def _on_call_event(self, event: CallEvent) -> None:
         if isinstance(event, LegEnded):
             self.telephony.limits.leave(event.leg)
+        elif isinstance(event, CallAnswered):
+            self._turns.leave(event.call)
         elif isinstance(event, CallEnded):
+            self._turns.leave(event.call)
             self._callers.pop(event.call, None)
 
     # ---- calls out
