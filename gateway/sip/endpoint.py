@@ -26,7 +26,7 @@ from gateway.sip.message import (
 from gateway.sip.replaces import find_replaced, read_replaces
 from gateway.sip.request import OutgoingRequest, RequestClient, RequestId, RequestServer
 from gateway.sip.session_timer import inspect_interval
-from gateway.sip.transaction import Input
+from gateway.sip.transaction import Input, ServerTransaction
 
 __all__ = [
     "Connect",
@@ -232,7 +232,11 @@ class Endpoint:
 
     def _receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
         transaction = self._core.match_cancelled(request)
-        if transaction is None or transaction.owner is None:
+        if (
+            transaction is None
+            or transaction.owner is None
+            or not _is_of_sender(request, flow, transaction)
+        ):
             self._answer_stray(request, Refusal(481), flow)
         else:
             transaction.owner.receive_cancel(request, flow, now)
@@ -338,6 +342,17 @@ class Endpoint:
             headers=(*self._core.server_header, *refusal.headers),
         )
         self._core.send(bytes(response), flow)
+
+
+def _is_of_sender(cancel: Request, flow: Flow, transaction: ServerTransaction) -> bool:
+    """Whether a CANCEL is of who sent the INVITE: a branch may be guessed (§9.1, A18)."""
+    invite = transaction.request
+    return (
+        flow.remote[0] == transaction.flow.remote[0]
+        and cancel.call_id == invite.call_id
+        and cancel.cseq.number == invite.cseq.number
+        and cancel.from_.tag == invite.from_.tag
+    )
 
 
 def _dialog_id(request: Request) -> DialogId:

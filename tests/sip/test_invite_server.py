@@ -208,6 +208,32 @@ def test_cancel_after_183_gets_200_and_487(desk: Desk) -> None:
     settle(desk)
 
 
+def test_a18_cancel_from_elsewhere_gets_481_and_ends_nothing(desk: Desk) -> None:
+    desk.invite()
+    caller, desk.peer = desk.peer, Peer(desk.wire, ("203.0.113.9", 5060))
+
+    desk.cancel()
+
+    assert desk.peer.response("481 CANCEL")
+    assert caller.got("487") == []
+    assert desk.us.all(Ended) == []
+
+
+@pytest.mark.parametrize(
+    "other", [b"From: <sip:alice@example.com>;tag=b", b"Call-ID: other", b"CSeq: 2 CANCEL"]
+)
+def test_a18_cancel_of_another_call_with_the_same_branch_gets_481(desk: Desk, other: bytes) -> None:
+    data = desk.invite().replace(b"INVITE sip", b"CANCEL sip").replace(b"1 INVITE", b"1 CANCEL")
+    name = other.partition(b":")[0]
+    lines = [other if each.startswith(name) else each for each in data.split(b"\r\n")]
+
+    desk.peer.send(desk.us, b"\r\n".join(lines))
+    desk.wire.run(0.1)
+
+    assert desk.peer.response("481 CANCEL")
+    assert desk.us.all(Ended) == []
+
+
 def test_commands_after_cancel_do_nothing(desk: Desk) -> None:
     desk.invite()
     desk.cancel()
