@@ -69,7 +69,12 @@ def choose_challenge(challenges: Iterable[Challenge], realm: str | None = None) 
         None if there is none: an unknown algorithm or qop, or another realm.
     """
     able = [each for each in challenges if _is_answerable(each) and realm in (None, each.realm)]
-    return max(able, key=_strength, default=None)
+    return max(able, key=strength_of, default=None)
+
+
+def strength_of(challenge: Challenge) -> tuple[bool, bool]:
+    """What tells the stronger of two challenges: SHA-256 before all, then a qop."""
+    return challenge.algorithm.lower().startswith("sha-256"), bool(challenge.qop)
 
 
 def answer_challenge(
@@ -159,13 +164,7 @@ HASHES: Mapping[str, Callable[[bytes], str]] = {
 
 def _is_answerable(challenge: Challenge) -> bool:
     qop = challenge.qop
-    return challenge.algorithm.lower() in HASHES and (
-        not qop or "auth" in qop or "auth-int" in qop
-    )
-
-
-def _strength(challenge: Challenge) -> tuple[bool, bool]:
-    return challenge.algorithm.lower().startswith("sha-256"), bool(challenge.qop)
+    return challenge.algorithm.lower() in HASHES and (not qop or "auth" in qop or "auth-int" in qop)
 
 
 def _echoable(value: str) -> str:

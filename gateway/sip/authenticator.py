@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from gateway.errors import RemoteProtocolError
 from gateway.private import Secret
-from gateway.sip.auth import Challenge, answer_challenge, choose_challenge, parse_challenges
+from gateway.sip.auth import (
+    Challenge,
+    answer_challenge,
+    choose_challenge,
+    parse_challenges,
+    strength_of,
+)
 from gateway.sip.message import Request, Response
 
 MAX_TRIES = 2
@@ -48,6 +54,8 @@ class Authenticator:
         self._new_token = new_token
         self._realm = credentials.realm
         self._uses: dict[str, int] = {}
+        self._weakest = (False, False)
+        "What may be asked for: less than SHA-256 no more, once it was that (A9)."
 
     def accept(self, response: Response, attempt: Attempt) -> bool:
         """Take the challenges of a response.
@@ -68,6 +76,9 @@ class Authenticator:
         attempt.tries += 1
         attempt.challenges.update(found)
         self._realm = found[_ASKED[response.status]].realm
+        asked = max(map(strength_of, found.values()))
+        if asked[0]:
+            self._weakest = max(self._weakest, asked)
         return True
 
     def authorize(self, attempt: Attempt, request: Request) -> None:
@@ -78,9 +89,10 @@ class Authenticator:
     def _choose(self, name: str, response: Response) -> Challenge | None:
         values = response.headers.get_all(name)
         try:
-            return choose_challenge(parse_challenges(values), self._realm) if values else None
+            found = choose_challenge(parse_challenges(values), self._realm)
         except RemoteProtocolError:
             return None
+        return found if found is not None and strength_of(found) >= self._weakest else None
 
     def _is_refusal(self, challenge: Challenge, attempt: Attempt, name: str) -> bool:
         """Whether our answer was not good enough: asking again would be a loop."""

@@ -594,6 +594,24 @@ def test_s17_sha_256_is_preferred() -> None:
 
 
 @pytest.mark.parametrize(
+    "weaker",
+    [
+        'Digest realm="trunk", nonce="n2", algorithm=MD5, qop="auth", stale=true',
+        'Digest realm="trunk", nonce="n2", algorithm=SHA-256, stale=true',
+    ],
+    ids=["md5", "no-qop"],
+)
+def test_a9_who_asked_for_sha_256_gets_nothing_weaker(weaker: str) -> None:
+    desk = make_desk(password="secret")
+    desk.say(401, "a", headers=(("WWW-Authenticate", NONCE),))
+
+    desk.say(401, "b", headers=(("WWW-Authenticate", weaker),))
+
+    assert len(desk.peer.got("INVITE")) == 2
+    assert desk.us.one(Ended).status == 401
+
+
+@pytest.mark.parametrize(
     ("password", "realm"), [(None, None), ("secret", "another realm")], ids=["none", "realm"]
 )
 def test_a9_challenge_stays_final_without_credentials_for_it(
