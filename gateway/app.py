@@ -9,6 +9,7 @@ import signal
 import ssl
 from contextlib import AsyncExitStack
 from functools import partial
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 from gateway.api.calls import call_operations, serve_events
 from gateway.api.crowd import SocketLimits
 from gateway.api.openapi import Operation
-from gateway.api.server import Access, OpenSockets, create_server
+from gateway.api.server import Access, ApiError, OpenSockets, create_server
 from gateway.api.signalling import serve_page
 from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
@@ -209,6 +210,12 @@ class Health(BaseModel):
     calls: int
 
 
+class Readiness(BaseModel):
+    """That the gateway takes new calls."""
+
+    status: str
+
+
 class Destination(BaseModel):
     """Something to call."""
 
@@ -229,6 +236,11 @@ def _page_operations(node: Node, options: HttpOptions) -> list[Operation]:
     async def health() -> Health:
         return Health(status="ok", version=VERSION, calls=len(node.registry.calls()))
 
+    async def ready() -> Readiness:
+        if node.unready is not None:
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", node.unready)
+        return Readiness(status="ready")
+
     async def destinations() -> Destinations:
         agents = [
             Destination(to=agent.name, name=agent.name, kind="agent", description=agent.about)
@@ -242,6 +254,7 @@ def _page_operations(node: Node, options: HttpOptions) -> list[Operation]:
 
     return [
         Operation("GET", "/healthz", "health", "Is it alive?", health, gives=Health),
+        Operation("GET", "/readyz", "ready", "Does it take new calls?", ready, gives=Readiness),
         Operation(
             "GET",
             "/v1/destinations",

@@ -156,6 +156,13 @@ class Node:
         return self.telephony.transports.locals
 
     @property
+    def unready(self) -> str | None:
+        """Why no new call is taken now, in words; None: they are."""
+        if self.registry.is_draining:
+            return "the gateway stops"
+        return None if self._load is None else self._load.trouble
+
+    @property
     def webrtc_port(self) -> int | None:
         """The UDP port of browsers' media; None where no browser is taken."""
         return None if self._webrtc is None else self._webrtc.port

@@ -267,6 +267,11 @@ class Registry:
         """Take no new calls."""
         self._is_draining = True
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new calls are taken any more."""
+        return self._is_draining
+
     async def emptied(self) -> None:
         """Until no call goes on."""
         await self._emptied.wait()
