@@ -24,6 +24,8 @@ _SCHEMES = ("sip", "sips", "tel")
 _RECOGNIZED = ("REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE")
 _NEGOTIATING = ("INVITE", "UPDATE", "PRACK")
 "Methods whose body is SDP."
+_READ = (*_NEGOTIATING, "INFO", "NOTIFY")
+"Methods whose body is looked at."
 _ACCEPTING = ("application/sdp", "application/*", "*/*")
 
 
@@ -55,6 +57,7 @@ def inspect_request(
             _inspect_method(request, methods)
             or (_inspect_target(request) if is_initial else None)
             or _inspect_extensions(request, known)
+            or (_inspect_encoding(request) if request.method in _READ else None)
             or (_inspect_content(request) if request.method in _NEGOTIATING else None)
             or (_inspect_replaces(request) if request.method != "INVITE" else None)
         )
@@ -111,15 +114,21 @@ def _inspect_extensions(request: Request, known: Collection[str]) -> Refusal | N
     return Refusal(420, (("Unsupported", ", ".join(unknown)),)) if unknown else None
 
 
+def _inspect_encoding(request: Request) -> Refusal | None:
+    """Nothing is unpacked: a little may become too much (A26)."""
+    encoding = request.headers.get("Content-Encoding")
+    is_plain = encoding is None or encoding.lower() == "identity"
+    if is_plain or not request.body or _is_optional(request):
+        return None
+    return Refusal(415, (ACCEPT, ("Accept-Encoding", "identity")))
+
+
 def _inspect_content(request: Request) -> Refusal | None:
     accepted = request.headers.get_all("Accept")
     if accepted and not any(_accepts_sdp(value) for value in accepted):
         return Refusal(406, (ACCEPT,))
     if not request.body or _is_optional(request):
         return None
-    encoding = request.headers.get("Content-Encoding")
-    if encoding is not None and encoding.lower() != "identity":
-        return Refusal(415, (ACCEPT, ("Accept-Encoding", "identity")))
     kind = request.content_type
     return Refusal(415, (ACCEPT,)) if kind is None or kind.name != "application/sdp" else None
 

@@ -609,6 +609,18 @@ def test_resent_info_is_one_digit(desk: Desk) -> None:
     assert len(desk.peer.got("200 INFO")) == 2
 
 
+def test_a26_packed_digits_are_refused(desk: Desk) -> None:
+    desk.invite()
+    desk.answer()
+    desk.ack()
+
+    headers = ("Content-Type: application/dtmf", "Content-Encoding: gzip")
+    desk.request("INFO", cseq=2, to_tag=desk.session.id, body=b"5", headers=headers)
+
+    assert desk.peer.response("415 INFO").headers.get("Accept-Encoding") == "identity"
+    assert desk.us.all(Informed) == []
+
+
 @pytest.mark.parametrize(("method", "status"), [("SUBSCRIBE", 405), ("MESSAGE", 405), ("FLY", 501)])
 def test_unsupported_methods_within_a_dialog_are_refused(
     desk: Desk, method: str, status: int
