@@ -94,6 +94,7 @@ def _log(event: TrunkEvent) -> None:
             log.warning(
                 "trunk=%s registration failed (%s) retry_s=%.0f",
                 event.trunk,
-                event.reason,
+                # The registrar's own words may name people, or hold what a terminal obeys.
+                event.reason if event.status is None else event.status,
                 event.retry_s,
             )

@@ -227,9 +227,11 @@ def test_the_log_of_a_registration_holds_nobodys_number(caplog: pytest.LogCaptur
     caplog.set_level("INFO")
 
     observers.publish(TrunkRegistered("carrier", 1.0, Private("+493012345678"), 600))
+    words = "403 +493012345678 \x1b[2J may not"
     observers.publish(
-        TrunkRegistrationFailed("carrier", 1.0, Private("+493012345678"), 403, "403 No", 30.0)
+        TrunkRegistrationFailed("carrier", 1.0, Private("+493012345678"), 403, words, 30.0)
     )
 
     assert "trunk=carrier registered" in caplog.text
+    assert "registration failed (403)" in caplog.text
     assert "1234" not in caplog.text
