@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -48,6 +48,16 @@ def contact_of(flow: Flow) -> Uri:
     transport = flow.transport
     parameters = NO_PARAMETERS if transport == "udp" else Parameters((("transport", transport),))
     return Uri("sip", None, host=host, port=port, parameters=parameters)
+
+
+def is_sips(uri: str, routes: Sequence[Address]) -> bool:
+    """Whether our Contact has to be a SIPS URI (RFC 3261 §8.1.1.8, §12.1.1).
+
+    Args:
+        uri: the Request-URI, of which no more is asked than its scheme.
+        routes: Route of a request of ours, Record-Route of one of the peer's.
+    """
+    return uri[:5].lower() == "sips:" or any(route.uri.scheme == "sips" for route in routes[:1])
 
 
 def may_follow(host: str, flow: Flow) -> bool:
@@ -214,12 +224,24 @@ class Core:
         return (int.from_bytes(digest) >> 11) / 2**53
 
     def contact_header(
-        self, flow: Flow, user: str | None = None, parameters: Parameters = NO_PARAMETERS
+        self,
+        flow: Flow,
+        user: str | None = None,
+        parameters: Parameters = NO_PARAMETERS,
+        *,
+        is_sips: bool = False,
     ) -> tuple[str, str]:
-        """Contact, in what forms or refreshes a dialog; with a user other than the configured."""
+        """Contact, in what forms or refreshes a dialog; with a user other than the configured.
+
+        Args:
+            is_sips: whether it has to be a SIPS URI; it is none where nobody would reach us by it.
+        """
         uri = self.options.contact(flow)
         if user is not None:
             uri = replace(uri, user=user)
+        if is_sips and flow.transport == "tls":
+            # RFC 5630 §3.1: transport=tls is for sip: URIs.
+            uri = replace(uri, scheme="sips", parameters=uri.parameters.without("transport"))
         return ("Contact", str(Address("", uri, parameters)))
 
     def send(self, data: bytes, flow: Flow) -> None:

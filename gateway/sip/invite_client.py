@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.sip.authenticator import Attempt, Authenticator
-from gateway.sip.core import Core
+from gateway.sip.core import Core, is_sips
 from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.event import Answered, EndCause, Progressed
 from gateway.sip.field import header_key
@@ -66,6 +66,7 @@ class InviteClient(Session):
         )
         self.request = request
         self._contact_user = request.contact_user
+        self._is_sips = is_sips(str(request.target), request.route)
         if request.credentials is not None:
             self._authenticator = Authenticator(request.credentials, core.new_token)
         self._attempt = Attempt()

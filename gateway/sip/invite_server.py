@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.errors import RemoteProtocolError
-from gateway.sip.core import Core
+from gateway.sip.core import Core, is_sips
 from gateway.sip.dialog import Dialog
 from gateway.sip.event import Acked, EndCause, ReofferAnswered
 from gateway.sip.flow import Flow
@@ -36,6 +36,7 @@ class InviteServer(Session):
         timer = core.options.session_timer
         super().__init__(core, flow, request.call_id, core.new_token(), timer)
         self.request = request
+        self._is_sips = is_sips(request.uri, request.record_routes)
         self.offer = sdp_of(request)
         "SDP of the INVITE; None: the offer is ours to make, in the 2xx or a reliable response."
         self.is_reliable = core.options.reliable

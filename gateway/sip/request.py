@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.sip.authenticator import Attempt, Authenticator, Credentials
-from gateway.sip.core import Core
+from gateway.sip.core import Core, is_sips
 from gateway.sip.event import IncomingRequest, Responded
 from gateway.sip.field import header_key
 from gateway.sip.flow import Destination, Flow
@@ -133,7 +133,14 @@ class RequestClient(_Owner):
         request, core = self._request, self._core
         user = request.contact_user
         contact = (
-            (core.contact_header(flow, user, request.contact_parameters),)
+            (
+                core.contact_header(
+                    flow,
+                    user,
+                    request.contact_parameters,
+                    is_sips=is_sips(str(request.target), request.route),
+                ),
+            )
             if user is not None
             else ()
         )

@@ -52,6 +52,7 @@ class Session:
         self._core = core
         self._authenticator: Authenticator | None = None
         self._contact_user: str | None = None
+        self._is_sips = False
         self._reoffers: dict[DialogId, Reoffers] = {}
         self._refers = Refers(self)
         self._infos = Infos(self)
@@ -255,7 +256,7 @@ class Session:
 
     def contact_header(self, flow: Flow) -> tuple[str, str]:
         """Contact, in what forms or refreshes a dialog."""
-        return self._core.contact_header(flow, self._contact_user)
+        return self._core.contact_header(flow, self._contact_user, is_sips=self._is_sips)
 
     def respond(
         self,

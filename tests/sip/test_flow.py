@@ -10,10 +10,13 @@ from gateway.sip.core import MAX_CLOSED, EndpointOptions, contact_of
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.event import EndCause, Ended, Event, Gone, Incoming
 from gateway.sip.flow import Destination, Flow, Hop, Send
+from gateway.sip.header import parse_address
 from gateway.sip.inspection import Refusal
-from gateway.sip.message import Response, parse_message
+from gateway.sip.invite import InviteRequest
+from gateway.sip.message import Request, Response, parse_message
+from gateway.sip.request import OutgoingRequest
 from gateway.sip.uri import parse_uri
-from tests.support.sip import ANSWER, tokens
+from tests.support.sip import ANSWER, OFFER, tokens
 
 OURS = ("192.0.2.1", 5060)
 PEER = ("198.51.100.7", 40_000)
@@ -174,6 +177,88 @@ def test_answers_nobody_waits_for_change_nothing() -> None:
 )
 def test_contact_says_how_we_are_reached(transport: str, contact: str) -> None:
     assert str(contact_of(connection(transport))) == contact
+
+
+SIPS = "<sips:192.0.2.1:5060>"
+
+
+@pytest.mark.rfc(3261, "8.1.1.8")
+@pytest.mark.rfc(5630, "3.1")
+@pytest.mark.parametrize(
+    ("target", "route", "transport", "contact"),
+    [
+        ("sips:bob@a.example", None, "tls", SIPS),
+        ("sip:bob@a.example", "<sips:edge.example;lr>", "tls", SIPS),
+        ("sip:bob@a.example", "<sip:edge.example;lr>", "tls", "<sip:192.0.2.1:5060;transport=tls>"),
+        ("sips:bob@a.example", None, "tcp", "<sip:192.0.2.1:5060;transport=tcp>"),
+    ],
+)
+def test_who_asks_for_sips_is_reached_by_sips(
+    target: str, route: str | None, transport: str, contact: str
+) -> None:
+    desk = Desk()
+
+    desk.endpoint.invite(
+        InviteRequest(
+            target=parse_uri(target),
+            from_=parse_address("<sip:a@a.example>"),
+            to=parse_address("<sip:bob@a.example>"),
+            flow=connection(transport),
+            offer=OFFER,
+            route=() if route is None else (parse_address(route),),
+        ),
+        desk.now,
+    )
+
+    (invite,) = desk.sent()
+    message = parse_message(invite.data)
+    assert isinstance(message, Request)
+    assert message.headers.get("Contact") == contact
+
+
+@pytest.mark.rfc(3261, "12.1.1")
+@pytest.mark.parametrize(
+    ("uri", "record_route", "transport", "contact"),
+    [
+        ("SIPS:bob@192.0.2.1", "", "tls", SIPS),
+        ("sip:bob@192.0.2.1", "Record-Route: <sips:edge.example;lr>\r\n", "tls", SIPS),
+        ("sip:bob@192.0.2.1", "", "tls", "<sip:192.0.2.1:5060;transport=tls>"),
+        ("sips:bob@192.0.2.1", "", "udp", "<sip:192.0.2.1:5060>"),
+    ],
+)
+def test_who_is_asked_for_by_sips_is_reached_by_sips(
+    uri: str, record_route: str, transport: str, contact: str
+) -> None:
+    desk = Desk()
+    text = request("INVITE", "SIP/2.0/TLS 198.51.100.7").replace("sip:bob@192.0.2.1 ", f"{uri} ")
+    desk.receive(text.replace("Contact:", f"{record_route}Contact:"), connection(transport))
+
+    (incoming,) = [event for event in desk.events if isinstance(event, Incoming)]
+    incoming.session.answer(ANSWER, desk.now)
+
+    answered = parse_message(desk.sent()[-1].data)
+    assert isinstance(answered, Response)
+    assert answered.headers.get("Contact") == contact
+
+
+@pytest.mark.rfc(3261, "8.1.1.8")
+def test_who_registers_by_sips_is_reached_by_sips() -> None:
+    desk = Desk()
+
+    desk.endpoint.request(
+        OutgoingRequest(
+            method="REGISTER",
+            target=parse_uri("sips:a.example"),
+            from_=parse_address("<sip:a@a.example>"),
+            to=parse_address("<sip:a@a.example>"),
+            flow=connection("tls"),
+            contact_user="us",
+        ),
+        desk.now,
+    )
+
+    (register,) = desk.sent()
+    assert b"\r\nContact: <sips:us@192.0.2.1:5060>\r\n" in register.data
 
 
 @pytest.mark.rfc(3263, "4")
