@@ -19,7 +19,7 @@ EXECUTABLE = "/usr/bin/baresip"
 RATE = 8000
 
 NUMBER = "+18885550100"
-"Its own; it takes no call to another."
+"Its own, unless it is given another; it takes no call to another."
 
 # The player is a bridge: what was decoded is recorded on the way to it. It leads nowhere, or back
 # to the microphone.
@@ -146,6 +146,7 @@ async def running_baresip(
     port: int | None = None,
     says_hz: float | None,
     dials: str | None = None,
+    number: str = NUMBER,
     registration: Registration | None = None,
 ) -> AsyncIterator[Baresip]:
     """Start it; it takes SIP when this returns, and is registered if it is to be.
@@ -155,9 +156,15 @@ async def running_baresip(
         port: of loopback, for SIP; None is a free one.
         says_hz: the tone it says; None: it says what it hears.
         dials: whom it calls at once; None: it waits for calls.
+        number: its own.
         registration: None: it is called at its port, as anybody.
     """
-    keys = _configure(directory, port or _free_ports(), says_hz, registration)
+    port = port or _free_ports()
+    account = f"<sip:{number}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"
+    ca = None
+    if registration is not None:
+        account, ca = registration.account, registration.ca
+    keys = _configure(directory, port, says_hz, account, ca)
     with (directory / "log.txt").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             EXECUTABLE,
@@ -178,7 +185,7 @@ async def running_baresip(
 
 
 def _configure(
-    directory: Path, port: int, says_hz: float | None, registration: Registration | None
+    directory: Path, port: int, says_hz: float | None, account: str, ca: Path | None
 ) -> int:
     """Write its files; the port where its keys are pressed."""
     directory.mkdir()
@@ -196,11 +203,8 @@ def _configure(
         source=source,
         directory=directory,
     )
-    account = f"<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"
-    if registration is not None:
-        account = registration.account
-        if registration.ca is not None:
-            config += f"sip_cafile {registration.ca}\n"
+    if ca is not None:
+        config += f"sip_cafile {ca}\n"
     (directory / "config").write_text(config)
     (directory / "accounts").write_text(account)
     return keys
