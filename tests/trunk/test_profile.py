@@ -17,6 +17,7 @@ from tests.trunk.wire import send_invite
 
 PROFILES = profile_names()
 PAGE = Path(__file__).parents[2] / "docs/trunks.md"
+ENVIRONMENT = {"TWILIO_PASSWORD": "secret", "LAB_PASSWORD": "secret"}
 
 
 def make(**keys: object) -> Trunk:
@@ -84,7 +85,7 @@ def test_the_page_about_trunks_can_be_copied_from() -> None:
 
     assert examples
     for example in examples:
-        config = parse_config(tomllib.loads(example), PAGE, {"TWILIO_PASSWORD": "secret"})
+        config = parse_config(tomllib.loads(example), PAGE, ENVIRONMENT)
         assert config.routes
 
 
