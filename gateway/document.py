@@ -33,7 +33,7 @@ class NodeSection:
 
     name: Name = "gw1"
     "Call and leg ids begin with it."
-    drain_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 300.0
     "How long calls may go on after SIGTERM."
     max_cpu: Annotated[float, Field(ge=0, le=1)] = 0.85
     """Of one core: while more is used, or the loop comes 50 ms late, new calls are refused with 503,

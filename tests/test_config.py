@@ -140,6 +140,10 @@ def test_the_embedded_default_lets_the_lab_transfer_to_its_echo_alone() -> None:
         router.plan("trunk:lab", "+15550101")
 
 
+def test_f20_calls_have_five_minutes_to_end_where_nothing_is_said(tmp_path: Path) -> None:
+    assert load(tmp_path, "").drain_s == 300
+
+
 def test_one_trunk_makes_a_configuration(tmp_path: Path) -> None:
     config = load(tmp_path, TRUNK)
 
