@@ -17,6 +17,8 @@ from gateway.config import parse_config
 from gateway.errors import CapacityError, ConfigError
 from gateway.net.pacer import Pacer
 from gateway.node import Node
+from gateway.sip.event import HopFailed, HopTrouble
+from gateway.sip.flow import Hop
 from tests.support.gateway import free_port
 from tests.support.wire import Datagram, SipSocket
 
@@ -30,7 +32,6 @@ listen = ""
 listen = ""
 
 [sip]
-listen = ["udp:127.0.0.1:0"]
 allow = ["127.0.0.0/8"]
 {sip}
 
@@ -80,6 +81,8 @@ INVITE = (
 )
 
 
+LISTEN = 'listen = ["udp:127.0.0.1:0"]'
+
 USER = """
 [[user]]
 name = "ann"
@@ -89,7 +92,7 @@ password_env = "ANN"
 
 @asynccontextmanager
 async def running_node(
-    carrier_port: int, host: str = "127.0.0.1", *, sip: str = "", more: str = ""
+    carrier_port: int, host: str = "127.0.0.1", *, sip: str = LISTEN, more: str = ""
 ) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     text = CONFIG.format(port=carrier_port, host=host, sip=sip) + more
@@ -213,13 +216,18 @@ async def test_invite_whose_offer_is_of_no_use_takes_no_call_of_its_trunk(
 async def test_a18_browser_at_the_address_of_a_trunk_is_not_that_trunk() -> None:
     """It may sit behind a proxy on this machine, as all browsers then do."""
     said: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        said.append(data)
+        return True
+
     with SipSocket() as carrier:
         async with running_node(carrier.port, more=USER) as node:
             socket = node.telephony.transports.adopt_websocket(
                 local=("127.0.0.1", 8080),
                 remote=("127.0.0.1", carrier.port),
                 is_secure=True,
-                send=lambda data: not said.append(data),
+                send=take,
                 close=lambda why: None,
             )
             text = INVITE.format(to="echo", port=carrier.port, caller="ann", hops=70)
@@ -265,12 +273,33 @@ async def test_bye_at_the_end_of_a_drain_is_sent_again_when_it_was_lost() -> Non
 
 async def test_node_that_closes_waits_for_no_nameserver() -> None:
     with SipSocket() as nameserver:
-        sip = f'nameservers = ["127.0.0.1:{nameserver.port}"]'
+        sip = f'{LISTEN}\nnameservers = ["127.0.0.1:{nameserver.port}"]'
         async with running_node(5060, host="carrier.example", sip=sip) as node:
             await nameserver.receive_any()
             assert node.telephony.resolver.look_ups
 
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_f30_trunk_is_offered_media_of_the_family_that_it_answers_in() -> None:
+    with SipSocket() as caller, SipSocket() as carrier:
+        sip = 'listen = ["udp:127.0.0.1:0", "udp:[::1]:0"]'
+        async with running_node(carrier.port, host="localhost", sip=sip) as node:
+            watch, now = node.telephony.watch, asyncio.get_running_loop().time()
+            destination = node.config.trunks[0].destination
+            deaf = Hop("udp", "::1", carrier.port)
+            while not node.trunks()[0].hops:
+                await asyncio.sleep(0)
+            for seconds in range(3):
+                event = HopFailed(destination, deaf, HopTrouble.UNREACHABLE)
+                watch.hop_was_tried(event, now + 2 * seconds)
+
+            ring(caller, node, "+15550100")
+            invite = await carrier.receive("INVITE")
+            carrier.respond(invite, "486 Busy Here")
+
+    assert "\r\nc=IN IP4 127.0.0.1\r\n" in invite.text
+    assert "From: <sip:ann@127.0.0.1>;" in invite.text
 
 
 async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
@@ -287,7 +316,7 @@ async def test_trunk_of_a_family_that_is_not_listened_on_is_no_bug(
 async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
     loop = asyncio.get_running_loop()
     config = parse_config(
-        tomllib.loads(CONFIG.format(port=5070, host="127.0.0.1", sip="")), Path("node.toml"), {}
+        tomllib.loads(CONFIG.format(port=5070, host="127.0.0.1", sip=LISTEN)), Path("node.toml"), {}
     )
     wrong = replace(config, rtp=replace(config.rtp, address="192.0.2.1"))
 
@@ -298,7 +327,7 @@ async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
 async def test_address_in_use_names_the_file_and_opens_nothing() -> None:
     loop = asyncio.get_running_loop()
     with SipSocket() as other:
-        text = CONFIG.format(port=5070, host="127.0.0.1", sip="").replace(
+        text = CONFIG.format(port=5070, host="127.0.0.1", sip=LISTEN).replace(
             '["udp:127.0.0.1:0"]', f'["udp:127.0.0.1:0", "udp:127.0.0.1:{other.port}"]'
         )
         config = parse_config(tomllib.loads(text), Path("node.toml"), {})
