@@ -92,6 +92,7 @@ def test_the_lab_is_a_configuration_like_any_other() -> None:
     router = Router(config.routes)
     caller = "trunk:caller"
     assert config.sip.listen == (Listen("udp", "127.0.0.1", 5999),)
+    assert (config.http, config.webrtc) == (None, None)
     assert str(config.trunks[0].uri) == "sip:127.0.0.1:5999"
     assert router.plan(caller, "+15550486") == Plan(((Target(TargetKind.REJECT, status=486),),))
     assert router.plan(caller, "+15550108") == Plan(((Target(TargetKind.IGNORE),),))
