@@ -20,10 +20,12 @@ import pytest_asyncio
 from gateway.net.certificates import make_development_certificates
 from tests.real.test_baresip import assert_tone
 from tests.support.baresip import NUMBER, Baresip, running_baresip
+from tests.support.browser import open_browser
 from tests.support.certificates import Authority, Pair
 from tests.support.dnsmasq import running_dnsmasq
 from tests.support.gateway import Gateway, free_port, running_gateway
 from tests.support.kamailio import Kamailio, KamailioOptions, running_kamailio
+from tests.support.softphone import Says, open_softphone
 
 # One gateway behind one Kamailio for the whole file.
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -141,6 +143,7 @@ class Site:
             tls=free_port(socket.SOCK_STREAM),
             websocket=free_port(socket.SOCK_STREAM),
             gateway=f"sip:127.0.0.1:{self.ports.gateway};transport={transport}",
+            gateway_speaks=(transport,),
             others={},
         )
         async with running_kamailio(directory / "kamailio", options) as kamailio:
@@ -340,6 +343,36 @@ async def test_call_outlives_kamailio(site: Site, who: str, way: str) -> None:
         await site.over(caller, callee)
 
     assert_tone(heard, 440, -12, within_db=3)
+
+
+# ---- softphones in browsers, of which only Kamailio knows
+
+
+@pytest.mark.parametrize(("transport", "who"), [("tls", "phone"), ("udp", "gateway")])
+async def test_softphone_behind_kamailio_hears_the_echo(
+    site: Site, tmp_path: Path, transport: str, who: str
+) -> None:
+    way = "BYE from ws" if who == "phone" else f"BYE from {transport}"
+    async with (
+        site.reached_over(transport, tmp_path) as kamailio,
+        kamailio.says(f"follow {way}"),
+        open_browser() as browser,
+        open_softphone(browser, site.gateway, "jssip", says=Says(620)) as phone,
+    ):
+        await phone.connect(f"ws://127.0.0.1:{kamailio.options.websocket}")
+        await phone.dial("echo")
+        await phone.wait_for("up")
+        heard, security = await phone.hear(), await phone.security()
+        if who == "phone":
+            await phone.do("hangUp")
+        else:
+            await site.hang_up()
+        await phone.wait_for("ended")
+        await site.gateway.wait_for_calls(0)
+
+    assert heard.peak_hz == pytest.approx(620, rel=0.01)
+    assert heard.level_dbfs > -20
+    assert security["state"] == "connected"
 
 
 # ---- who it is not
