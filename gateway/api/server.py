@@ -273,6 +273,9 @@ async def check_json(model: type[Model]) -> Model:
             "not-json",
             "Send JSON with Content-Type: application/json",
         )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        # Nothing is unpacked: a little may become too much (A26).
+        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "packed", "Send JSON as it is")
     try:
         return model.model_validate_json(await request.get_data(cache=False))
     except ValidationError as error:

@@ -158,6 +158,13 @@ async def test_socket_takes_the_token_as_a_subprotocol(loop: VirtualLoop, path: 
         ("DELETE", "/v1/calls/nobody", {}, 404, "unknown-call"),
         ("PUT", "/v1/calls", {}, 405, "method-not-allowed"),
         ("POST", "/v1/calls", {"data": b"{}"}, 415, "not-json"),
+        (
+            "POST",
+            "/v1/calls",
+            {"json": {"from": "a", "to": "b"}, "headers": {"Content-Encoding": "gzip"}},
+            415,
+            "packed",
+        ),
         ("POST", "/v1/calls", {"json": {}}, 400, "bad-request"),
         ("POST", "/v1/calls", {"json": []}, 400, "bad-request"),
         ("POST", "/v1/calls", {"json": {"from": "a", "to": "b", "x": 1}}, 400, "bad-request"),
