@@ -106,12 +106,6 @@ class Endpoint:
         client.start(now)
         return client.id
 
-    def forget_request(self, request_id: RequestId, now: float) -> None:
-        """Want no answer any more: nothing more is sent for it, and nothing reported."""
-        client = self._core.requests.get(request_id)
-        if client is not None:
-            client.forget(now)
-
     def respond(
         self,
         request_id: RequestId,

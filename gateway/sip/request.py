@@ -123,12 +123,6 @@ class RequestClient(_Owner):
         self._alarm = self._core.timers.start(now + self._request.timeout_s, self._on_timeout)
         self._hunt.start(now)
 
-    def forget(self, now: float) -> None:
-        """Send nothing more, and say nothing."""
-        self._core.timers.stop(self._alarm)
-        self._core.requests.pop(self.id, None)
-        self._hunt.cancel(now)
-
     def _build(self, flow: Flow) -> Request:
         request, core = self._request, self._core
         user = request.contact_user
@@ -184,7 +178,9 @@ class RequestClient(_Owner):
     def _end(self, response: Response | None, failure: Failure | None, now: float) -> None:
         hunt = self._hunt
         flow = None if hunt.trial is None else hunt.trial.flow
-        self.forget(now)
+        self._core.timers.stop(self._alarm)
+        self._core.requests.pop(self.id, None)
+        self._hunt.cancel(now)
         event = Responded(self.id, response, failure, hunt.hop, flow, self._cseq)
         self._core.events.append(event)
 

@@ -205,11 +205,6 @@ class Peers:
         """Whether a trunk takes calls at this very address and port."""
         return any(remote in known for known in self._addresses.values())
 
-    def is_trusted(self, source: str) -> bool:
-        """Whether a source, in a route's words, is believed who it says the caller is (A17)."""
-        trunk = self._trunks.get(source.removeprefix("trunk:"))
-        return trunk is not None and trunk.trusted
-
     def _name_of(self, remote: tuple[str, int]) -> str | None:
         """The trunk that has this very address and port, else the one that has it in `allow`."""
         for name, known in self._addresses.items():

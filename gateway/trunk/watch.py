@@ -26,6 +26,7 @@ from gateway.trunk.health import (
     Probe,
     TrunkHealth,
 )
+from gateway.trunk.invite import credentials_of
 from gateway.trunk.limits import CallLimits, LimitError
 from gateway.trunk.registration import Registration, RegistrationState
 from gateway.trunk.route import Plan, Target, TargetKind, is_dialable
@@ -279,10 +280,6 @@ class TrunkWatch:
             _credentials(watched.trunk, registered),
         )
 
-    def registration_at(self, contact_user: str) -> Registration | None:
-        """Whose Contact of ours a Request-URI names; None: nobody's."""
-        return self._by_contact.get(contact_user)
-
     def called_at(self, contact_user: str) -> str | None:
         """The name of the trunk that a Request-URI with a Contact of ours is from: for `Peers`."""
         registration = self._by_contact.get(contact_user)
@@ -433,6 +430,5 @@ def _called_party(request: Request) -> str:
 
 
 def _credentials(trunk: Trunk, registered: Registration | None) -> Credentials | None:
-    if trunk.username is not None and trunk.password is not None:
-        return Credentials(trunk.username, trunk.password, trunk.realm)
-    return None if registered is None else registered.options.credentials
+    own = credentials_of(trunk)
+    return registered.options.credentials if own is None and registered is not None else own

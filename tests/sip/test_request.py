@@ -282,19 +282,6 @@ def test_silence_ends_after_32_s(desk: Desk) -> None:
     assert desk.us.endpoint.is_idle
 
 
-def test_forgotten_request_is_neither_sent_again_nor_reported(desk: Desk) -> None:
-    name = desk.send(OPTIONS)
-
-    desk.us.endpoint.forget_request(name, desk.wire.now)
-    desk.us.endpoint.forget_request(name, desk.wire.now)
-    desk.say(200)
-    desk.wire.run(40)
-
-    assert len(desk.hosts[0].inbox) == 1
-    assert desk.us.all(Responded) == []
-    assert desk.us.endpoint.is_idle
-
-
 def test_request_on_a_flow_stays_on_it(desk: Desk) -> None:
     flow = desk.us.open_flow(Hop("tcp", *desk.hosts[1].address))
 

@@ -142,16 +142,6 @@ def test_who_calls_at_a_contact_of_ours_was_told_it_in_a_registration() -> None:
     assert peers.source_of(("127.0.0.9", 5070), "") == "sip"
 
 
-def test_only_a_trusted_trunk_is_believed_who_calls() -> None:
-    trusted = Trunk("trusted", parse_uri("sip:198.51.100.3"), trusted=True)
-    peers = Peers([CARRIER, trusted], [LOOPBACK])
-
-    assert peers.is_trusted("trunk:trusted")
-    assert not peers.is_trusted("trunk:carrier")
-    assert not peers.is_trusted("sip")
-    assert not peers.is_trusted("browser")
-
-
 @pytest.mark.parametrize(
     ("host", "is_admitted"),
     [
