@@ -75,7 +75,9 @@ class Transfers:
     ) -> None:
         """Bring a party together with whom a number leads to; see `Call.transfer`."""
         party = self._room.find_present(leg)
-        refers = mode is not TransferMode.DIAL and party.leg.can_refer
+        # agent:NAME and user:NAME mean something to us alone.
+        can_refer = party.leg.can_refer and ":" not in dialled
+        refers = mode is not TransferMode.DIAL and can_refer
         if mode is TransferMode.REFER and not refers:
             raise RoutingError("this party cannot be asked to call by itself", status=409)
         transfer = self._begin(party, None, now)

@@ -318,6 +318,20 @@ def test_party_that_takes_refer_is_sent_by_itself(bench: Office) -> None:
     assert bench.ended() == [200]
 
 
+def test_party_is_not_sent_to_what_only_we_can_call(bench: Office) -> None:
+    bench.caller.can_refer = True
+
+    bench.call.transfer("caller", "agent:desk", plan(["agent:desk"]), bench.now)
+
+    assert bench.caller.did == []
+    assert bench.legs["agent:desk"].did == ["dial"]
+    with pytest.raises(RoutingError) as refused:
+        bench.call.transfer(
+            "caller", "agent:desk", plan(["agent:desk"]), bench.now, mode=TransferMode.REFER
+        )
+    assert refused.value.status == 409
+
+
 def test_party_that_was_sent_and_hangs_up_is_on_its_way(bench: Office) -> None:
     bench.caller.can_refer = True
     bench.call.transfer("caller", "bob", plan([NEW]), bench.now)
