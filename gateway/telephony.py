@@ -17,6 +17,7 @@ from gateway.errors import ConfigError, RoutingError
 from gateway.leg.sessions import SipLegs
 from gateway.net.dns import AddressWatch, Resolver
 from gateway.net.driver import Driver
+from gateway.net.interface import listening_addresses
 from gateway.net.transports import SipTransports
 from gateway.sip import event as sip
 from gateway.sip.challenge import Challenger
@@ -432,7 +433,11 @@ class Telephony:
     # ---- where we are
 
     def _own_hosts(self) -> tuple[str, ...]:
-        hosts = [listen.host for listen in self._config.sip.listen]
+        hosts = [
+            host
+            for listen in self._config.sip.listen
+            for host in listening_addresses(listen.host, loopback=True)
+        ]
         return ("localhost", *hosts, *self._config.sip.reachable.advertise)
 
     def _transports_had(self) -> tuple[str, ...]:

@@ -238,6 +238,18 @@ async def test_a18_browser_at_the_address_of_a_trunk_is_not_that_trunk() -> None
             socket.lost()
 
 
+async def test_phone_may_log_in_at_any_address_that_is_listened_on() -> None:
+    listen, rtp = 'listen = ["udp:0.0.0.0:0"]', '[rtp]\naddress = "127.0.0.1"\n'
+    with SipSocket() as phone:
+        async with running_node(free_port(), sip=listen, more=rtp + USER) as node:
+            port = node.sip_addresses[0][1][1]
+            text = INVITE.format(to="ann", port=phone.port, caller="ann", hops=70)
+            text = text.replace("INVITE sip:ann@", "REGISTER sip:").replace("INVITE", "REGISTER")
+            phone.send(text, ("127.0.0.1", port))
+
+            assert (await final(phone)).label == "401"
+
+
 async def test_agent_called_by_the_api_knows_its_call() -> None:
     known = asyncio.get_running_loop().create_future()
 
