@@ -235,7 +235,7 @@ class Telephony:
         domain = self._domain_toward(contact.flow)
         return InviteRequest(
             target=contact.uri,
-            from_=Address(caller.name.value, Uri("sip", user=caller.label, host=domain)),
+            from_=Address(caller.shown_name, Uri("sip", user=caller.label, host=domain)),
             to=Address("", Uri("sip", user=user.name, host=domain)),
             flow=contact.flow,
             route=contact.path,

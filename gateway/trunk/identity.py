@@ -95,6 +95,11 @@ class CallerIdentity:
         number = self.number.value
         return number if number and not self.is_withheld else "anonymous"
 
+    @property
+    def shown_name(self) -> str:
+        """The display name that a called party may see; empty if there is none."""
+        return "" if self.is_withheld else self.name.value
+
 
 NOBODY = CallerIdentity()
 "A caller without a number: a page."

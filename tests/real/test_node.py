@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 
 from gateway.api.calls import describe_call
+from gateway.call.hunt import Errand
 from gateway.config import parse_config
 from gateway.errors import CapacityError, ConfigError
 from gateway.net.pacer import Pacer
 from gateway.node import Node
+from gateway.private import Private
 from gateway.sip.event import HopFailed, HopTrouble
-from gateway.sip.flow import Hop
+from gateway.sip.flow import Flow, Hop
+from gateway.sip.uri import parse_uri
+from gateway.trunk.identity import CallerIdentity
+from gateway.users.contacts import Contact
 from tests.support.gateway import free_port
 from tests.support.wire import Datagram, SipSocket
 
@@ -248,6 +253,19 @@ async def test_phone_may_log_in_at_any_address_that_is_listened_on() -> None:
             phone.send(text, ("127.0.0.1", port))
 
             assert (await final(phone)).label == "401"
+
+
+async def test_phone_is_shown_neither_name_nor_number_that_is_withheld() -> None:
+    async with running_node(free_port(), more=USER) as node:
+        flow = Flow("udp", node.sip_addresses[0][1], ("127.0.0.1", 5060))
+        uri = parse_uri("sip:ann@127.0.0.1")
+        contact = Contact(1, uri, flow, flow, expires_at=60, refreshed_at=0, call_id="c", cseq=1)
+        errand = Errand("gw-1", (Private(""), Private("ann")), max_forwards=70)
+        caller = CallerIdentity(Private("+15550001"), Private("Eva Lang"), is_withheld=True)
+
+        request = node.telephony.request_to_contact(node.config.users[0], contact, errand, caller)
+
+        assert str(request.from_) == "<sip:anonymous@127.0.0.1>"
 
 
 async def test_agent_called_by_the_api_knows_its_call() -> None:

@@ -103,6 +103,8 @@ def test_a_withheld_number_is_still_known_where_the_peer_asserts_it() -> None:
 
     assert (identity.number, identity.label) == (Private("+4930123456"), "anonymous")
     assert who("Remote-Party-ID: <sip:030123456@c>;privacy=full").is_withheld
+    assert CallerIdentity(name=Private("Eva"), is_withheld=True).shown_name == ""
+    assert CallerIdentity(name=Private("Eva")).shown_name == "Eva"
 
 
 def test_a_callers_number_is_read_as_the_trunk_writes_numbers() -> None:
