@@ -20,7 +20,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.inspection import Refusal
 from gateway.sip.message import Request
 from gateway.sip.uri import parse_uri
-from gateway.users.bans import Bans, Buckets, source_key
+from gateway.users.bans import READ_BURST, READ_PER_S, Bans, Buckets, source_key
 from gateway.users.domain import Domains
 from gateway.users.registrar import Registrar
 from gateway.users.user import User
@@ -81,20 +81,25 @@ class Gate:
         self._trusted = tuple(trusted)
         self._bans = Bans()
         self._buckets = Buckets()
+        self._readings = Buckets(READ_BURST, READ_PER_S)
         self._identities: OrderedDict[tuple[Flow, ServerKey], str] = OrderedDict()
         self.counts = GateCounts()
 
     def hears(self, remote: tuple[str, int], now: float) -> bool:
         """Whether bytes of somebody who is no trunk are worth reading at all.
 
-        Asked for each datagram and each new connection, and cheap: what a flood costs is this.
+        Asked for each message and each new connection, and cheap: what a flood costs is this.
         """
         if not self._users:
             return False
         if self._registrar.is_registered_at(remote) or self._is_trusted(remote[0]):
             return True
         source = source_key(remote[0])
-        return not self._bans.is_banned(source, now) and self._buckets.has_token(source, now)
+        return (
+            not self._bans.is_banned(source, now)
+            and self._buckets.has_token(source, now)
+            and self._readings.take(source, now)
+        )
 
     def admit(self, request: Request, flow: Flow, now: float) -> Refusal | None:
         """Judge a request outside of any dialog; also one that is malformed (`MessageError`).

@@ -12,7 +12,7 @@ from gateway.sip.auth import parse_challenges
 from gateway.sip.inspection import Refusal
 from gateway.sip.message import MessageError, parse_message
 from gateway.users import gate as module
-from gateway.users.bans import BURST, MAX_BUCKETS, MAX_FAILURES, STRANGERS_BURST
+from gateway.users.bans import BURST, MAX_BUCKETS, MAX_FAILURES, READ_BURST, STRANGERS_BURST
 from gateway.users.domain import Domains
 from gateway.users.gate import Gate, algorithms_for
 from gateway.users.registrar import Reply
@@ -454,6 +454,31 @@ def test_a11_stranger_gets_16_answers_in_two_seconds(method: str) -> None:
     site.run(2)
 
     assert (at_once, heard, flood()) == (BURST, False, 16)
+
+
+def test_a11_flood_of_what_nobody_answers_is_soon_not_even_read() -> None:
+    site, stranger = Site(), flow("198.51.100.66")
+
+    def flood() -> int:
+        return sum(site.gate.hears(stranger.remote, site.now) for _ in range(1000))
+
+    at_once = flood()
+    site.run(2)
+
+    assert (at_once, flood()) == (READ_BURST, 64)
+    assert site.gate.hears(Phone().flow.remote, site.now)
+
+
+def test_a11_flood_from_everywhere_is_soon_not_even_read() -> None:
+    site = Site()
+
+    read = sum(
+        site.gate.hears((f"198.18.{number // 250}.{number % 250}", 5060), site.now)
+        for number in range(3 * MAX_BUCKETS)
+    )
+
+    assert read == STRANGERS_BURST
+    assert len(site.gate._readings) <= MAX_BUCKETS
 
 
 def test_a11_flood_costs_other_addresses_nothing() -> None:
