@@ -1,19 +1,27 @@
 // JsSIP behind the few commands that the tests give; `window.phone` as record_page wants it.
 import JsSIP from "jssip";
 
+const AUDIO = { mediaConstraints: { audio: true, video: false } };
+
 class Phone {
   constructor() {
     this.state = "new";
     this.held = { local: false, remote: false };
     this.failures = [];
+    this.reason = null;
     this.call = null;
     this.pc = null;
-    this.remoteStream = null;
   }
 
-  start({ socket, uri, password }) {
-    const options = { sockets: [new JsSIP.WebSocketInterface(socket)], uri, password, register: true };
+  // Not the stream of the track event: what a held phone does not hear is taken out of that.
+  get remoteStream() {
+    return new MediaStream(this.pc.getReceivers().map((receiver) => receiver.track));
+  }
+
+  start({ socket, uri, password, register = true }) {
+    const options = { sockets: [new JsSIP.WebSocketInterface(socket)], uri, password, register };
     this.agent = new JsSIP.UA({ ...options, session_timers: false });
+    if (!register) this.agent.on("connected", () => (this.state = "connected"));
     this.agent.on("registered", () => (this.state = "registered"));
     this.agent.on("unregistered", () => (this.state = "unregistered"));
     this.agent.on("registrationFailed", (event) => {
@@ -29,16 +37,16 @@ class Phone {
   }
 
   dial(target) {
-    this.agent.call(target, { mediaConstraints: { audio: true, video: false } });
+    this.agent.call(target, AUDIO);
   }
 
   take(session) {
     this.call = session;
+    this.reason = null;
     this.state = session.direction === "incoming" ? "ringing" : "calling";
     const watch = (pc) => {
       this.pc = pc;
-      pc.addEventListener("track", (event) => {
-        this.remoteStream = event.streams[0] ?? new MediaStream([event.track]);
+      pc.addEventListener("track", () => {
         const audio = new Audio();
         audio.srcObject = this.remoteStream;
         audio.muted = true;
@@ -52,15 +60,16 @@ class Phone {
     session.on("hold", ({ originator }) => (this.held[originator] = true));
     session.on("unhold", ({ originator }) => (this.held[originator] = false));
     for (const name of ["ended", "failed"]) {
-      session.on(name, (event) => {
-        this.failures.push(event.cause);
+      session.on(name, ({ message, cause }) => {
+        this.failures.push(message?.status_code ?? cause);
+        this.reason = message?.getHeader("reason") ?? null;
         this.state = "ended";
       });
     }
   }
 
   answer() {
-    this.call.answer({ mediaConstraints: { audio: true, video: false } });
+    this.call.answer(AUDIO);
   }
 
   hold() {
@@ -71,8 +80,16 @@ class Phone {
     return new Promise((done) => this.call.unhold({}, done));
   }
 
-  press(digit) {
-    this.call.sendDTMF(digit, { transportType: "RFC2833" });
+  press(digits) {
+    this.call.sendDTMF(digits, { transportType: "RFC2833" });
+  }
+
+  pressByInfo(digits) {
+    this.call.sendDTMF(digits, { transportType: "INFO" });
+  }
+
+  transfer(target) {
+    this.call.refer(target);
   }
 
   hangUp() {
@@ -80,4 +97,5 @@ class Phone {
   }
 }
 
-window.phone = new Phone();
+window.newPhone = () => (window.phone = new Phone());
+window.newPhone();

@@ -1,10 +1,13 @@
 // SIP.js behind the same few commands.
 import { Inviter, Registerer, RegistererState, SessionState, UserAgent } from "sip.js";
 
+const AUDIO = { sessionDescriptionHandlerOptions: { constraints: { audio: true, video: false } } };
+
 class Phone {
   constructor() {
     this.state = "new";
     this.failures = [];
+    this.reason = null;
     this.call = null;
   }
 
@@ -13,7 +16,7 @@ class Phone {
   }
 
   get remoteStream() {
-    return this.call.sessionDescriptionHandler.remoteMediaStream;
+    return new MediaStream(this.pc.getReceivers().map((receiver) => receiver.track));
   }
 
   async start({ socket, uri, password }) {
@@ -24,7 +27,7 @@ class Phone {
       authorizationUsername: address.user,
       authorizationPassword: password,
       delegate: { onInvite: (invitation) => this.take(invitation, "ringing") },
-      logLevel: "warn",
+      logLevel: "error",
     });
     await this.agent.start();
     this.registerer = new Registerer(this.agent);
@@ -43,17 +46,17 @@ class Phone {
   }
 
   async stop() {
+    if (this.state === "unregistered") return;
     await this.registerer.unregister();
     await this.agent.stop();
   }
 
   dial(target) {
-    const inviter = new Inviter(this.agent, UserAgent.makeURI(target), {
-      sessionDescriptionHandlerOptions: { constraints: { audio: true, video: false } },
-    });
+    const inviter = new Inviter(this.agent, UserAgent.makeURI(target), AUDIO);
     this.take(inviter, "calling");
     return inviter.invite({
       requestDelegate: {
+        onProgress: () => this.state === "calling" && (this.state = "progress"),
         onReject: (response) => this.failures.push(response.message.statusCode),
       },
     });
@@ -62,6 +65,10 @@ class Phone {
   take(session, state) {
     this.call = session;
     this.state = state;
+    this.reason = null;
+    session.delegate = {
+      onCancel: (cancel) => (this.reason = cancel.request.getHeader("reason") ?? null),
+    };
     session.stateChange.addListener((now) => {
       if (now === SessionState.Established) {
         this.state = "up";
@@ -75,9 +82,7 @@ class Phone {
   }
 
   answer() {
-    return this.call.accept({
-      sessionDescriptionHandlerOptions: { constraints: { audio: true, video: false } },
-    });
+    return this.call.accept(AUDIO);
   }
 
   #reinvite(hold) {
@@ -100,9 +105,19 @@ class Phone {
     return this.#reinvite(false);
   }
 
+  press(digits) {
+    this.call.sessionDescriptionHandler.sendDtmf(digits, { duration: 100, interToneGap: 100 });
+  }
+
+  transfer(target) {
+    return this.call.refer(UserAgent.makeURI(target));
+  }
+
   hangUp() {
-    return this.state === "up" ? this.call.bye() : this.call.cancel();
+    if (this.state === "up") return this.call.bye();
+    return this.state === "ringing" ? this.call.reject() : this.call.cancel();
   }
 }
 
-window.phone = new Phone();
+window.newPhone = () => (window.phone = new Phone());
+window.newPhone();
