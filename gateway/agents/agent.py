@@ -40,6 +40,10 @@ class AgentCall(Protocol):
     def called(self) -> str:
         """What was dialled."""
 
+    @property
+    def queued_ms(self) -> float:
+        """How much of what was said is still to be sent."""
+
     async def ring(self) -> None:
         """Tell the caller that it rings (180)."""
 

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.agents.agent import AgentCall
+from gateway.agents.echo import say_back
 from gateway.errors import ConfigError
 from gateway.media.file import read_wav
 from gateway.media.tone import sine
@@ -211,7 +212,7 @@ class _Run:
     async def echo(self, step: Step) -> str | None:
         """Say back what is heard, until the time is over or, unless forbidden, a key is pressed."""
         keys = [self._call.digit_waiting()] if step.interrupt else []
-        await _first(self._echo(), *keys, timeout_s=step.value)
+        await _first(say_back(self._call), *keys, timeout_s=step.value)
         self._call.clear()
         return None
 
@@ -261,10 +262,6 @@ class _Run:
                 event = detector.push(frame.pcm(8000), frame.duration / 48.0)
                 if isinstance(event, SpeechStarted):
                     return
-
-    async def _echo(self) -> None:
-        async for frame in self._call.hear():
-            await self._call.say_frame(frame)
 
     async def _echo_digits(self) -> None:
         while True:

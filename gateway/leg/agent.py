@@ -338,6 +338,10 @@ class _AgentCall:
         self.caller = caller
         self.called = called
 
+    @property
+    def queued_ms(self) -> float:
+        return self._leg.playout.queued_ms
+
     async def ring(self) -> None:
         await self._leg.ring()
 

@@ -42,6 +42,24 @@ async def test_what_is_said_comes_back_within_three_ticks(loop: VirtualLoop) -> 
 
 
 @in_virtual_time
+async def test_echo_is_as_soon_after_a_hold_as_before(loop: VirtualLoop) -> None:
+    bench = AgentBench(loop, Echo())
+    bench.leg.dial()
+    await elapse(0.1)
+    bench.hub.route({"agent": {}, "person": {}})
+    await elapse(5)
+    bench.route()
+    bench.person.forget()
+    said = speechlike(2.0, 8000)
+
+    await bench.says(said)
+    await elapse(0.3)
+
+    assert 0 < delay_of(bench.person.pcm, said, 8000) <= CUSHION_MS + 40
+    await bench.close()
+
+
+@in_virtual_time
 async def test_payloads_come_back_as_they_came(loop: VirtualLoop) -> None:
     bench = AgentBench(loop, Echo())
     relay = Relay()
