@@ -36,8 +36,8 @@ class NodeSection:
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 300.0
     "How long calls may go on after SIGTERM."
     max_cpu: Annotated[float, Field(ge=0, le=1)] = 0.85
-    """Of one core: while more is used, or the loop comes 50 ms late, new calls are refused with 503,
-    those that go on keep their time; 0 takes every call. Emergency calls are always taken."""
+    """Of one core: while more is used, or the loop comes 50 ms late, new calls are refused with
+    503, for the sake of those that go on; 0 takes every call. Emergency calls are always taken."""
 
 
 @section(config=_STRICT)
