@@ -138,7 +138,7 @@ class StreamFramer:
         start = bytes(memoryview(buffer)[: end if 0 <= end <= MAX_LINE_BYTES else MAX_LINE_BYTES])
         if b"SIP/" not in start.upper():
             raise MessageError(f"not SIP: {start[:20]!r}")
-        if end < 0:
+        if not 0 <= end <= MAX_LINE_BYTES:
             raise MessageError("a first line without an end", status=513)
         return True
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.errors import RemoteProtocolError
 from gateway.sip.field import Headers
-from gateway.sip.grammar import MAX_NUMBER, parse_number
+from gateway.sip.grammar import MAX_NUMBER, is_token, parse_number
 from gateway.sip.header import (
     Address,
     CSeq,
@@ -53,12 +53,12 @@ class MessageViews:
     @property
     def from_(self) -> Address:
         """The From."""
-        return self.headers.view("from", _read_address)
+        return self.headers.view("from", _read_party)
 
     @property
     def to(self) -> Address:
         """The To."""
-        return self.headers.view("to", _read_address)
+        return self.headers.view("to", _read_party)
 
     @property
     def call_id(self) -> str:
@@ -143,10 +143,14 @@ def _read_contacts(values: list[str]) -> tuple[Address, ...]:
     return () if values == ["*"] else _read_addresses(values)
 
 
-def _read_address(values: list[str]) -> Address:
+def _read_party(values: list[str]) -> Address:
+    """From or To. Its tag names a dialog, in a Replaces too: it is a token, or there is none."""
     if len(values) != 1:
         raise RemoteProtocolError(f"{len(values)} fields where one belongs")
-    return parse_address(values[0])
+    party = parse_address(values[0])
+    if party.parameters.has("tag") and not is_token(party.tag or ""):
+        raise RemoteProtocolError("a tag that is no token")
+    return party
 
 
 def _read_call_id(values: list[str]) -> str:
@@ -192,8 +196,8 @@ def _read_seconds(values: list[str]) -> int | None:
 
 HANDLED_BY: Mapping[str, Callable[[list[str]], object]] = {
     "via": _read_vias,
-    "from": _read_address,
-    "to": _read_address,
+    "from": _read_party,
+    "to": _read_party,
     "call-id": _read_call_id,
     "cseq": _read_cseq,
     "max-forwards": _read_max_forwards,

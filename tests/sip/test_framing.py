@@ -183,6 +183,17 @@ def test_what_is_no_sip_is_not_waited_for(data: bytes) -> None:
 # ---- limits
 
 
+def test_a24_first_line_without_an_end_is_refused_however_it_is_cut() -> None:
+    data = request_bytes(uri=f"sip:SIP/{'9' * MAX_LINE_BYTES}@h")
+
+    for chunks in ([data], bytewise(data)):
+        seen, error = frame(*chunks)
+
+        assert seen == []
+        assert error is not None
+        assert error.status == 513
+
+
 def test_a24_a_body_over_the_limit_is_refused_before_it_comes() -> None:
     seen, error = frame(request_bytes(f"Content-Length: {MAX_BODY_BYTES + 1}"))
 

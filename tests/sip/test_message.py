@@ -137,6 +137,15 @@ def test_a_short_body_is_answered_with_the_request() -> None:
     assert caught.value.request.cseq == CSeq(1, "INVITE")
 
 
+@pytest.mark.parametrize("tag", ["tag", 'tag="a b"', 'tag="a;early-only"', "TAG", 'tag=""'])
+@pytest.mark.parametrize("party", ["From", "To"])
+def test_a_tag_is_a_token(party: str, tag: str) -> None:
+    lines = request_bytes().decode().split("\r\n")
+    changed = [f"{party}: <sip:a@h>;{tag}" if x.startswith(f"{party}:") else x for x in lines]
+
+    assert judge("\r\n".join(changed).encode()) == (400, True)
+
+
 @pytest.mark.parametrize(
     "line",
     [
