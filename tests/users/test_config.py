@@ -58,7 +58,7 @@ def test_everything_of_a_user_can_be_said() -> None:
         (ANN.replace("ann", "Ann A"), ["name", "lower case"]),
         (ANN + ANN, ["[[user]] 2", "a name of its own"]),
         (ANN + "max_contacts = 11\n", ["max_contacts"]),
-        (ANN + 'pasword = "x"\n', ["pasword is no key"]),
+        (ANN + 'secret_word = "x"\n', ["secret_word is no key"]),
         (ANN + 'caller_id = "+1 555"\n', ["caller_id", "write a number"]),
         (ANN + 'display_name = "A\\r\\nX: y"\n', ["display_name"]),
         ('[sip]\ndomains = ["example.com:5060"]\n', ["domains", "example.com:5060"]),
