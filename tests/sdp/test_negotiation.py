@@ -199,7 +199,7 @@ def test_the_dtls_role_fits_the_offer(offered: str, ours: str, answered: str) ->
         ({"protocol": "TCP/RTP/AVP"}, "this leg is keyed by dtls"),
     ],
 )
-def test_a_browser_offer_without_what_webrtc_needs_is_refused(
+def test_a34_a_browser_offer_without_what_webrtc_needs_is_refused(
     change: dict[str, object], why: str
 ) -> None:
     offer = load("chromium-audio")
@@ -292,7 +292,7 @@ def test_events_alone_are_no_common_codec() -> None:
         answer_sip(sip_offer(formats="101"))
 
 
-def test_srtp_offered_to_a_plain_leg_is_refused() -> None:
+def test_a34_srtp_offered_to_a_plain_leg_is_refused() -> None:
     with pytest.raises(NegotiationError, match="RTP/SAVP keyed by sdes"):
         answer_sip(load("zoiper-sdes"))
 
