@@ -311,6 +311,10 @@ class Call:
         """Whether it ended and every leg of it is gone."""
         return self.state is CallState.ENDED and self._gone >= self.parties.keys()
 
+    def close(self) -> None:
+        """It is over, and nobody has anything more to tell it: let go of what points back at it."""
+        del self._transfers
+
     # ---- rules
 
     def _advance(self, party: Party, event: LegEvent, now: float) -> None:

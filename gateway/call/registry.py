@@ -135,14 +135,16 @@ class Registry:
         is_full = len(self._calls) >= options.max_calls + options.max_lingering
         if self._is_draining or is_full or len(self._going_on) >= options.max_calls:
             raise CapacityError("this node takes no more calls now")
+        call_id = call_id or self._new_id()
         call = Call(
-            call_id or self._new_id(),
+            call_id,
             caller=caller,
             caller_target=caller_target,
             numbers=numbers,
             plan=plan,
-            dial=lambda target, errand: self._make_leg(target, errand, entry),
-            hub=Hub(on_fault=lambda party, error: self._on_media_fault(entry, party, error)),
+            # By its id: whatever the call holds must not hold the call.
+            dial=partial(self._make_leg, call_id),
+            hub=Hub(on_fault=partial(self._on_media_fault, call_id)),
             options=self._options.call,
             max_forwards=max_forwards,
             max_breadth=max_breadth,
@@ -278,9 +280,9 @@ class Registry:
 
     # ---- the loop between legs and calls
 
-    def _make_leg(self, target: Target, errand: Errand, entry: Entry) -> Leg:
+    def _make_leg(self, call_id: CallId, target: Target, errand: Errand) -> Leg:
         leg = self._dial(target, errand)
-        self._dispatcher.own(leg, entry)
+        self._dispatcher.own(leg, self._calls[call_id])
         return leg
 
     def _entry_of(self, call_id: CallId) -> Entry:
@@ -330,9 +332,10 @@ class Registry:
 
         self._dispatcher.run((other, leave), (entry, enter))
 
-    def _on_media_fault(self, entry: Entry, party: PartyId, error: Exception) -> None:
+    def _on_media_fault(self, call_id: CallId, party: PartyId, error: Exception) -> None:
         """A listener raised, in the middle of a packet: its call ends in the loop's next turn."""
-        if entry.is_broken:
+        entry = self._calls.get(call_id)
+        if entry is None or entry.is_broken:
             return
         entry.is_broken = True
         log.error("call=%s leg=%s broke, and is ended", entry.call.id, party, exc_info=error)
@@ -356,6 +359,7 @@ class Registry:
             if not self._going_on:
                 self._emptied.set()
         if call.is_over and self._calls.pop(call.id, None) is not None:
+            call.close()
             self._ended[call.id] = call.summary(self._loop.time())
             if len(self._ended) > KEPT_ENDED_CALLS:
                 self._ended.popitem(last=False)

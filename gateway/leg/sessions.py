@@ -47,15 +47,19 @@ class SipLegs:
         if isinstance(event, sip.EndpointEvent):
             self.on_endpoint_event(event)
             return
-        if isinstance(event, sip.Gone):
-            leg = self._legs.pop(event.session, None)
-        else:
-            leg = self._legs.get(event.session)
-        if leg is not None:
-            leg.on_sip_event(event)
+        session = event.session
+        leg = self._legs.get(session)
+        if leg is None:
+            return
+        leg.on_sip_event(event)
+        if leg.has_ended and session.is_settled:
+            # What is left is for the stack alone: it answers retransmissions for half a minute,
+            # in which a busy node would keep thousands of calls with all that is theirs.
+            del self._legs[session]
+            leg.on_settled()
 
     def leg_of(self, session: Session) -> SipLeg | None:
-        """The leg of a session that is not gone."""
+        """The leg of a session that is not settled."""
         return self._legs.get(session)
 
     def find_dialog(self, replaces: str) -> LegId | None:

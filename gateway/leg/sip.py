@@ -125,7 +125,9 @@ class SipLeg:
         "Ours to the offer of the peer's INVITE."
         self._early: dict[DialogId, bytes] = {}
         "What each callee of a forked INVITE answered before the 200; the stack limits them."
-        self._is_up = self._has_ended = False
+        self.has_ended = False
+        "Whether the party is out of the call."
+        self._is_up = False
         self._held: Direction | None = None
         self._hold = Direction.SENDRECV
         "What we want the peer to be told; the negotiator knows what it was told last."
@@ -180,14 +182,14 @@ class SipLeg:
             self._answer = self._negotiator.answer(self._session.offer)
 
     def progress(self, *, ringing: bool, early_media: bool) -> None:
-        if not isinstance(self._session, InviteServer) or self._has_ended:
+        if not isinstance(self._session, InviteServer) or self.has_ended:
             return
         body = self._answer if early_media else None
         self._session.progress(180 if ringing and not early_media else 183, body, self._now())
         self._legs.driver.flush()
 
     def answer(self) -> None:
-        if not isinstance(self._session, InviteServer) or self._has_ended:
+        if not isinstance(self._session, InviteServer) or self.has_ended:
             return
         self._is_up = True
         answer = self._answer
@@ -198,7 +200,7 @@ class SipLeg:
     # ---- commands for either
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
-        if not self._has_ended:
+        if not self.has_ended:
             self._stream.digit(digit, phase, duration_ms)
 
     def hold(self, direction: Direction) -> None:
@@ -212,7 +214,7 @@ class SipLeg:
 
     def refer(self, target: Uri, replaces: str | None = None) -> None:
         session = self._session
-        if session is None or self._has_ended:
+        if session is None or self.has_ended:
             return
         if not target.host:
             target = self._write_number(target.user or "")
@@ -244,7 +246,7 @@ class SipLeg:
         self._stream.stop_sending()
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
-        if self._has_ended:
+        if self.has_ended:
             return
         self._close()
         session = self._session
@@ -267,9 +269,7 @@ class SipLeg:
         match event:
             case sip.Signalled():
                 self.on_event(Signalled(event.sent, rung(event)))
-            case sip.Gone():
-                self.on_event(Gone())
-            case _ if self._has_ended:
+            case _ if self.has_ended:
                 pass
             case sip.Progressed():
                 self._on_progressed(event)
@@ -288,13 +288,17 @@ class SipLeg:
             case sip.Ended():
                 self._fail(told_end(event, may_redirect=self._options.allow_redirect))
 
+    def on_settled(self) -> None:
+        """The party is gone, and its session needs no leg any more."""
+        self.on_event(Gone())
+
     def _on_progressed(self, event: sip.Progressed) -> None:
         if event.status == 100:
             return
         early_media = event.body is not None and self._take_answer(event.body)
         if early_media and event.body is not None and event.dialog_id is not None:
             self._early[event.dialog_id] = event.body
-        if not self._has_ended:
+        if not self.has_ended:
             self._tell(Progressed(event.status, words(event.reason), early_media))
 
     def _on_answered(self, event: sip.Answered) -> None:
@@ -380,7 +384,7 @@ class SipLeg:
     def _reoffer(self) -> None:
         """Tell the peer whether we hold it; while that is under way, the next has to wait."""
         session = self._session
-        if session is None or not self._is_up or self._has_ended or self._is_reoffering:
+        if session is None or not self._is_up or self.has_ended or self._is_reoffering:
             return
         self._is_reoffering = True
         self._negotiator.direction = self._told_direction
@@ -435,7 +439,7 @@ class SipLeg:
                 self._legs.loop.call_later(GOODBYE_S, self._abandon, left)
 
     def _begin_watch(self) -> None:
-        if self._watch is None and not self._has_ended:
+        if self._watch is None and not self.has_ended:
             self._watch = MediaWatch(self._options.watch, self._now())
             self._look_again()
 
@@ -459,7 +463,7 @@ class SipLeg:
 
     def _abandon(self, ended: Ended) -> None:
         """We let the peer go of our own accord."""
-        if self._has_ended:
+        if self.has_ended:
             return
         session = self._session
         self._fail(ended)
@@ -469,7 +473,7 @@ class SipLeg:
 
     def _fail(self, ended: Ended) -> None:
         """The party is out of the call by its own doing, or the network's."""
-        if self._has_ended:
+        if self.has_ended:
             return
         self._close()
         self.on_event(ended)
@@ -477,7 +481,7 @@ class SipLeg:
             self.on_event(Gone())
 
     def _close(self) -> None:
-        self._has_ended = True
+        self.has_ended = True
         if self._look is not None:
             self._look.cancel()
         self._stream.close()
@@ -497,7 +501,7 @@ class SipLeg:
         return self._legs.loop.time()
 
     def _tell(self, event: LegEvent) -> None:
-        if not self._has_ended:
+        if not self.has_ended:
             self.on_event(event)
 
 

@@ -136,6 +136,7 @@ class AudioStream:
             self._encoder.close()
         self._encoder = self._codec = self._send_codec = self._heard_at = None
         self.on_frame = _nobody
+        self.on_digit = _no_keys
         self.transport.on_packet = _nothing
         self.transport.close()
 

@@ -57,6 +57,7 @@ class Pacer:
 
     def _remove(self, phase: _Phase, member: _Member) -> None:
         member.is_removed = True
+        member.callback = _nothing  # which may be of whoever holds the way to end it
         if member in phase.members:
             phase.members.remove(member)
         self._arm()
@@ -136,3 +137,7 @@ class _Member:
         self.callback = callback
         self.is_removed = False
         self.has_failed = False
+
+
+def _nothing(now: float) -> None:
+    """Nobody is called back any more."""

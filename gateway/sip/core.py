@@ -23,6 +23,7 @@ from gateway.sip.transaction import (
     Owner,
     ServerTransaction,
     Transaction,
+    TransactionKey,
 )
 from gateway.sip.uri import NO_PARAMETERS, Parameters, Uri
 
@@ -131,7 +132,7 @@ class EndpointOptions:
     "Session timer of calls that come; None leaves it to the caller whether there is one."
 
 
-ServerKey = tuple[str | int | None, ...]
+ServerKey = TransactionKey
 
 
 def server_key(request: Request, method: str | None = None) -> ServerKey:
@@ -171,7 +172,7 @@ class Core:
     options: EndpointOptions
     new_token: Callable[[], str]
     timers: Timers = field(default_factory=Timers)
-    clients: dict[tuple[str, str], ClientTransaction] = field(default_factory=dict)
+    clients: dict[TransactionKey, ClientTransaction] = field(default_factory=dict)
     "By branch and method (§17.1.3)."
     servers: dict[ServerKey, ServerTransaction] = field(default_factory=dict)
     invites: set[ServerKey] = field(default_factory=set)
@@ -311,13 +312,11 @@ class Core:
 
     def forget(self, transaction: Transaction) -> None:
         """Take a terminated transaction out of its table."""
-        request = transaction.request
         if isinstance(transaction, ClientTransaction):
-            del self.clients[request.via.branch or "", request.method]
-            return
-        del self.servers[server_key(request)]
-        if request.method == "INVITE":
-            self.invites.discard(merge_key(request))
+            del self.clients[transaction.key]
+        elif isinstance(transaction, ServerTransaction):
+            del self.servers[transaction.key]
+            self.invites.discard(transaction.merge_key)
 
     def request(
         self,
@@ -330,10 +329,11 @@ class Core:
         on_failure: Callable[[Failure, float], None],
     ) -> ClientTransaction:
         """Send a request of ours in a transaction of its own."""
+        key = (request.via.branch or "", request.method)
         transaction = ClientTransaction(
-            request, flow, self, owner, on_response=on_response, on_failure=on_failure
+            request, flow, self, owner, key, on_response=on_response, on_failure=on_failure
         )
-        self.clients[request.via.branch or "", request.method] = transaction
+        self.clients[key] = transaction
         transaction.feed(Input.START, now)
         return transaction
 
@@ -347,10 +347,14 @@ class Core:
         on_ack: Callable[[Request, float], None] | None = None,
     ) -> ServerTransaction:
         """Begin the transaction of a request that was received."""
-        transaction = ServerTransaction(request, flow, self, owner, on_ack=on_ack)
-        self.servers[server_key(request)] = transaction
-        if request.method == "INVITE":
-            self.invites.add(merge_key(request))
+        key = server_key(request)
+        merge = merge_key(request) if request.method == "INVITE" else ()
+        transaction = ServerTransaction(
+            request, flow, self, owner, key, merge_key=merge, on_ack=on_ack
+        )
+        self.servers[key] = transaction
+        if merge:
+            self.invites.add(merge)
         transaction.feed(Input.START, now)
         return transaction
 

@@ -340,13 +340,8 @@ class Endpoint:
 
 def _is_of_sender(cancel: Request, flow: Flow, transaction: ServerTransaction) -> bool:
     """Whether a CANCEL is of who sent the INVITE: a branch may be guessed (§9.1, A18)."""
-    invite = transaction.request
-    return (
-        flow.remote[0] == transaction.flow.remote[0]
-        and cancel.call_id == invite.call_id
-        and cancel.cseq.number == invite.cseq.number
-        and cancel.from_.tag == invite.from_.tag
-    )
+    is_same = merge_key(cancel) == transaction.merge_key
+    return is_same and flow.remote[0] == transaction.flow.remote[0]
 
 
 def _dialog_id(request: Request) -> DialogId:

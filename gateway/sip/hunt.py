@@ -191,7 +191,7 @@ class Hunt:
         else:
             self._close()
             self._fail(failure, now)
-            self._owner.release(now)
+            self._leave(now)
 
     def _connect(self, hop: Hop, now: float) -> None:
         self.hop = hop
@@ -305,7 +305,11 @@ class Hunt:
     def _finish(self, now: float) -> None:
         if not self.is_over:
             self._close()
-            self._owner.release(now)
+            self._leave(now)
+
+    def _leave(self, now: float) -> None:
+        self._owner.rest(now)
+        self._owner.release(now)
 
     def _close(self) -> None:
         self.is_over = True

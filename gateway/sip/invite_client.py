@@ -14,13 +14,14 @@ from gateway.sip.grammar import check_text
 from gateway.sip.hunt import Hunt
 from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, sdp_of
 from gateway.sip.invite import InviteRequest
-from gateway.sip.message import Headers, Request, Response, build_request
+from gateway.sip.message import Headers, Request, Response, build_request, parse_message
 from gateway.sip.reason import REASONS
 from gateway.sip.reliable import PrackSender, rseq_of
 from gateway.sip.reoffer import Open, Reoffers
 from gateway.sip.session import Session
-from gateway.sip.transaction import Failure, ServerTransaction, State
+from gateway.sip.transaction import ClientTransaction, Failure, ServerTransaction, State
 from gateway.sip.trial import Trial
+from gateway.sip.uri import parse_uri
 from gateway.sip.within import send_ack
 
 MAX_FORKS = 16
@@ -42,7 +43,8 @@ class Fork:
     trial: Trial
     "The INVITE that reached it."
     reoffers: Reoffers
-    pracks: PrackSender
+    pracks: PrackSender | None = None
+    "None as long as it has sent nothing reliably."
     last: tuple[int, bytes] = (0, b"")
     "Status and body of its last provisional response: the same again is a retransmission."
     ack: tuple[bytes, Flow] | None = None
@@ -85,6 +87,8 @@ class InviteClient(Session):
         )
         self._forks: dict[str, Fork] = {}
         self._chosen: Fork | None = None
+        self._acks: dict[str, tuple[bytes, Flow]] = {}
+        "By tag, once it is settled."
         # What cannot be written is found out now, not when there is a hop.
         Headers(request.headers)
         for value in (request.target, request.from_, request.to, *request.route):
@@ -129,7 +133,7 @@ class InviteClient(Session):
             if fork.dialog.id == dialog_id and fork.reoffers.open is Open.THEIRS:
                 fork.reoffers.local = answer
                 fork.reoffers.open = None
-                fork.pracks.send(answer, now)
+                self._pracks_of(fork).send(answer, now)
 
     def quit(self, cause: EndCause, now: float, reason: str | None = None) -> None:
         """End it: ACK if that is due, and BYE; not yet answered, it is a `cancel`."""
@@ -219,7 +223,7 @@ class InviteClient(Session):
             return
         is_reliable = rseq_of(response) is not None
         if is_reliable:
-            if not fork.pracks.accept(response):
+            if not self._pracks_of(fork).accept(response):
                 return
             fork.dialog.refresh_target(response)
         elif fork.last == (response.status, response.body):
@@ -233,7 +237,7 @@ class InviteClient(Session):
             fork.reoffers.remote = body
             fork.reoffers.open = Open.THEIRS if is_offer else None
         if is_reliable and (not is_offer or self._is_ended):
-            fork.pracks.send(None, now)
+            self._pracks_of(fork).send(None, now)
         if not self._is_ended:
             self.emit(
                 Progressed(self, response.status, response.reason, body, fork.dialog.id, is_offer)
@@ -300,13 +304,15 @@ class InviteClient(Session):
             # A callee has no session to end yet (§15); its INVITE goes on (S10).
             self.respond(transaction, 481, now)
             return
+        request = transaction.request
         self.respond(transaction, 200, now)
         fork = self._chosen
         if fork is not None and fork.dialog is dialog and not self._is_ended:
-            self._end(EndCause.BYE, message=transaction.request)
+            self._end(EndCause.BYE, message=request)
             if fork.ack is None:
                 self._acknowledge(fork, None, now)
         self._close(dialog, now)
+        self.leave()
 
     def _on_reinvite(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if not dialog.is_confirmed:
@@ -323,9 +329,13 @@ class InviteClient(Session):
             offer = self.request.offer
             reoffers = self._open(dialog, None if offer is None else Open.OURS, response)
             reoffers.local = offer or b""
-            pracks = PrackSender(self, dialog, reoffers.settle)
-            fork = self._forks[tag] = Fork(dialog, trial, reoffers, pracks)
+            fork = self._forks[tag] = Fork(dialog, trial, reoffers)
         return fork
+
+    def _pracks_of(self, fork: Fork) -> PrackSender:
+        if fork.pracks is None:
+            fork.pracks = PrackSender(self, fork.dialog, fork.reoffers.settle)
+        return fork.pracks
 
     def _takes_offer(self, fork: Fork) -> bool:
         """Whether an SDP that is sure to arrive is the peer's offer: there was none before."""
@@ -342,3 +352,35 @@ class InviteClient(Session):
         if fork.ack is None:
             self._acknowledge(fork, None, now)
         self._send_bye(fork.dialog, now, reason)
+
+    def _lighten(self) -> None:
+        super()._lighten()
+        trials = [fork.trial for fork in self._forks.values()]
+        if self._hunt.trial is not None:
+            trials.append(self._hunt.trial)
+        for trial in trials:
+            trial.transaction.wait_for_stragglers(self._on_straggler)
+        for tag, fork in self._forks.items():
+            self._core.dialogs.pop(fork.dialog.id, None)
+            if fork.ack is not None:
+                self._acks[tag] = fork.ack
+        self._forks.clear()
+        self._chosen = None
+        del self.request, self._hunt, self._attempt
+
+    def _on_straggler(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """Take a 2xx after the end: once more, its ACK was lost; or of one more callee (S6)."""
+        tag = response.to.tag or ""
+        if tag in self._acks:
+            self._core.send(*self._acks[tag])
+        elif len(self._acks) < MAX_FORKS:
+            # What we sent says all that has to be known of the INVITE.
+            invite = parse_message(transaction.data)
+            assert isinstance(invite, Request)
+            target = parse_uri(invite.uri)
+            dialog = Dialog.of_client(invite, response, target, transaction.flow)
+            dialog.confirm(response)
+            self._core.dialogs[dialog.id] = (self, dialog)
+            self.note(False, response, now)
+            self._acks[tag] = send_ack(self, dialog, invite, None, now)
+            self._send_bye(dialog, now, None)

@@ -44,7 +44,8 @@ class InviteServer(Session):
         self._dialog = Dialog.of_server(request, self.id, flow)
         self._transaction: ServerTransaction
         self._initial: Reoffers
-        self._reliable: ReliableSender
+        self._reliable: ReliableSender | None = None
+        "None as long as nothing was sent reliably."
         self._early_body: bytes | None = None
         self._status = 100
         "Of the last provisional response."
@@ -69,13 +70,7 @@ class InviteServer(Session):
             self.flow,
             self,
             now,
-            on_ack=lambda request, now: self.receive_ack(request, self._dialog, now),
-        )
-        self._reliable = ReliableSender(
-            self._core,
-            self._transaction,
-            build=lambda status, headers, body: self._build(status, headers=headers, body=body),
-            on_expired=self._on_no_prack,
+            on_ack=self._on_ack,
         )
         self.note(False, self.request, now)
 
@@ -108,7 +103,7 @@ class InviteServer(Session):
             return
         if body is None:
             body = self._early_body
-        if self._reliable.owes_sdp:
+        if self._reliable is not None and self._reliable.owes_sdp:
             self._held = body or b""
         else:
             self._accept(body, now)
@@ -158,6 +153,7 @@ class InviteServer(Session):
         self._finish(now)
         self._transaction.feed(Input.DROP, now)
         self._end(EndCause.LOCAL)
+        self.leave()
 
     def receive_ack(self, request: Request, dialog: Dialog, now: float) -> None:
         """Take the ACK to our 2xx; with an offer in that, it has to bring the answer."""
@@ -190,12 +186,14 @@ class InviteServer(Session):
 
     @property
     def _dialog_up(self) -> Dialog | None:
-        return self._dialog if self._dialog.is_confirmed else None
+        return None if self._is_light or not self._dialog.is_confirmed else self._dialog
 
     @property
     def _is_awaiting(self) -> bool:
-        is_prack_due = self._reliable.is_due and self._transaction.state is not State.TERMINATED
-        return is_prack_due or super()._is_awaiting
+        is_prack_due = self._reliable is not None and self._reliable.is_due
+        if is_prack_due and self._transaction.state is not State.TERMINATED:
+            return True
+        return super()._is_awaiting
 
     @property
     def _is_final(self) -> bool:
@@ -203,16 +201,18 @@ class InviteServer(Session):
         return self._is_ended or self._success is not None
 
     def _on_bye(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
+        request = transaction.request
         self.respond(transaction, 200, now)
         if self._is_ended:
             self._stop_resending()
             self._close(dialog, now)
         elif self._success is None:
             # The caller may end an early dialog with BYE too (§15); the INVITE gets 487 (S10).
-            self._refuse(EndCause.BYE, 487, now, message=transaction.request)
+            self._refuse(EndCause.BYE, 487, now, message=request)
         else:
-            self._end(EndCause.BYE, message=transaction.request)
+            self._end(EndCause.BYE, message=request)
             self._finish(now)
+        self.leave()
 
     def _on_reinvite(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if self._success is None:
@@ -224,16 +224,19 @@ class InviteServer(Session):
 
     def _on_prack(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         """Take a PRACK, with an answer to our offer or an offer of the peer's (RFC 3262 §5)."""
-        request, initial = transaction.request, self._initial
+        request, initial, reliable = transaction.request, self._initial, self._reliable
+        if reliable is None:
+            super()._on_prack(transaction, dialog, now)
+            return
         try:
-            is_meant = self._reliable.matches(request)
+            is_meant = reliable.matches(request)
         except RemoteProtocolError:
             self.respond(transaction, 400, now)
             return
         if not is_meant:
             self.respond(transaction, 481, now)
             return
-        response, sdp = self._reliable.acknowledge(), sdp_of(request)
+        response, sdp = reliable.acknowledge(), sdp_of(request)
         if self._is_ended or sdp is None:
             self.respond(transaction, 200, now)
         elif initial.open is Open.OURS and response.body:
@@ -249,15 +252,17 @@ class InviteServer(Session):
             self.leave()
             return
         initial.settle(now)
-        if self._held is not None and not self._reliable.owes_sdp:
+        if self._held is not None and not reliable.owes_sdp:
             self._accept(self._held, now)
         else:
-            self._reliable.advance(now)
+            reliable.advance(now)
 
     def _is_overtaken(self, request: Request) -> bool:
         """A PRACK may be: it says by itself what it means, and comes no second time."""
+        if request.method != "PRACK" or self._reliable is None:
+            return False
         try:
-            return request.method == "PRACK" and self._reliable.matches(request)
+            return self._reliable.matches(request)
         except RemoteProtocolError:
             return False
 
@@ -278,6 +283,13 @@ class InviteServer(Session):
         if body:
             initial.local = body
             initial.open = Open.OURS if self.offer is None else None
+        if self._reliable is None:
+            self._reliable = ReliableSender(
+                self._core,
+                self._transaction,
+                build=lambda status, headers, body: self._build(status, headers=headers, body=body),
+                on_expired=self._on_no_prack,
+            )
         self._reliable.send(self._status, body, now)
 
     def _accept(self, body: bytes | None, now: float) -> None:
@@ -294,7 +306,8 @@ class InviteServer(Session):
         )
         self._dialog.is_confirmed = True
         self._core.timers.stop(self._refresh)
-        self._reliable.stop()
+        if self._reliable is not None:
+            self._reliable.stop()
         self._transaction.respond(self._success, now)
         self._resend = self._core.timers.start(now + self._interval, self._on_resend)
         self._deadline = self._core.timers.start(now + 64 * T1, self._on_deadline)
@@ -333,8 +346,11 @@ class InviteServer(Session):
             self.request, status, reason, headers=(*dialog_headers, *headers), body=body or b""
         )
 
+    def _on_ack(self, request: Request, now: float) -> None:
+        self.receive_ack(request, self._dialog, now)
+
     def _on_refresh(self, now: float) -> None:
-        if self._reliable.is_used:
+        if self._reliable is not None:
             self._send_progress(None, now)
         else:
             self._transaction.feed(Input.REQUEST, now)
@@ -361,9 +377,17 @@ class InviteServer(Session):
     def _finish(self, now: float) -> None:
         """Let go of the dialog and of every timer but the transactions'."""
         self._core.timers.stop(self._refresh)
-        self._reliable.stop()
+        if self._reliable is not None:
+            self._reliable.stop()
         self._stop_resending()
         self._close(self._dialog, now)
 
     def _owes(self) -> bool:
         return self._deadline is not None or super()._owes()
+
+    def _lighten(self) -> None:
+        super()._lighten()
+        self._transaction.on_ack = None
+        self._reliable = self._success = self._refresh = self._resend = None
+        self._early_body = None
+        del self.request, self.offer, self._initial, self._dialog, self._transaction

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import RemoteProtocolError
 from gateway.sip.event import EndCause, ReferAsked, ReferDone, ReferProgress
-from gateway.sip.grammar import check_text, clean, decode
+from gateway.sip.grammar import clean, decode
 from gateway.sip.header import parse_address, parse_values
 from gateway.sip.inspection import ALLOW, SUPPORTED
 from gateway.sip.message import Request, Response
@@ -298,15 +298,14 @@ class Refers:
         if asked is None:
             return
         transaction, dialog = asked
+        request = transaction.request
         self._count += 1
         contact = self._session.contact_header(dialog.flow)
-        if _refuses_notify(transaction.request):
+        if _refuses_notify(request):
             self._session.respond(transaction, 202, now, (contact, ("Refer-Sub", "false")))
             return
         self._session.respond(transaction, 202, now, (contact,))
-        self._theirs = Notifier(
-            self._session, dialog, transaction.request, is_first=self._count == 1
-        )
+        self._theirs = Notifier(self._session, dialog, request, is_first=self._count == 1)
         self._theirs.start(now)
 
     def refuse(self, status: int, now: float) -> None:
@@ -317,7 +316,6 @@ class Refers:
 
     def notify(self, status: int, reason: str, now: float) -> None:
         """Tell the peer how far it is."""
-        check_text(reason)
         if self._theirs is not None:
             self._theirs.notify(status, reason[:MAX_REASON_CHARACTERS], now)
 

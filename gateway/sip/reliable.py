@@ -107,6 +107,7 @@ class ReliableSender:
         """
         self._core = core
         self._transaction = transaction
+        self._cseq = transaction.request.cseq
         self._build = build
         self._on_expired = on_expired
         # §3: between 1 and 2**31 - 1 at the beginning, one more each time.
@@ -117,11 +118,6 @@ class ReliableSender:
         self._interval = T1
         self._resend: Alarm | None = None
         self._deadline: Alarm | None = None
-
-    @property
-    def is_used(self) -> bool:
-        """Whether anything was sent reliably."""
-        return bool(self._data)
 
     @property
     def is_due(self) -> bool:
@@ -170,12 +166,11 @@ class ReliableSender:
         words = (request.headers.get("RAck") or "").split()
         if len(words) != 3:
             raise RemoteProtocolError("no RAck of three words")
-        invite = self._transaction.request.cseq
         return (
             self._unacknowledged is not None
             and parse_number(words[0]) == self._rseq
-            and parse_number(words[1], MAX_CSEQ) == invite.number
-            and words[2] == invite.method
+            and parse_number(words[1], MAX_CSEQ) == self._cseq.number
+            and words[2] == self._cseq.method
         )
 
     def acknowledge(self) -> Response:

@@ -68,6 +68,7 @@ class Success:
     """A 2xx of ours to a re-INVITE, until its ACK is there."""
 
     transaction: ServerTransaction
+    cseq: int
     response: Response
     is_offer: bool
     interval: float = T1
@@ -375,9 +376,7 @@ class Reoffers:
     def receive_ack(self, request: Request, now: float) -> None:
         """Take the ACK to our 2xx to a re-INVITE; to an offer of ours it has to bring an answer."""
         success = self._success
-        if success is None or request.cseq != replace(
-            success.transaction.request.cseq, method="ACK"
-        ):
+        if success is None or request.cseq.number != success.cseq:
             return
         self._session.note(False, request, now)
         self._forget_success()
@@ -424,8 +423,11 @@ class Reoffers:
 
     def _accept_invite(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
         self._forget_success()  # the peer has had that 2xx, or it could not ask again
-        response = self._build_success(transaction.request, sdp, now)
-        success = self._success = Success(transaction, response, self.open is Open.OURS)
+        request = transaction.request
+        response = self._build_success(request, sdp, now)
+        success = self._success = Success(
+            transaction, request.cseq.number, response, self.open is Open.OURS
+        )
         transaction.respond(response, now)
         success.resend = self._timers.start(now + T1, self._on_resend)
         success.deadline = self._timers.start(now + 64 * T1, self._on_deadline)

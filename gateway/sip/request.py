@@ -78,6 +78,9 @@ class _Owner:
     def acquire(self) -> None:
         """The table of requests keeps it."""
 
+    def rest(self, now: float) -> None:
+        """Who asked knows by the response."""
+
     def release(self, now: float) -> None:
         """Nothing is owed after it."""
 

@@ -54,18 +54,30 @@ class Session:
         self._contact_user: str | None = None
         self._is_sips = False
         self._reoffers: dict[DialogId, Reoffers] = {}
-        self._refers = Refers(self)
-        self._infos = Infos(self)
+        self._refers: Refers | None = None
+        self._infos: Infos | None = None
         self._kept: Dialog | None = None
         "Is over but for the outcome of a REFER."
-        self._transactions = 0
+        self._transactions = self._pending = 0
+        "All, and those among them that do not rest yet."
         self._is_ended = False
+        self._is_light = False
+        "Has let go of what only a session needs that is not settled."
         self._is_gone = False
 
     @property
     def is_ended(self) -> bool:
         """Whether the session is over for its user."""
         return self._is_ended
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended, and owes the peer only the answers to what comes once more.
+
+        Whoever uses it may forget it. It is gone when the last transaction has timed out; until
+        then it still acknowledges a late 200 and hangs up on who sent it.
+        """
+        return self._is_ended and not self._pending and not self._owes()
 
     @property
     def replaces_id(self) -> str | None:
@@ -158,15 +170,17 @@ class Session:
         """
         check_text(f"{target}{replaces or ''}{referred_by or ''}")
         if not self._is_ended:
-            self._refers.send(self._dialog_up, target, replaces, referred_by, now)
+            self._referring().send(self._dialog_up, target, replaces, referred_by, now)
 
     def accept_refer(self, now: float) -> None:
         """Answer `ReferAsked`: we call the target. `notify_refer` is to tell how that goes."""
-        self._refers.accept(now)
+        if self._refers is not None:
+            self._refers.accept(now)
 
     def refuse_refer(self, status: int, now: float) -> None:
         """Answer `ReferAsked` with a failure, as 403."""
-        self._refers.refuse(status, now)
+        if self._refers is not None:
+            self._refers.refuse(status, now)
 
     def notify_refer(self, status: int, reason: str, now: float) -> None:
         """Tell the peer what the target of its REFER says; a final status is the last.
@@ -176,23 +190,31 @@ class Session:
         Raises:
             ValueError: the reason holds control characters.
         """
-        self._refers.notify(status, reason, now)
+        check_text(reason)
+        if self._refers is not None:
+            self._refers.notify(status, reason, now)
 
     def info(self, content_type: str, body: bytes, now: float) -> None:
         """Send an INFO, after those before it; what the peer makes of it is not told."""
         dialog = self._dialog_up
         if dialog is not None and not self._is_ended:
-            self._infos.send(dialog, content_type, body, now)
+            self._informing().send(dialog, content_type, body, now)
 
     # What transactions tell their owner.
 
     def acquire(self) -> None:
         """A transaction has begun."""
         self._transactions += 1
+        self._pending += 1
 
     def note(self, sent: bool, message: Message, now: float) -> None:
         """A message went out or was taken in."""
         self._core.events.append(Signalled(self, sent, now, message))
+
+    def rest(self, now: float) -> None:
+        """A transaction only answers what comes once more."""
+        self._pending -= 1
+        self.leave()
 
     def release(self, now: float) -> None:
         """A transaction has terminated."""
@@ -298,7 +320,12 @@ class Session:
         if self._kept is not None and not self._is_awaiting:
             self._core.dialogs.pop(self._kept.id, None)
             self._kept = None
-        if self._is_ended and not self._is_gone and not self._transactions and not self._owes():
+        if self._is_gone or not self.is_settled:
+            return
+        if not self._is_light and self._kept is None:
+            self._is_light = True
+            self._lighten()
+        if not self._transactions:
             self._is_gone = True
             self.emit(Gone(self))
 
@@ -312,7 +339,19 @@ class Session:
     @property
     def _is_awaiting(self) -> bool:
         """Whether the peer owes something that may still come after the end."""
-        return self._refers.is_waiting
+        return self._refers is not None and self._refers.is_waiting
+
+    def _referring(self) -> Refers:
+        """Made when there is a REFER: most sessions see none."""
+        if self._refers is None:
+            self._refers = Refers(self)
+        return self._refers
+
+    def _informing(self) -> Infos:
+        """Likewise."""
+        if self._infos is None:
+            self._infos = Infos(self)
+        return self._infos
 
     def _reoffers_of(self, dialog_id: DialogId | None) -> Reoffers | None:
         """What a command means: the answered dialog, or else the only one."""
@@ -343,11 +382,11 @@ class Session:
             case "PRACK":
                 self._on_prack(transaction, dialog, now)
             case "REFER":
-                self._refers.receive_refer(transaction, dialog, now)
+                self._referring().receive_refer(transaction, dialog, now)
             case "NOTIFY":
-                self._refers.receive_notify(transaction, now)
+                self._referring().receive_notify(transaction, now)
             case "INFO":
-                self._infos.receive(transaction, now)
+                self._informing().receive(transaction, now)
             case _:
                 self.respond(transaction, 200, now, (ALLOW, ACCEPT, SUPPORTED))
 
@@ -400,8 +439,10 @@ class Session:
             reoffers.close(now)
         if dialog is self._dialog_up:
             self.timer.stop()
-            self._infos.close()
-            self._refers.close(now)
+            if self._infos is not None:
+                self._infos.close()
+            if self._refers is not None:
+                self._refers.close(now)
 
     def _close(self, dialog: Dialog, now: float) -> None:
         """Forget a dialog, or all of it but what is awaited: all else gets 481 from now on."""
@@ -437,7 +478,16 @@ class Session:
 
     def _owes(self) -> bool:
         """Whether something is still to be sent, or awaited, though no transaction runs."""
-        return self._refers.is_open
+        return self._refers is not None and self._refers.is_open
+
+    def _lighten(self) -> None:
+        """Let go of what a settled session needs no more: some thousand of them wait to be gone.
+
+        And of whatever points back at it, so that nothing of it is left to the collector.
+        """
+        del self.timer
+        self._reoffers.clear()
+        self._refers = self._infos = None
 
 
 def reason_text(message: Message) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from gateway.sip.flow import Flow
@@ -30,6 +31,9 @@ TRYING_AFTER = 0.2
 class State(Enum):
     """Where a transaction is."""
 
+    # These three are looked up dozens of times in a call: by identity, for Enum's own is in Python.
+    __hash__ = object.__hash__
+
     CALLING = "calling"
     TRYING = "trying"
     PROCEEDING = "proceeding"
@@ -43,6 +47,8 @@ class State(Enum):
 
 class Input(Enum):
     """What comes to a transaction, other than its timers."""
+
+    __hash__ = object.__hash__
 
     START = "start"
     "The transaction begins with its request."
@@ -66,6 +72,8 @@ class Input(Enum):
 
 class Timer(Enum):
     """The timers of RFC 3261 table 4, those of RFC 6026, and the 200 ms of §17.2.1."""
+
+    __hash__ = object.__hash__
 
     A = "A"
     B = "B"
@@ -102,6 +110,9 @@ class Step(NamedTuple):
 
 Table = Mapping[State, Mapping[Input | Timer, Step]]
 
+TransactionKey = tuple[str | int | None, ...]
+"""What a transaction is found by."""
+
 
 def to(state: State, *actions: Action) -> Step:
     """An entry of a table."""
@@ -118,6 +129,7 @@ def repeat(timer: Timer, seconds: float) -> Action:
 
     def action(transaction: Transaction, now: float) -> None:
         if not transaction.flow.is_reliable:
+            transaction.interval = seconds
             transaction.start_timer(timer, seconds, now)
 
     return action
@@ -193,6 +205,11 @@ def note_ack(transaction: ServerTransaction, now: float) -> None:
     transaction.note(False, transaction.message, now)
 
 
+def rest(transaction: Transaction, now: float) -> None:
+    """Nothing is left but to answer what comes once more, and to time out."""
+    transaction.rest(now)
+
+
 def report_timeout(transaction: ClientTransaction, now: float) -> None:
     """Tell the user that nothing came; it takes that for a 408 (§8.1.3.1)."""
     transaction.on_failure(Failure.TIMEOUT, now)
@@ -208,8 +225,8 @@ _break = to(State.TERMINATED, report_transport_error)
 _end = to(State.TERMINATED)
 
 # RFC 3261 Figure 5 as replaced by RFC 6026 §8.4.
-_accept = to(State.ACCEPTED, stop_all, start(Timer.M, 64 * T1), deliver)
-_reject = to(State.COMPLETED, stop_all, send_ack, linger(Timer.D, TIMER_D), deliver)
+_accept = to(State.ACCEPTED, stop_all, start(Timer.M, 64 * T1), deliver, rest)
+_reject = to(State.COMPLETED, stop_all, send_ack, linger(Timer.D, TIMER_D), deliver, rest)
 INVITE_CLIENT: Table = {
     State.CALLING: {
         Input.START: to(State.CALLING, send, repeat(Timer.A, T1), start(Timer.B, 64 * T1)),
@@ -249,7 +266,7 @@ INVITE_CLIENT: Table = {
 }
 
 # RFC 3261 Figure 6. A reliable transport resends nothing, so that Timer E never runs there.
-_finish = to(State.COMPLETED, stop_all, linger(Timer.K, T4), deliver)
+_finish = to(State.COMPLETED, stop_all, linger(Timer.K, T4), deliver, rest)
 NON_INVITE_CLIENT: Table = {
     State.TRYING: {
         Input.START: to(State.TRYING, send, repeat(Timer.E, T1), start(Timer.F, 64 * T1)),
@@ -281,18 +298,18 @@ INVITE_SERVER: Table = {
         Timer.TRYING: to(State.PROCEEDING, send_trying),
         Input.REQUEST: to(State.PROCEEDING, resend),
         Input.SEND_PROVISIONAL: to(State.PROCEEDING, stop_all, send),
-        Input.SEND_SUCCESS: to(State.ACCEPTED, stop_all, start(Timer.L, 64 * T1), send),
+        Input.SEND_SUCCESS: to(State.ACCEPTED, stop_all, start(Timer.L, 64 * T1), send, rest),
         Input.SEND_FAILURE: to(
             State.COMPLETED, stop_all, send, repeat(Timer.G, T1), start(Timer.H, 64 * T1)
         ),
         # An INVITE that gets no answer is sent for 64*T1, and a while under way.
-        Input.DROP: to(State.ACCEPTED, stop_all, start(Timer.L, 64 * T1 + T4)),
+        Input.DROP: to(State.ACCEPTED, stop_all, start(Timer.L, 64 * T1 + T4), rest),
     },
     State.COMPLETED: {
         Input.REQUEST: to(State.COMPLETED, resend),
         Timer.G: to(State.COMPLETED, resend, double(Timer.G, T2)),
         Timer.H: _end,
-        Input.ACK: to(State.CONFIRMED, note_ack, stop_all, linger(Timer.I, T4)),
+        Input.ACK: to(State.CONFIRMED, note_ack, stop_all, linger(Timer.I, T4), rest),
     },
     State.CONFIRMED: {Timer.I: _end},
     State.ACCEPTED: {
@@ -305,7 +322,7 @@ INVITE_SERVER: Table = {
 }
 
 # RFC 3261 Figure 8.
-_complete = to(State.COMPLETED, send, linger(Timer.J, 64 * T1))
+_complete = to(State.COMPLETED, send, linger(Timer.J, 64 * T1), rest)
 NON_INVITE_SERVER: Table = {
     State.TRYING: {
         Input.SEND_PROVISIONAL: to(State.PROCEEDING, send),
@@ -337,8 +354,11 @@ class Owner(Protocol):
     def note(self, sent: bool, message: Message, now: float) -> None:
         """A message of the transaction went out or was taken in; not its retransmissions."""
 
+    def rest(self, now: float) -> None:
+        """The transaction only answers what comes once more, if anything; each does so once."""
+
     def release(self, now: float) -> None:
-        """The transaction has terminated."""
+        """The transaction, which rested, has terminated."""
 
     def receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
         """A CANCEL came that means the transaction."""
@@ -357,21 +377,54 @@ class Outlet(Protocol):
 
 
 class Transaction:
-    """What the four machines share: a state, a request, a flow and named timers."""
+    """What the four machines share: a state, a request, a flow and named timers.
+
+    Most of its time it only waits for retransmissions. Thousands of calls that have ended do, so
+    that it then lets go of everything but what these need.
+    """
+
+    __slots__ = (
+        "_alarms",
+        "data",
+        "flow",
+        "interval",
+        "is_resting",
+        "key",
+        "message",
+        "outlet",
+        "owner",
+        "request",
+        "state",
+        "table",
+    )
 
     table: Table
 
-    def __init__(self, request: Request, flow: Flow, outlet: Outlet, owner: Owner | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        flow: Flow,
+        outlet: Outlet,
+        owner: Owner | None,
+        key: TransactionKey = (),
+    ) -> None:
+        """`key`: what the outlet knows it by."""
         self.request = request
+        "Until it rests."
         self.flow = flow
         self.outlet = outlet
         self.owner = owner
+        self.key = key
         self.state = next(iter(self.table))
         self.message: Message = request
-        "What the input in hand brought, from the network or from the user."
+        "What the input in hand brought, from the network or from the user. Until it rests."
         self.data = b""
         "What was sent last, for it to be sent again to the byte."
-        self._alarms: dict[Timer, tuple[Alarm, float]] = {}
+        self.interval = 0.0
+        "Of the timer that retransmits, seconds."
+        self.is_resting = False
+        "Whether it only answers what comes once more."
+        self._alarms: list[Alarm] = []
         if owner is not None:
             owner.acquire()
 
@@ -381,42 +434,64 @@ class Transaction:
         if step is None:
             return
         # The state changes first: an action may reach the user, who may send at once.
-        self.state = step.state
-        if step.state is State.TERMINATED:
+        state, actions = step
+        self.state = state
+        if state is State.TERMINATED:
             self.stop_timers()
             self.outlet.forget(self)
-        for action in step.actions:
+        for action in actions:
             action(self, now)
-        if step.state is State.TERMINATED and self.owner is not None:
-            self.owner.release(now)
+        if state is State.TERMINATED:
+            self.rest(now)
+            self._leave(now)
+
+    def rest(self, now: float) -> None:
+        """Let go of what is no longer needed, and tell the owner; once."""
+        if self.is_resting:
+            return
+        self.is_resting = True
+        del self.request, self.message
+        if self.owner is not None:
+            self.owner.rest(now)
 
     def start_timer(self, timer: Timer, seconds: float, now: float) -> None:
         """Let a timer fire once, `seconds` from now."""
-        alarm = self.outlet.timers.start(now + seconds, lambda at: self.feed(timer, at))
-        self._alarms[timer] = (alarm, seconds)
+        alarms = self._alarms
+        if alarms:
+            alarms = self._alarms = [alarm for alarm in alarms if alarm.is_pending]
+        alarms.append(self.outlet.timers.start(now + seconds, Transaction.feed, self, timer))
 
     def double_timer(self, timer: Timer, longest: float, now: float) -> None:
         """Start a timer that has just fired once more, for twice the time."""
-        self.start_timer(timer, min(2 * self._alarms[timer][1], longest), now)
+        self.interval = min(2 * self.interval, longest)
+        self.start_timer(timer, self.interval, now)
 
     def stop_timers(self) -> None:
         """Forget all timers."""
-        for alarm, _ in self._alarms.values():
+        for alarm in self._alarms:
             self.outlet.timers.stop(alarm)
         self._alarms.clear()
 
     def running(self) -> dict[Timer, float]:
         """The timers that run, and when each is due, loop seconds."""
-        return {t: alarm.at for t, (alarm, _) in self._alarms.items() if alarm.fire is not None}
+        return {alarm.given[1]: alarm.at for alarm in self._alarms if alarm.is_pending}
 
     def note(self, sent: bool, message: Message, now: float) -> None:
         """Tell the owner of a message that is not a retransmission."""
         if self.owner is not None:
             self.owner.note(sent, message, now)
 
+    def _leave(self, now: float) -> None:
+        """It has terminated: nobody owns it any more."""
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.release(now)
+
 
 class ClientTransaction(Transaction):
     """Sends a request until a response is there, and brings the responses up."""
+
+    __slots__ = ("ack", "on_failure", "on_response")
 
     def __init__(
         self,
@@ -424,12 +499,13 @@ class ClientTransaction(Transaction):
         flow: Flow,
         outlet: Outlet,
         owner: Owner | None,
+        key: TransactionKey = (),
         *,
         on_response: Callable[[Response, float], None],
         on_failure: Callable[[Failure, float], None],
     ) -> None:
         self.table = INVITE_CLIENT if request.method == "INVITE" else NON_INVITE_CLIENT
-        super().__init__(request, flow, outlet, owner)
+        super().__init__(request, flow, outlet, owner, key)
         self.on_response = on_response
         self.on_failure = on_failure
         self.ack = b""
@@ -443,9 +519,32 @@ class ClientTransaction(Transaction):
         else:
             self.feed(Input.SUCCESS if response.status < 300 else Input.FAILURE, now)
 
+    def wait_for_stragglers(
+        self, on_response: Callable[[ClientTransaction, Response, float], None]
+    ) -> None:
+        """Bring late responses to somebody else, who knows nothing of the request but this."""
+        if self.table is INVITE_CLIENT and self.owner is not None:
+            self.on_response = partial(on_response, self)
+            self.on_failure = _ignore_failure
+
+    def rest(self, now: float) -> None:
+        """After a final response nobody waits any more, but for late ones to an INVITE."""
+        if self.table is NON_INVITE_CLIENT:
+            self._forget_user()
+        super().rest(now)
+
+    def _leave(self, now: float) -> None:
+        self._forget_user()
+        super()._leave(now)
+
+    def _forget_user(self) -> None:
+        self.on_response, self.on_failure = _ignore_response, _ignore_failure
+
 
 class ServerTransaction(Transaction):
     """Sends responses to a request, again as often as it comes again."""
+
+    __slots__ = ("merge_key", "on_ack")
 
     def __init__(
         self,
@@ -453,12 +552,19 @@ class ServerTransaction(Transaction):
         flow: Flow,
         outlet: Outlet,
         owner: Owner | None,
+        key: TransactionKey = (),
         *,
+        merge_key: TransactionKey = (),
         on_ack: Callable[[Request, float], None] | None = None,
     ) -> None:
-        """`on_ack` gets the ACK to a 2xx, if that matches by RFC 2543 rules (RFC 6026 §6)."""
+        """
+        Args:
+            merge_key: of an INVITE: what the outlet knows it by on another path.
+            on_ack: gets the ACK to a 2xx, if that matches by RFC 2543 rules (RFC 6026 §6).
+        """
         self.table = INVITE_SERVER if request.method == "INVITE" else NON_INVITE_SERVER
-        super().__init__(request, flow, outlet, owner)
+        super().__init__(request, flow, outlet, owner, key)
+        self.merge_key = merge_key
         self.on_ack = on_ack
 
     def receive(self, request: Request, now: float) -> None:
@@ -469,12 +575,24 @@ class ServerTransaction(Transaction):
     def respond(self, response: Response, now: float) -> None:
         """Send a response; a 2xx to an INVITE once more to resend it (RFC 6026 §8.5)."""
         # RFC 4320 §4.2: a 408 to a non-INVITE request always comes too late to be of use.
-        assert response.status != 408 or self.request.method == "INVITE"
+        assert response.status != 408 or self.table is INVITE_SERVER
         self.message = response
         if response.status < 200:
             self.feed(Input.SEND_PROVISIONAL, now)
         else:
             self.feed(Input.SEND_SUCCESS if response.status < 300 else Input.SEND_FAILURE, now)
+
+    def _leave(self, now: float) -> None:
+        self.on_ack = None
+        super()._leave(now)
+
+
+def _ignore_response(response: Response, now: float) -> None:
+    """Nobody waits for it."""
+
+
+def _ignore_failure(failure: Failure, now: float) -> None:
+    """Nobody is told."""
 
 
 def build_hop_request(method: str, request: Request, to: Headers | None = None) -> Request:

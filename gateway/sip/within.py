@@ -56,7 +56,8 @@ class DialogRequest:
         self._has_contact = has_contact
         self._content_type = content_type
         self._attempt = Attempt()
-        self._hunt: Hunt
+        self._hunt: Hunt | None = None
+        "While it may be cancelled: until there is a final response."
         self.cseq = 0
         "Of the last try."
         self._request: Request
@@ -93,7 +94,8 @@ class DialogRequest:
 
         A response that crosses is reported all the same.
         """
-        self._hunt.cancel(now)
+        if self._hunt is not None:
+            self._hunt.cancel(now)
 
     def _build(self, flow: Flow) -> Request:
         core = self._session.core
@@ -119,6 +121,8 @@ class DialogRequest:
         if before == response.status and "RSeq" not in response.headers:
             return
         self._session.note(False, response, now)
+        if response.status >= 200:
+            self._hunt = None
         authenticator = self._session.authenticator
         if (
             authenticator is not None
@@ -127,11 +131,23 @@ class DialogRequest:
         ):
             self.send(now)
         else:
-            self._on_reply(response.status, response, now)
+            self._reply(response, now)
 
     def _on_failure(self, failure: Failure, now: float) -> None:
         self._status = STATUS_OF[failure]
-        self._on_reply(self._status, None, now)
+        self._hunt = None
+        self._reply(None, now)
+
+    def _reply(self, response: Response | None, now: float) -> None:
+        on_reply = self._on_reply
+        if self._status >= 200:
+            # It was the last: who asked, and holds this, is let go.
+            self._on_reply = _ignore
+        on_reply(self._status, response, now)
+
+
+def _ignore(status: int, response: Response | None, now: float) -> None:
+    """Nobody waits any more."""
 
 
 def send_ack(

@@ -15,6 +15,7 @@ from gateway.leg.leg import (
     Ended,
     EndReason,
     Established,
+    Gone,
     Held,
     LegEvent,
     Restored,
@@ -275,7 +276,7 @@ def test_media_that_is_closed_without_a_bye_ends_the_call(phone: Softphone) -> N
     phone.inside(phone.theirs.transport.close)
     phone.bench.run(1)
 
-    assert phone.news()[1:] == [Ended(EndReason.LEFT)]
+    assert phone.news()[1:] == [Ended(EndReason.LEFT), Gone()]
     assert phone.bench.phone.all(sip.Ended)
 
 

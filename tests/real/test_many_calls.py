@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from gateway.call.registry import KEPT_ENDED_CALLS
+from gateway.node import Node
 from gateway.sip import header, uri
 from tests.support.caller import Caller, PlacedCall, node_and_caller
 
@@ -81,11 +82,15 @@ KINDS = (talked, cancelled, refused, dropped, talked_to_an_agent)
 async def settled(caller: Caller) -> None:
     """Until no call is left, nor anything that one still owes the wire."""
     async with asyncio.timeout(SETTLE_S):
-        while any(
-            node.registry.calls() or node.registry.lingering for node in (caller.node, caller.lab)
-        ):
+        while not all(map(is_settled, (caller.node, caller.lab))):
             await asyncio.sleep(0.2)
     await asyncio.sleep(1)
+
+
+def is_settled(node: Node) -> bool:
+    registry = node.registry
+    is_idle = node.telephony.legs.endpoint.is_idle
+    return is_idle and not registry.calls() and not registry.lingering
 
 
 def snapshot(caller: Caller) -> dict[str, int]:

@@ -107,6 +107,8 @@ FIGURE_8 = {
     (D, Input.REQUEST): (D, "s", "J"),
     (D, Timer.J): (X, "", ""),
 }
+# Where nothing is left but to answer what comes once more, and to time out.
+RESTING = {"5": {D, A, X}, "6": {D, X}, "7": {A, N, X}, "8": {D, X}}
 PATHS: dict[str, dict[State, list[Input | Timer]]] = {
     "5": {
         C: [],
@@ -169,7 +171,7 @@ class Bench:
     def __init__(self, figure: str, flow: Flow = UDP) -> None:
         self.timers = Timers()
         self.done = ""
-        self.open = 0
+        self.open = self.pending = 0
         self.is_forgotten = False
         method = FIGURES[figure][0]
         self.request = make_request(method)
@@ -209,6 +211,10 @@ class Bench:
 
     def acquire(self) -> None:
         self.open += 1
+        self.pending += 1
+
+    def rest(self, now: float) -> None:
+        self.pending -= 1
 
     def release(self, now: float) -> None:
         self.open -= 1
@@ -251,6 +257,7 @@ def test_every_pair_does_what_the_figure_says(
         assert {timer.value for timer in bench.transaction.running()} == timers_of(expected[2])
     is_over = bench.transaction.state is X
     assert (bench.is_forgotten, bench.open) == (is_over, 0 if is_over else 1)
+    assert bench.pending == (0 if bench.transaction.state in RESTING[figure] else 1)
     assert bool(len(bench.timers)) is bool(bench.transaction.running())
 
 

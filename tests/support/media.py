@@ -64,6 +64,7 @@ class FakeTransport:
 
     def close(self) -> None:
         self.is_closed = True
+        self.on_packet, self.on_state = lambda _data, _now: None, lambda _state: None
 
     def _tell_connected(self) -> None:
         self.on_state(TransportState.CONNECTED)
