@@ -330,9 +330,16 @@ async def test_trunk_goes_down_and_comes_up_with_kamailio(site: Site) -> None:
     assert up["state"] == "up"
 
 
-@pytest.mark.parametrize(("who", "way"), [("gateway", "BYE from tls"), ("callee", "BYE from udp")])
-async def test_call_outlives_kamailio(site: Site, who: str, way: str) -> None:
-    async with site.kamailio.says(f"follow {way}"), site.call_out("tls") as (caller, callee):
+@pytest.mark.parametrize(
+    ("trunk", "who", "way"),
+    [
+        ("tls", "gateway", "BYE from tls"),
+        ("tls", "callee", "BYE from udp"),
+        ("tcp", "gateway", "BYE from tcp"),
+    ],
+)
+async def test_call_outlives_kamailio(site: Site, trunk: str, who: str, way: str) -> None:
+    async with site.kamailio.says(f"follow {way}"), site.call_out(trunk) as (caller, callee):
         await site.kamailio.stop()
         await site.kamailio.start()
         heard = await callee.listen(0.5)
@@ -357,8 +364,9 @@ async def test_softphone_behind_kamailio_hears_the_echo(
         site.reached_over(transport, tmp_path) as kamailio,
         kamailio.says(f"follow {way}"),
         open_browser() as browser,
-        open_softphone(browser, site.gateway, "jssip", says=Says(620)) as phone,
+        open_softphone(browser, site.gateway, "jssip") as phone,
     ):
+        await phone.renew(Says(620))
         await phone.connect(f"ws://127.0.0.1:{kamailio.options.websocket}")
         await phone.dial("echo")
         await phone.wait_for("up")
