@@ -659,6 +659,7 @@ def _leg_options(party: Trunk | User | None) -> SipLegOptions:
         allow_redirect=party.allow_redirect,
         sends_refer=party.takes_refer,
         signals_hold=party.signals_hold,
+        plays_on_hold=isinstance(party, Trunk),
         watch=WatchOptions(media_timeout_s=party.media_timeout_s),
         refer_to=partial(_refer_to, party) if isinstance(party, Trunk) else None,
     )

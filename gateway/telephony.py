@@ -121,6 +121,7 @@ class Telephony:
                 user_agent=f"voice-gateway/{version}",
                 contact=lambda flow: self.transports.contact_of(flow),
                 may_follow=self.registrar.may_follow,
+                successor=self.registrar.successor,
                 admit=lambda request, flow: self.gate.admit(request, flow, loop.time()),
                 availability=self._availability,
                 methods=frozenset({"REGISTER"}) if config.users else frozenset(),
@@ -298,6 +299,8 @@ class Telephony:
         self._watch_driver.change(self.watch.flow_failed, flow, now)
         if flow.is_reliable:
             self._registrar_driver.change(self.registrar.flow_closed, flow, now)
+        if flow.is_websocket:
+            self.legs.connection_closed()
 
     def _admits(self, remote: tuple[str, int]) -> bool:
         return self.peers.is_admitted(remote[0]) or self.gate.hears(remote, self._loop.time())

@@ -58,6 +58,12 @@ class SipLegs:
             del self._legs[session]
             leg.on_settled()
 
+    def connection_closed(self) -> None:
+        """A connection of a phone's is gone; whose it was, the sessions know."""
+        for session, leg in list(self._legs.items()):
+            if session.is_cut_off:
+                leg.on_connection_closed()
+
     def leg_of(self, session: Session) -> SipLeg | None:
         """The leg of a session that is not settled."""
         return self._legs.get(session)

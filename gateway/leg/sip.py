@@ -59,6 +59,10 @@ GOODBYE_S = 0.25
 long its BYE is waited for."""
 
 
+RETURN_S = 5.0
+"How long a phone that calls or rings may take to connect again: JsSIP tries after 2 s and 4 s."
+
+
 @dataclass(frozen=True, slots=True)
 class SipLegOptions:
     """What a SIP party may do, and how it is dealt with."""
@@ -71,6 +75,9 @@ class SipLegOptions:
     "Whether it takes REFER, so that it can be asked to call somebody by itself."
     signals_hold: bool = False
     "Whether it is told by re-INVITE that we hold it."
+    plays_on_hold: bool = True
+    """Whether what it sends while it holds others is music for them. A phone sends silence then,
+    or what its microphone hears."""
     watch: WatchOptions = field(default_factory=WatchOptions)
     refer_to: Callable[[str], Uri] | None = None
     "How a number is written to it in Refer-To; None: at its own domain."
@@ -402,6 +409,8 @@ class SipLeg:
     def _note_hold(self) -> None:
         """Tell once that the peer holds us, or no longer. Early media that is one-way is none."""
         held = self._negotiator.held
+        if held is not None and not self._options.plays_on_hold:
+            held &= Direction.RECVONLY
         if self._is_up and held is not self._held:
             self._held = held
             self._tell(Resumed() if held is None else Held(held))
@@ -449,10 +458,25 @@ class SipLeg:
     def _look_for_media(self) -> None:
         assert self._watch is not None
         stats, on_hold = self._stream.session.stats, not self._negotiator.is_open
-        if self._watch.is_silent(stats, self._now(), on_hold=on_hold):
-            self._abandon(Ended(EndReason.MEDIA_TIMEOUT))
+        is_cut_off = self._session is not None and self._session.is_cut_off
+        if self._watch.is_silent(stats, self._now(), on_hold=on_hold, is_cut_off=is_cut_off):
+            self._abandon(Ended(EndReason.LEFT if is_cut_off else EndReason.MEDIA_TIMEOUT))
         else:
             self._look_again()
+
+    def on_connection_closed(self) -> None:
+        """A connection is gone: before the answer nothing else would tell that its phone is."""
+        if not self._is_up:
+            self._legs.loop.call_later(RETURN_S, self._look_for_peer)
+
+    def _look_for_peer(self) -> None:
+        session = self._session
+        if self._is_up or session is None or not session.is_cut_off:
+            return
+        if isinstance(session, InviteServer):
+            self._abandon(Ended(EndReason.LEFT))
+        else:
+            self._abandon(Ended(EndReason.UNREACHABLE, 480, REASONS[480]))
 
     # ---- the end
 

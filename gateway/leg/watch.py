@@ -24,6 +24,9 @@ class WatchOptions:
     "While it is to be heard."
     hold_timeout_s: float = 300.0
     "While one holds the other: many say nothing at all then."
+    cut_off_timeout_s: float = 6.0
+    """While it is to be heard, but the connection of its signalling is closed: a tab that was
+    closed says no goodbye. A phone that has lost its network may be back by then."""
 
 
 class MediaWatch:
@@ -35,7 +38,9 @@ class MediaWatch:
         self._heard_at = now
         self._mark: tuple[int, float] | None = None
 
-    def is_silent(self, stats: StreamStats, now: float, *, on_hold: bool) -> bool:
+    def is_silent(
+        self, stats: StreamStats, now: float, *, on_hold: bool, is_cut_off: bool = False
+    ) -> bool:
         """Whether nothing has come for too long."""
         reported_at = 0.0 if stats.remote is None else stats.remote.reported_at
         mark = (stats.received.packets, reported_at)
@@ -45,5 +50,7 @@ class MediaWatch:
             self._mark = mark
         options = self._options
         limit_s = options.hold_timeout_s if on_hold else options.media_timeout_s
+        if is_cut_off and not on_hold:
+            limit_s = options.cut_off_timeout_s
         silent_s = now - self._heard_at + TIMER_SLACK_S
         return limit_s > 0 and silent_s >= max(limit_s, MIN_TIMEOUT_S)

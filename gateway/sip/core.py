@@ -91,6 +91,11 @@ def follow_address(uri: Uri, flow: Flow, may: Callable[[str, Flow], bool] = may_
     return replace(flow, remote=(address, uri.port or 5060)) if may(address, flow) else flow
 
 
+def no_successor(uri: Uri, flow: Flow) -> Flow | None:
+    """Nobody is known to come back."""
+    return None
+
+
 def admit_all(request: Request, flow: Flow) -> Refusal | None:
     """Let everybody in: the driver has looked at the source."""
     return None
@@ -111,6 +116,8 @@ class EndpointOptions:
     "Our Contact on a flow; its host and port are those of our Via too."
     may_follow: Callable[[str, Flow], bool] = may_follow
     "Whether requests within a dialog may go to an address that the peer of the flow has named."
+    successor: Callable[[Uri, Flow], Flow | None] = no_successor
+    "By which flow a peer has come back whose connection closed; the URI is its Contact."
     admit: Callable[[Request, Flow], Refusal | None] = admit_all
     """Asked for each request that belongs to nothing yet, before anything is kept of it.
 
@@ -265,6 +272,11 @@ class Core:
     def note_open(self, flow: Flow) -> None:
         """A flow was opened."""
         self._closed.pop(flow, None)
+
+    def follow(self, uri: Uri, flow: Flow) -> Flow:
+        """The flow to a next hop: that which there was, or by which the peer has come back."""
+        successor = self.options.successor(uri, flow) if self.is_closed(flow) else None
+        return flow if successor is None else successor
 
     def may_take_streams(self, hop: Hop, now: float) -> bool:
         """Whether TCP to a UDP hop is worth a try."""

@@ -339,7 +339,8 @@ def hunt_within(
         build: makes the request for a flow, each time with the same number: see
             `Dialog.next_cseq`.
     """
-    uri, home = dialog.next_hop, dialog.flow
+    uri = dialog.next_hop
+    home = core.follow(uri, dialog.flow)
     may_follow = core.options.may_follow
     flow = follow_address(uri, home, may_follow)
     is_named = flow.transport == "udp" and may_follow(uri.host, home)
@@ -362,6 +363,11 @@ def hunt_within(
     )
     hunt.start(now)
     return hunt
+
+
+def is_cut_off(core: Core, uri: Uri, flow: Flow) -> bool:
+    """Whether nothing leads to a peer any more, unless it connects anew."""
+    return core.is_closed(core.follow(uri, flow)) and not _is_reachable(uri)
 
 
 def _is_reachable(uri: Uri) -> bool:

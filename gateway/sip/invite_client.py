@@ -21,7 +21,7 @@ from gateway.sip.reoffer import Open, Reoffers
 from gateway.sip.session import Session
 from gateway.sip.transaction import ClientTransaction, Failure, ServerTransaction, State
 from gateway.sip.trial import Trial
-from gateway.sip.uri import parse_uri
+from gateway.sip.uri import Uri, parse_uri
 from gateway.sip.within import send_ack
 
 MAX_FORKS = 16
@@ -158,6 +158,13 @@ class InviteClient(Session):
     @property
     def _dialog_up(self) -> Dialog | None:
         return None if self._chosen is None else self._chosen.dialog
+
+    @property
+    def _way(self) -> tuple[Uri, Flow] | None:
+        if self._chosen is not None or self.flow is None:
+            return super()._way
+        routes = self.request.route
+        return routes[0].uri if routes else self.request.target, self.flow
 
     @property
     def _requirements(self) -> tuple[tuple[str, str], ...]:

@@ -17,6 +17,7 @@ from gateway.sip.reoffer import Open, Reoffers
 from gateway.sip.session import Session
 from gateway.sip.timers import Alarm
 from gateway.sip.transaction import T1, T2, Input, ServerTransaction, State
+from gateway.sip.uri import Uri
 
 REFRESH_PROVISIONAL = 60.0
 "A provisional response is sent again each minute, for proxies give up after three (§13.3.1.1)."
@@ -187,6 +188,10 @@ class InviteServer(Session):
     @property
     def _dialog_up(self) -> Dialog | None:
         return None if self._is_light or not self._dialog.is_confirmed else self._dialog
+
+    @property
+    def _way(self) -> tuple[Uri, Flow]:
+        return self._dialog.next_hop, self._dialog.flow
 
     @property
     def _is_awaiting(self) -> bool:

@@ -10,6 +10,7 @@ from gateway.sip.event import EndCause, Ended, Event, Gone, ReofferFailed, Signa
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
 from gateway.sip.header import parse_values
+from gateway.sip.hunt import is_cut_off
 from gateway.sip.info import Infos
 from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, inspect_request
 from gateway.sip.message import Message, Request, Response, build_response
@@ -90,6 +91,12 @@ class Session:
         """Where the peer can be called within the session; None before the answer."""
         dialog = self._dialog_up
         return None if dialog is None else dialog.remote_target
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether its connection is closed, and the peer has to come back to be reached again."""
+        way = None if self._is_ended else self._way
+        return way is not None and is_cut_off(self._core, *way)
 
     def bye(self, now: float, reason: str | None = None) -> None:
         """End it, whatever its state; once it has ended nothing happens.
@@ -335,6 +342,12 @@ class Session:
     def _dialog_up(self) -> Dialog | None:
         """The dialog of the answered session; None before the answer."""
         raise NotImplementedError
+
+    @property
+    def _way(self) -> tuple[Uri, Flow] | None:
+        """The next hop to the peer, and the flow there; None: there is none yet."""
+        dialog = self._dialog_up
+        return None if dialog is None else (dialog.next_hop, dialog.flow)
 
     @property
     def _is_awaiting(self) -> bool:

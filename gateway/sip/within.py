@@ -159,7 +159,8 @@ def send_ack(
         What went out, to be sent again for each retransmission of the 2xx.
     """
     core = session.core
-    flow = follow_address(dialog.next_hop, dialog.flow, core.options.may_follow)
+    uri = dialog.next_hop
+    flow = follow_address(uri, core.follow(uri, dialog.flow), core.options.may_follow)
     ack = dialog.build(
         "ACK",
         core.new_via(flow),

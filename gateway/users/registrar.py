@@ -5,7 +5,7 @@ A Machine. Who sent a REGISTER was proven before it comes here (`gateway.users.g
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,7 +18,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.header import Address
 from gateway.sip.message import Request
 from gateway.sip.timers import Alarm, Timers
-from gateway.sip.uri import parse_uri
+from gateway.sip.uri import Uri, parse_uri
 from gateway.users.contacts import (
     Contact,
     OutOfOrderError,
@@ -26,6 +26,7 @@ from gateway.users.contacts import (
     check_order,
     choose_contacts,
     is_behind_nat,
+    is_same_uri,
     merge,
     reach,
     read_path,
@@ -41,6 +42,9 @@ MAX_EXPIRES_S = 3600
 MAX_NAT_EXPIRES_S = 120
 """For datagrams through a NAT, whose mapping lasts 2 min at the least (RFC 4787 REQ-5): the phone
 renews it by refreshing, at half the time or a little later."""
+
+MAX_LEFT = 1024
+"Connections remembered by which devices were reached once; the one left longest ago goes first."
 
 EXTENSIONS = ("path", "outbound")
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
@@ -116,6 +120,8 @@ class Registrar:
         self._timers = Timers()
         self._flows: dict[Flow, Counter[str]] = {}
         "How many contacts of whom each flow brought."
+        self._left: OrderedDict[Flow, str] = OrderedDict()
+        "Of whom a connection was that leads to no contact any more."
         self._remotes: Counter[tuple[str, int]] = Counter()
         self._ids = count(1)
         self._events: list[RegistrarEvent] = []
@@ -196,6 +202,16 @@ class Registrar:
         if self.is_registered_at(flow.remote):
             return is_address(host, flow.remote[0])
         return may_follow(host, flow)
+
+    def successor(self, uri: Uri, flow: Flow) -> Flow | None:
+        """By which flow a device has come back whose connection is closed (RFC 5626 §4.4).
+
+        Args:
+            uri: its Contact in the dialog that went over the connection.
+        """
+        name = self._left.get(flow)
+        contacts = () if name is None else self._contacts.get(name, ())
+        return next((each.flow for each in contacts if is_same_uri(each.uri, uri)), None)
 
     def summaries(self, now: float) -> tuple[UserSummary, ...]:
         """All users, in the order of the configuration."""
@@ -312,6 +328,7 @@ class Registrar:
             self._since.pop(name, None)
         stayed = {contact.id for contact in before} & {contact.id for contact in after}
         gone = [contact for contact in before if contact.id not in stayed]
+        self._note_left(name, before)
         come = [contact for contact in after if contact.id not in stayed]
         left = len(before)
         for contact in gone:
@@ -333,6 +350,15 @@ class Registrar:
                 self._remotes[remote] += change
                 if not self._remotes[remote]:
                     del self._remotes[remote]
+
+    def _note_left(self, name: str, before: Iterable[Contact]) -> None:
+        for contact in before:
+            flow = contact.source
+            if flow.is_reliable and flow not in self._flows:
+                self._left.pop(flow, None)
+                self._left[flow] = name
+        while len(self._left) > MAX_LEFT:
+            self._left.popitem(last=False)
 
     def _summary(self, user: User, now: float) -> UserSummary:
         contacts = self._contacts.get(user.name, ())

@@ -120,6 +120,17 @@ def test_s19_hold_is_reflected_and_told_once(
     assert resumed.media[0].direction is Direction.SENDRECV
 
 
+def test_phone_that_holds_has_no_music_of_its_own() -> None:
+    talk = Talk(plays_on_hold=False)
+
+    answer = talk.reoffer(spelled("sendonly"))
+
+    assert answer is not None
+    assert answer.media[0].direction is Direction.RECVONLY
+    assert talk.news() == [Held(Direction.INACTIVE)]
+    talk.bench.close()
+
+
 @pytest.mark.parametrize("spelling", ["sendonly", "inactive", "recvonly"])
 def test_s19_version_counts_changes_and_nothing_else(talk: Talk, spelling: str) -> None:
     offers = [sdp(), spelled(spelling), spelled(spelling), sdp()]

@@ -13,9 +13,9 @@ from gateway.sip.flow import Destination, Flow, Hop, Send
 from gateway.sip.header import parse_address
 from gateway.sip.inspection import Refusal
 from gateway.sip.invite import InviteRequest
-from gateway.sip.message import Request, Response, parse_message
+from gateway.sip.message import Request, Response, build_response, parse_message
 from gateway.sip.request import OutgoingRequest
-from gateway.sip.uri import parse_uri
+from gateway.sip.uri import Uri, parse_uri
 from tests.support.sip import ANSWER, OFFER, tokens
 
 OURS = ("192.0.2.1", 5060)
@@ -132,6 +132,88 @@ def test_call_answered_on_a_closed_connection_ends_for_want_of_an_ack() -> None:
     assert [each.cause for each in desk.events if isinstance(each, Ended)] == [EndCause.NO_ACK]
     assert isinstance(desk.events[-1], Gone)
     assert desk.endpoint.is_idle
+
+
+class Phone:
+    """A softphone on a WebSocket that we call; it may connect anew."""
+
+    contact = parse_uri("sip:a@a.invalid;transport=ws")
+
+    def __init__(self) -> None:
+        self.flow = connection("wss")
+        self.is_back: Flow | None = None
+        self.desk = Desk(EndpointOptions(successor=self._successor))
+        self.session = self.desk.endpoint.invite(
+            InviteRequest(
+                target=self.contact,
+                from_=parse_address("<sip:b@b.example>"),
+                to=parse_address("<sip:a@b.example>"),
+                flow=self.flow,
+                offer=OFFER,
+            ),
+            self.desk.now,
+        )
+        (self.invite,) = self.desk.sent()
+
+    def answer(self, invite: Send, flow: Flow, status: int = 200) -> list[Send]:
+        """It answers an INVITE; what we send for it."""
+        message = parse_message(invite.data)
+        assert isinstance(message, Request)
+        headers = [("Contact", f"<{self.contact}>"), ("Content-Type", "application/sdp")]
+        response = build_response(message, status, to_tag="p", headers=headers, body=ANSWER)
+        return self.desk.receive(bytes(response).decode(), flow)
+
+    def close(self) -> None:
+        """Its connection is gone."""
+        self.desk.endpoint.flow_failed(self.flow, self.desk.now)
+
+    def _successor(self, uri: Uri, flow: Flow) -> Flow | None:
+        assert (uri, flow) == (self.contact, self.flow)
+        return self.is_back
+
+
+@pytest.mark.rfc(5626, "4.4")
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_phone_is_cut_off_until_it_is_back(is_answered: bool) -> None:
+    phone = Phone()
+    phone.answer(phone.invite, phone.flow, status=200 if is_answered else 180)
+    before = phone.session.is_cut_off
+    phone.close()
+    meanwhile = phone.session.is_cut_off
+    phone.is_back = connection("wss", 2)
+
+    assert (before, meanwhile, phone.session.is_cut_off) == (False, True, False)
+
+
+def test_peer_that_can_be_connected_to_is_not_cut_off() -> None:
+    phone = Phone()
+    phone.contact = parse_uri("sip:a@198.51.100.7;transport=tcp")
+    phone.answer(phone.invite, phone.flow)
+
+    phone.close()
+
+    assert not phone.session.is_cut_off
+
+
+@pytest.mark.rfc(5626, "4.4")
+def test_requests_and_acks_go_where_a_phone_is_back() -> None:
+    phone = Phone()
+    phone.answer(phone.invite, phone.flow)
+    phone.close()
+    phone.is_back = connection("wss", 2)
+
+    phone.session.reoffer(OFFER, phone.desk.now)
+    (invite,) = phone.desk.sent()
+    (ack,) = phone.answer(invite, phone.is_back)
+    phone.session.bye(phone.desk.now)
+    (bye,) = phone.desk.sent()
+
+    assert [parse_message(each.data).cseq.method for each in (invite, ack, bye)] == [
+        "INVITE",
+        "ACK",
+        "BYE",
+    ]
+    assert {each.flow for each in (invite, ack, bye)} == {phone.is_back}
 
 
 def test_bounced_datagram_closes_nothing() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.sip.uri import parse_uri
 from gateway.users.registrar import (
+    MAX_LEFT,
     MAX_NAT_EXPIRES_S,
     Departure,
     Reply,
@@ -240,6 +241,47 @@ def test_contact_dies_with_its_connection(transport: str) -> None:
     site.registrar.flow_closed(connection(1, transport), site.now)
 
     assert uris(site) == ["sip:x@df2.invalid;transport=ws"]
+
+
+@pytest.mark.rfc(5626, "4.4")
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["after-the-end", "before-the-end"])
+def test_device_that_connects_anew_is_known_as_the_one_it_was(is_noticed: bool) -> None:
+    site = Site()
+    site.register(Phone(flow=connection(1)), device())
+    uri = site.registrar.contacts_of("ann")[0].uri
+    registrar, now = site.registrar, site.now
+
+    if is_noticed:
+        registrar.flow_closed(connection(1), now)
+        assert registrar.successor(uri, connection(1)) is None
+    site.register(Phone(flow=connection(2)), device())
+    registrar.flow_closed(connection(1), now)
+
+    assert registrar.successor(uri, connection(1)) == connection(2)
+    assert registrar.successor(parse_uri("sip:x@df2.invalid"), connection(1)) is None
+    assert registrar.successor(uri, connection(3)) is None
+
+
+def test_device_of_another_user_succeeds_to_nothing() -> None:
+    site = Site()
+    site.register(Phone(flow=connection(1)), device())
+    uri = site.registrar.contacts_of("ann")[0].uri
+    site.registrar.flow_closed(connection(1), site.now)
+
+    site.register(Phone("bob", flow=connection(2)), device())
+
+    assert site.registrar.successor(uri, connection(1)) is None
+
+
+def test_connections_that_were_left_are_remembered_up_to_a_limit() -> None:
+    site = Site()
+    for number in range(MAX_LEFT + 10):
+        site.run(1)  # no faster than a stranger may ask
+        site.register(Phone(flow=connection(number)), device())
+        site.registrar.flow_closed(connection(number), site.now)
+
+    assert len(site.registrar._left) == MAX_LEFT
+    assert connection(0) not in site.registrar._left
 
 
 def test_datagram_contact_outlives_an_icmp_error() -> None:
