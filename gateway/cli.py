@@ -19,7 +19,7 @@ from gateway.document import nearest
 from gateway.errors import ConfigError
 from gateway.explain import explain, render
 from gateway.net.certificates import make_development_certificates
-from gateway.node import make_agent
+from gateway.parties import make_agent
 from gateway.private import Private
 from gateway.trunk.identity import CallerIdentity
 

@@ -5,59 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from gateway.agents.agent import Agent
-from gateway.agents.echo import Echo
-from gateway.agents.script import ScriptedAgent, load_script, parse_script
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
-from gateway.codec import (
-    OPUS,
-    PCMA,
-    PCMU,
-    TELEPHONE_EVENT,
-    TELEPHONE_EVENT_48K,
-    Codec,
-)
-from gateway.config import AgentOptions, Config
+from gateway.config import Config
 from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingError
-from gateway.leg.agent import AgentLeg
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
-from gateway.leg.sip import SipLeg, SipLegOptions
-from gateway.leg.stream import AudioStream
-from gateway.leg.watch import WatchOptions
+from gateway.leg.sip import SipLeg
 from gateway.net.load import LoadWatch
-from gateway.net.media import MediaTransport, UdpMediaTransport
 from gateway.net.pacer import Pacer
-from gateway.net.ports import PortPool, open_rtp_socket
+from gateway.parties import Caller, Parties, make_agent, open_ports
 from gateway.private import Private
-from gateway.rtp.session import RtpSession
-from gateway.sdp.description import Keying, parse_sdp
-from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip import event as sip
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.invite_server import InviteServer
-from gateway.sip.uri import Uri
-from gateway.telephony import Arrival, Telephony, is_loopback, spread
+from gateway.telephony import Arrival, Telephony, spread
 from gateway.trunk.emergency import EmergencyRefused
 from gateway.trunk.event import TrunkEvent
 from gateway.trunk.identity import NOBODY, CallerIdentity
 from gateway.trunk.limits import Direction as TrunkDirection
 from gateway.trunk.limits import LimitError
-from gateway.trunk.numbers import number_uri, read_received, write_called
+from gateway.trunk.numbers import read_received
 from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.status import TrunkStatus
-from gateway.trunk.trunk import Trunk
 from gateway.trunk.turns import Turns
 from gateway.users.registrar import UserSummary
-from gateway.users.user import User
 from gateway.webrtc.certificate import Certificate
 from gateway.webrtc.port import WebRtcPort
 
@@ -71,22 +47,6 @@ BUSY_S = 5.0
 
 GOODBYE_S = 0.7
 "How long BYEs may take to be answered at the end: one retransmission (T1) included."
-
-SIP_SESSION_BITS = 62
-"An o= line's session id is a number that fits a signed 64-bit integer (RFC 8866 §5.2)."
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who placed a call, and the headers that came with it."""
-
-    identity: CallerIdentity
-    attributes: Mapping[str, str]
-
-    @property
-    def number(self) -> str:
-        """Whom people, agents and the API are told; empty: nobody they may know."""
-        return "" if self.identity.is_withheld else self.identity.number.value
 
 
 class Node:
@@ -120,12 +80,26 @@ class Node:
         self._is_busy = False
         self._router = config.router
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
-        self._users = {user.name: user for user in config.users}
-        self._agents = {agent.name: make_agent(agent) for agent in config.agents}
         self._callers: dict[CallId, Caller] = {}
         self._turns = Turns()
-        self._ports = _open_ports(config)
+        agents = {agent.name: make_agent(agent) for agent in config.agents}
+        ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
+        try:
+            webrtc = _open_webrtc(config, certificate, loop)
+        except ConfigError:
+            self.telephony.transports.close()
+            raise
+        self.parties = Parties(
+            self.telephony,
+            config=config,
+            agents=agents,
+            ports=ports,
+            webrtc=webrtc,
+            loop=loop,
+            pacer=pacer,
+            new_id=self._new_id,
+        )
         self.registry = Registry(
             loop=loop,
             pacer=pacer,
@@ -142,13 +116,6 @@ class Node:
             ),
         )
         self.registry.observe(self._on_call_event)
-        self._webrtc: WebRtcPort | None = None
-        if config.webrtc is not None and certificate is not None:
-            try:
-                self._webrtc = WebRtcPort.open(config.webrtc, certificate, loop=loop)
-            except ConfigError as error:
-                self.telephony.transports.close()
-                raise ConfigError(f"{config.file}: {error}") from None
 
     @property
     def sip_addresses(self) -> tuple[tuple[str, tuple[str, int]], ...]:
@@ -165,12 +132,13 @@ class Node:
     @property
     def webrtc_port(self) -> int | None:
         """The UDP port of browsers' media; None where no browser is taken."""
-        return None if self._webrtc is None else self._webrtc.port
+        webrtc = self.parties.webrtc
+        return None if webrtc is None else webrtc.port
 
     @property
     def rtp_ports_in_use(self) -> int:
         """Pairs of RTP ports that calls hold now."""
-        return self._ports.in_use
+        return self.parties.ports.in_use
 
     # ---- where calls go
 
@@ -220,17 +188,8 @@ class Node:
 
     def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
         """Place a call for a page; see `gateway.api.signalling.PageNode`."""
-        if self._webrtc is None:
-            raise RoutingError("this node takes no browsers", status=503)
         plan = self._plan_new_call("browser", to)
-        leg = BrowserLeg(
-            self._new_id(),
-            codecs=self._codecs_for_browser(plan),
-            stream=self._new_stream(self._webrtc.new_transport()),
-            session_id=_session_id(),
-            send=send,
-            loop=self._loop,
-        )
+        leg = self.parties.page(plan, send)
         try:
             leg.take_offer(offer)
             call = self._place(leg, plan, "browser", ("", to), Caller(NOBODY, {}))
@@ -259,7 +218,7 @@ class Node:
                     raise RoutingError("the route refuses", status=first[TargetKind.REJECT].status)
             if arrival.trunk is not None:
                 telephony.limits.enter(arrival.trunk.name, leg_id, TrunkDirection.IN, now)
-            leg = self._calling_leg(leg_id, session, arrival)
+            leg = self.parties.arrival(leg_id, session, arrival)
             leg.take_offer()
             if plan is None:
                 self._replace(event, leg, arrival)
@@ -268,30 +227,6 @@ class Node:
         except Exception as error:
             self.telephony.limits.leave(leg_id)
             self._refuse_invite(session, leg, error)
-
-    def _calling_leg(self, leg_id: str, session: InviteServer, arrival: Arrival) -> SipLeg:
-        """The leg of an INVITE that is let in."""
-        keying = _keying_of(session.offer)
-        is_local = is_loopback(session.flow.remote[0])
-        media: MediaTransport
-        if keying is Keying.DTLS:
-            media = self._browser_media()
-        else:
-            party = arrival.trunk or arrival.user
-            is_symmetric = party is not None and party.symmetric_rtp
-            peer = session.flow.remote[0]
-            media = self._udp_media(peer, peer if is_symmetric else None)
-        return SipLeg(
-            leg_id,
-            legs=self.telephony.legs,
-            codecs=_codecs_of(arrival.trunk or arrival.user, keying),
-            session_id=_session_id(),
-            allow_local_media=is_local,
-            keying=keying,
-            options=_leg_options(arrival.trunk or arrival.user),
-            session=session,
-            stream=self._new_stream(media),
-        )
 
     def _place_arrival(
         self, event: sip.Incoming, leg: SipLeg, arrival: Arrival, plan: Plan
@@ -342,7 +277,7 @@ class Node:
         call_id = self._new_id()
         numbers = (Private(from_), Private(to))
         errand = Errand(call_id, (Private(""), Private(from_)), MAX_FORWARDS)
-        leg = self._make_leg(first, errand, Caller(NOBODY, {}), is_caller=True)
+        leg = self.parties.called(first, errand, Caller(NOBODY, {}), is_caller=True)
         self._callers[call_id] = Caller(CallerIdentity(number=Private(from_)), {})
         try:
             call = self.registry.place(
@@ -407,79 +342,7 @@ class Node:
         if caller is None or caller.number != shown.value:
             # In a transfer somebody else calls than who placed the call.
             caller = Caller(CallerIdentity(number=shown), {})
-        return self._make_leg(target, errand, caller)
-
-    def _make_leg(
-        self, target: Target, errand: Errand, caller: Caller, *, is_caller: bool = False
-    ) -> Leg:
-        leg_id = self._new_id()
-        match target.kind:
-            case TargetKind.AGENT:
-                shown, called = (number.value for number in errand.numbers)
-                return AgentLeg(
-                    leg_id,
-                    self._agents[target.name],
-                    call_id=errand.id,
-                    caller=shown,
-                    called=called,
-                    loop=self._loop,
-                    is_caller=is_caller,
-                )
-            case TargetKind.TRUNK:
-                return self._trunk_leg(leg_id, self._trunks[target.name], errand, caller)
-            case TargetKind.USER:
-                return self._contact_leg(leg_id, target, errand, caller)
-        raise RoutingError(f"{target.kind.value} targets cannot be dialled", status=501)
-
-    def _trunk_leg(self, leg_id: str, trunk: Trunk, errand: Errand, caller: Caller) -> SipLeg:
-        telephony = self.telephony
-        request = telephony.request_to_trunk(trunk, errand, caller.identity, caller.attributes)
-        destination = request.destination or trunk.destination
-        telephony.limits.enter(trunk.name, leg_id, TrunkDirection.OUT, self._loop.time())
-        try:
-            return SipLeg(
-                leg_id,
-                legs=telephony.legs,
-                codecs=_codecs_of(trunk, Keying.NONE),
-                session_id=_session_id(),
-                allow_local_media=telephony.is_on_this_machine(destination),
-                options=_leg_options(trunk),
-                request=request,
-                stream=self._new_stream(
-                    self._udp_media(telephony.address_of(destination), self._origin_of(trunk))
-                ),
-            )
-        except Exception:
-            telephony.limits.leave(leg_id)
-            raise
-
-    def _origin_of(self, trunk: Trunk) -> str | None:
-        """Where the SIP of a trunk comes from that may be behind NAT; None for all others."""
-        return self.telephony.peers.address_of(trunk)[0] if trunk.symmetric_rtp else None
-
-    def _contact_leg(self, leg_id: str, target: Target, errand: Errand, caller: Caller) -> SipLeg:
-        user = self._users[target.name]
-        contact = self.telephony.contact(target.name, target.contact)
-        is_browser = contact.uri.parameters.get("transport") in ("ws", "wss")
-        is_browser = is_browser or contact.flow.transport in ("ws", "wss")
-        keying = Keying.DTLS if is_browser else Keying.NONE
-        media: MediaTransport
-        if is_browser:
-            media = self._browser_media()
-        else:
-            peer = contact.flow.remote[0]
-            media = self._udp_media(peer, peer if user.symmetric_rtp else None)
-        return SipLeg(
-            leg_id,
-            legs=self.telephony.legs,
-            codecs=_codecs_of(user, keying),
-            session_id=_session_id(),
-            allow_local_media=is_loopback(contact.flow.remote[0]),
-            keying=keying,
-            options=_leg_options(user),
-            request=self.telephony.request_to_contact(user, contact, errand, caller.identity),
-            stream=self._new_stream(media),
-        )
+        return self.parties.called(target, errand, caller)
 
     # ---- what the API asks
 
@@ -548,8 +411,8 @@ class Node:
         await self._hang_up_all()
         await self.telephony.leave()
         await self.telephony.close()
-        if self._webrtc is not None:
-            await self._webrtc.close()
+        if self.parties.webrtc is not None:
+            await self.parties.webrtc.close()
 
     async def _hang_up_all(self) -> None:
         """End every call, and stay until a BYE that was lost once has been sent again."""
@@ -559,118 +422,21 @@ class Node:
         if calls:
             await asyncio.sleep(GOODBYE_S)
 
-    # ---- small makers
-
     def _new_id(self) -> str:
         return f"{self._name}-{secrets.token_hex(8)}"
 
-    def _new_stream(self, transport: MediaTransport) -> AudioStream:
-        now = self._loop.time()
-        session = RtpSession(
-            ssrc=secrets.randbits(32),
-            sequence=secrets.randbits(15),
-            timestamp=secrets.randbits(32),
-            cname=secrets.token_hex(8),
-            now=now,
-            ntp_offset=time.time() - now,
-            spread=spread,
-        )
-        return AudioStream(transport, session, pacer=self.pacer, clock=self._loop.time)
 
-    def _browser_media(self) -> MediaTransport:
-        """What carries the media of a softphone in a browser.
-
-        Raises:
-            RoutingError: no browser is taken here.
-        """
-        if self._webrtc is None:
-            raise RoutingError("this node takes no browsers: [webrtc] is empty", status=488)
-        return self._webrtc.new_transport()
-
-    def _udp_media(self, peer: str | None, symmetric: str | None) -> MediaTransport:
-        return UdpMediaTransport(self._ports, loop=self._loop, peer=peer, symmetric=symmetric)
-
-    def _codecs_for_browser(self, plan: Plan) -> tuple[Codec, ...]:
-        """Opus first; told to stay narrowband where the far end is."""
-        narrow = all(
-            target.kind is TargetKind.TRUNK
-            and all(codec.sample_rate <= 8000 for codec in self._trunks[target.name].codecs)
-            for group in plan.groups
-            for target in group
-        )
-        return _browser_codecs(OPUS_NARROWBAND_FMTP if narrow else OPUS_FMTP)
-
-
-def _codecs_of(party: Trunk | User | None, keying: Keying) -> tuple[Codec, ...]:
-    if keying is Keying.DTLS:
-        return _browser_codecs(OPUS_FMTP)
-    return (*((PCMU, PCMA) if party is None else party.codecs), TELEPHONE_EVENT)
-
-
-def _browser_codecs(fmtp: str) -> tuple[Codec, ...]:
-    opus = replace(OPUS, fmtp=fmtp)
-    return (opus, PCMU, PCMA, TELEPHONE_EVENT_48K, TELEPHONE_EVENT)
-
-
-def _keying_of(offer: bytes | None) -> Keying:
-    """How the first audio of an offer wants to be protected; without one nothing is."""
-    if offer is None:
-        return Keying.NONE
-    sections = [each for each in parse_sdp(offer).media if each.kind == "audio" and each.port]
-    wants_dtls = bool(sections) and sections[0].keying is Keying.DTLS
-    return Keying.DTLS if wants_dtls else Keying.NONE
-
-
-def _open_ports(config: Config) -> PortPool:
-    """The RTP ports; that their address is ours is better found out now than by a caller."""
-    pool = PortPool(config.rtp)
-    try:
-        open_rtp_socket(pool.host, 0).close()
-    except OSError as error:
-        raise ConfigError(
-            f"{config.file}: [rtp] address = {config.rtp.address!r}: cannot be bound"
-            f" ({error.strerror}); name an address of this machine"
-        ) from None
-    return pool
-
-
-def make_agent(options: AgentOptions) -> Agent:
-    """The agent that a configuration describes.
+def _open_webrtc(
+    config: Config, certificate: Certificate | None, loop: asyncio.AbstractEventLoop
+) -> WebRtcPort | None:
+    """The port of browsers' media; None where none is taken.
 
     Raises:
-        ConfigError: its script, or a recording of that, is wrong.
+        ConfigError: it cannot be opened.
     """
-    match options.protocol:
-        case "echo":
-            return Echo()
-        case "script" if options.script is not None:
-            return ScriptedAgent(load_script(options.script))
-        case "script":
-            return ScriptedAgent(parse_script({"step": list(options.step)}, options.file))
-    raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
-
-
-def _leg_options(party: Trunk | User | None) -> SipLegOptions:
-    """What a trunk, or one of a user's phones, may do in a call; strangers may do nothing."""
-    if party is None:
-        return SipLegOptions()
-    return SipLegOptions(
-        allow_transfer=party.allow_transfer,
-        allow_redirect=party.allow_redirect,
-        sends_refer=party.takes_refer,
-        signals_hold=party.signals_hold,
-        plays_on_hold=isinstance(party, Trunk),
-        watch=WatchOptions(media_timeout_s=party.media_timeout_s),
-        refer_to=partial(_refer_to, party) if isinstance(party, Trunk) else None,
-    )
-
-
-def _refer_to(trunk: Trunk, number: str) -> Uri:
-    """A number as a trunk is asked to call it by itself."""
-    with suppress(RoutingError):  # it has no way to write it: as it is, then
-        number = write_called(number, trunk.numbers)
-    return number_uri(number, trunk.numbers, trunk.uri.host, trunk.uri.port)
-
-
-def _session_id() -> str:
-    return str(secrets.randbits(SIP_SESSION_BITS))
+    if config.webrtc is None or certificate is None:
+        return None
+    try:
+        return WebRtcPort.open(config.webrtc, certificate, loop=loop)
+    except ConfigError as error:
+        raise ConfigError(f"{config.file}: {error}") from None

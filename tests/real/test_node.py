@@ -276,7 +276,7 @@ async def test_agent_called_by_the_api_knows_its_call() -> None:
             known.set_result(call)
 
     async with running_node(free_port()) as node:
-        node._agents["echo"] = Knowing()
+        node.parties.agents["echo"] = Knowing()
         placed = node.originate("echo", "+15550100")
 
         assert (await known).id == placed.id
