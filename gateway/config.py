@@ -38,7 +38,7 @@ from gateway.document import (
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.net.connection import ConnectionLimits
 from gateway.net.dns import ResolverOptions
-from gateway.net.interface import Reachable
+from gateway.net.interface import Reachable, is_ip_address, is_loopback
 from gateway.net.nameserver import DNS_PORT
 from gateway.net.ports import RtpPortOptions
 from gateway.net.tls import TlsOptions
@@ -119,7 +119,7 @@ class HttpOptions:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches it."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,7 @@ class _Reader:
             raise self._wrong("[http]", "key", None, "name the file of the certificate's key")
         if http.key is not None and http.certificate is None:
             raise self._wrong("[http]", "certificate", None, "name the file of its certificate")
-        if token is None and not _is_loopback(host):
+        if token is None and not is_loopback(host):
             raise self._wrong(
                 "[http]",
                 "listen",
@@ -672,7 +672,7 @@ class _Reader:
         if not listens:
             raise self._wrong("[lab]", "listen", [], "leave the section out for no lab")
         for listen in listens:
-            if not _is_loopback(listen.host):
+            if not is_loopback(listen.host):
                 raise self._wrong(
                     "[lab]",
                     "listen",
@@ -700,14 +700,16 @@ class _Reader:
             host = host[1:-1]
         elif ":" in host:
             host = ""
-        if port is None or not _is_ip(host):
+        if port is None or not is_ip_address(host):
             raise self._wrong(
                 where, key, text, 'write IP:PORT, as "127.0.0.1:8080" or "[::1]:8080"'
             )
         return host, port
 
     def _nameserver(self, text: str) -> tuple[str, int]:
-        return (text, DNS_PORT) if _is_ip(text) else self._host_port("[sip]", "nameservers", text)
+        if is_ip_address(text):
+            return text, DNS_PORT
+        return self._host_port("[sip]", "nameservers", text)
 
     def _domain(self, text: str) -> str:
         try:
@@ -719,7 +721,7 @@ class _Reader:
         return host
 
     def _address(self, where: str, key: str, text: str) -> None:
-        if not _is_ip(text):
+        if not is_ip_address(text):
             raise self._wrong(where, key, text, "write an IP address")
 
     def _network(self, where: str, key: str, text: str) -> Network:
@@ -775,21 +777,9 @@ def _port(text: str) -> int | None:
     return int(text) if is_number and int(text) <= 65_535 else None
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_host(text: str) -> bool:
     """Whether it can be the host of a SIP URI, without a port."""
     try:
         return parse_host_port(text)[1] is None
     except RemoteProtocolError:
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback

@@ -16,6 +16,7 @@ from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingErro
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.sip import SipLeg
+from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
 from gateway.parties import Caller, Parties, make_agent, open_ports
@@ -23,7 +24,7 @@ from gateway.private import Private
 from gateway.sip import event as sip
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.invite_server import InviteServer
-from gateway.telephony import Arrival, Telephony, spread
+from gateway.telephony import Arrival, Telephony
 from gateway.trunk.emergency import EmergencyRefused
 from gateway.trunk.event import TrunkEvent
 from gateway.trunk.identity import NOBODY, CallerIdentity

@@ -31,6 +31,8 @@ from gateway.leg.negotiator import offered_keying
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
+from gateway.net.chance import spread
+from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport, UdpMediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
@@ -40,7 +42,7 @@ from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip.flow import Flow
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import Uri
-from gateway.telephony import Arrival, Telephony, is_loopback, spread
+from gateway.telephony import Arrival, Telephony
 from gateway.trunk.identity import CallerIdentity
 from gateway.trunk.limits import Direction
 from gateway.trunk.numbers import number_uri, write_called

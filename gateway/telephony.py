@@ -15,9 +15,10 @@ from gateway.call.hunt import Errand
 from gateway.config import Config
 from gateway.errors import ConfigError, RoutingError
 from gateway.leg.sessions import SipLegs
+from gateway.net.chance import spread
 from gateway.net.dns import AddressWatch, Resolver
 from gateway.net.driver import Driver
-from gateway.net.interface import listening_addresses
+from gateway.net.interface import is_loopback, listening_addresses
 from gateway.net.transports import SipTransports
 from gateway.sip import event as sip
 from gateway.sip.challenge import Challenger
@@ -416,7 +417,8 @@ class Telephony:
             try:
                 flow = await self.transports.connect(hop)
             except OSError as error:
-                log.info("sip: no connection to a %s hop: %s", hop.transport, error)
+                whom = hop.server_name or hop.host
+                log.info("sip: no connection to %s over %s: %s", whom, hop.transport, error)
                 failed()
             else:
                 opened(flow)
@@ -491,13 +493,3 @@ def _log_registration(event: registration.UserRegistered | registration.UserUnre
 
 def _nothing(output: object) -> None:
     """A registrar sends nothing by itself."""
-
-
-def spread() -> float:
-    """0 ≤ x < 1, uniformly, by the system's own randomness."""
-    return secrets.randbelow(1 << 20) / (1 << 20)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
-    return host.startswith("127.") or host == "::1"

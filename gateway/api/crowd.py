@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.errors import CapacityError
-from gateway.net.interface import Network, neighbourhood
+from gateway.net.interface import Network, is_ip_address, is_loopback, neighbourhood
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Crowd:
             CapacityError: 503, there is no room.
         """
         place = neighbourhood(address)
-        is_limited = not _is_loopback(address)
+        is_limited = not is_loopback(address)
         if self._places.total() >= self._limits.total or (
             is_limited and self._places[place] >= self._limits.per_address
         ):
@@ -80,26 +80,14 @@ def client_address(remote: str, forwarded: str, proxies: Sequence[Network]) -> s
     """
     hosts = [host.strip() for host in forwarded.split(",")][-MAX_FORWARDED:]
     for host in reversed(hosts):
-        if not _is_in(remote, proxies) or not _is_ip(host):
+        if not _is_in(remote, proxies) or not is_ip_address(host):
             break
         remote = host
     return remote
 
 
 def _is_in(host: str, networks: Sequence[Network]) -> bool:
-    if not networks or not _is_ip(host):
+    if not networks or not is_ip_address(host):
         return False
     address = ipaddress.ip_address(host)
     return any(address in network for network in networks)
-
-
-def _is_loopback(host: str) -> bool:
-    return _is_ip(host) and ipaddress.ip_address(host).is_loopback
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

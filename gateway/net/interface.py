@@ -66,6 +66,22 @@ def open_on_each(
     return opened
 
 
+@lru_cache(maxsize=4096)
+def is_ip_address(host: str) -> bool:
+    """Whether it is a literal address: a name would be looked up, which blocks the loop."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def is_loopback(host: str) -> bool:
+    """Whether this is an IP address that only this host itself can reach."""
+    return is_ip_address(host) and ipaddress.ip_address(host).is_loopback
+
+
 @dataclass(frozen=True, slots=True)
 class Reachable:
     """How peers are told to reach us, where a 1:1 NAT stands between us and most of them."""

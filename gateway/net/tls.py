@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError, RemoteProtocolError
+from gateway.net.interface import is_ip_address
 from gateway.sip.uri import parse_uri
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aDSS:!MD5"
@@ -100,7 +101,7 @@ class TlsSession:
         """`server_name` is whom we called; None: the peer called us."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._server_name = server_name
-        indicated = None if server_name is None or _is_ip(server_name) else server_name
+        indicated = None if server_name is None or is_ip_address(server_name) else server_name
         try:
             self._object = context.wrap_bio(
                 self._incoming,
@@ -194,11 +195,12 @@ def check_server(certificate: Mapping[str, Any], server_name: str) -> None:
     """
     wanted = server_name.lower().removesuffix(".")
     identities: Iterable[str] = sip_identities(certificate)
-    if _is_ip(wanted):
+    if is_ip_address(wanted):
         wanted = str(ip_address(wanted))
         # RFC 5922 knows no addresses. Peers that have no name are in PBX installations only.
         found = [*_alternatives(certificate, "IP Address"), *identities]
-        identities = [str(ip_address(text.strip())) for text in found if _is_ip(text.strip())]
+        told = (text.strip() for text in found)
+        identities = [str(ip_address(text)) for text in told if is_ip_address(text)]
     if wanted not in identities:
         names = ", ".join(identities) or "nobody"
         raise TlsError(f"certificate is for {names[:200]}, not for {server_name}")
@@ -290,11 +292,3 @@ def _load_trusted(context: ssl.SSLContext, options: TlsOptions, purpose: ssl.Pur
         raise ConfigError(
             f"[sip] ca = '{options.ca}': cannot be used ({error}); name a PEM file of CAs"
         ) from None
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

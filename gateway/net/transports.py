@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.errors import ConfigError
+from gateway.net.chance import spread
 from gateway.net.connection import Closing, ConnectionLimits, ConnectionTable
 from gateway.net.interface import Reachable, listening_addresses, open_on_each
 from gateway.net.stream import StreamConnection
@@ -93,7 +93,7 @@ class SipTransports:
         )
         "Every connection, and what became of those that ended."
         opened = self._open_sockets(listens)
-        self._tcp = TcpTransport(self.connections, self._contexts, loop=loop, spread=_spread)
+        self._tcp = TcpTransport(self.connections, self._contexts, loop=loop, spread=spread)
         for listen, each in opened:
             if listen.transport != "udp":
                 self._tcp.listen(
@@ -228,7 +228,3 @@ class SipTransports:
                 " port or name another"
             ) from None
         return opened
-
-
-def _spread() -> float:
-    return secrets.randbelow(1 << 20) / (1 << 20)

@@ -8,11 +8,9 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from ipaddress import ip_address
 
 from gateway.net.icmp import ErrorQueue
-from gateway.net.interface import listening_addresses, open_on_each
+from gateway.net.interface import is_ip_address, listening_addresses, open_on_each
 from gateway.sip.flow import Flow
 
 log = logging.getLogger(__name__)
@@ -246,16 +244,6 @@ def open_udp_sockets(host: str, port: int) -> list[socket.socket]:
         OSError: an address is not ours, or in use.
     """
     return open_on_each(listening_addresses(host, loopback=True), port, open_udp_socket)
-
-
-@lru_cache(maxsize=4096)
-def is_ip_address(host: str) -> bool:
-    """Whether it is a literal address: `sendto` would look a name up and block the loop."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def source_address(remote: Address) -> str | None:

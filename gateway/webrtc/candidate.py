@@ -72,14 +72,6 @@ class AddressPolicy:
         return not any(address in network for network in self._refused[address.version])
 
 
-def is_loopback(host: str) -> bool:
-    """Whether this is an IP address that only this host itself can reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def parse_candidate(text: str) -> Candidate | None:
     """A candidate as SDP or a page gives it (RFC 8839 §5.1); None if it is none for us.
 

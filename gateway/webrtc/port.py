@@ -7,8 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError
-from gateway.net.interface import listening_addresses
-from gateway.webrtc.candidate import AddressPolicy, is_loopback
+from gateway.net.interface import is_loopback, listening_addresses
+from gateway.webrtc.candidate import AddressPolicy
 from gateway.webrtc.ice import IceSettings, local_candidates
 from gateway.webrtc.mux import Counters, Mux, MuxSocket
 from gateway.webrtc.transport import WebRtcTransport

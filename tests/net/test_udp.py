@@ -13,13 +13,13 @@ import ifaddr
 import pytest
 import uvloop
 
+from gateway.net.interface import is_ip_address
 from gateway.net.udp import (
     DSCP_SIGNALLING,
     DSCP_VOICE,
     MAX_DATAGRAMS_PER_TURN,
     UdpSocket,
     UdpTransport,
-    is_ip_address,
     mark_traffic,
     open_udp_socket,
     open_udp_sockets,
