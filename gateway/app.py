@@ -27,12 +27,13 @@ from gateway.api.signalling import serve_page
 from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
 from gateway.api.users import user_operations
-from gateway.config import Config, HttpOptions, LabOptions, parse_config
+from gateway.config import parse_config
 from gateway.errors import ConfigError
 from gateway.lab.lab import DESTINATIONS, LAB_FILE, LAB_SECRETS, lab_document
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
 from gateway.node import Node
+from gateway.options import Config, HttpOptions, LabOptions
 from gateway.sip.uri import format_host_port
 from gateway.webrtc.certificate import load_certificate
 

@@ -14,13 +14,15 @@ from pathlib import Path
 import ifaddr
 
 from gateway.app import VERSION, run
-from gateway.config import SOURCES, Config, default_config, load_config
+from gateway.config import default_config, load_config
 from gateway.document import nearest
 from gateway.errors import ConfigError
 from gateway.explain import explain, render
 from gateway.net.certificates import make_development_certificates
+from gateway.options import Config
 from gateway.parties import make_agent
 from gateway.private import Private
+from gateway.route_options import SOURCES
 from gateway.trunk.identity import CallerIdentity
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from itertools import count
 from typing import Any
 
 from gateway.codec import TELEPHONE_EVENT
-from gateway.config import Config
 from gateway.errors import RoutingError
+from gateway.options import Config
 from gateway.private import Private
 from gateway.sdp.description import MediaDescription, Origin
 from gateway.sdp.negotiation import build_offer

@@ -11,7 +11,6 @@ from dataclasses import replace
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
-from gateway.config import Config
 from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
@@ -19,6 +18,7 @@ from gateway.leg.sip import SipLeg
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
+from gateway.options import Config
 from gateway.parties import Caller, Parties, make_agent, open_ports
 from gateway.private import Private
 from gateway.sip import event as sip

@@ -22,7 +22,6 @@ from gateway.codec import (
     TELEPHONE_EVENT_48K,
     Codec,
 )
-from gateway.config import AgentOptions, Config
 from gateway.errors import ConfigError, RoutingError
 from gateway.leg.agent import AgentLeg
 from gateway.leg.browser import BrowserLeg, Send
@@ -36,6 +35,7 @@ from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport, UdpMediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
+from gateway.options import AgentOptions, Config
 from gateway.rtp.session import RtpSession
 from gateway.sdp.description import Keying
 from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from gateway.call.hunt import Errand
-from gateway.config import Config
 from gateway.errors import ConfigError, RoutingError
 from gateway.leg.sessions import SipLegs
 from gateway.net.chance import spread
@@ -20,6 +19,7 @@ from gateway.net.dns import AddressWatch, Resolver
 from gateway.net.driver import Driver
 from gateway.net.interface import is_loopback, listening_addresses
 from gateway.net.transports import SipTransports
+from gateway.options import Config
 from gateway.sip import event as sip
 from gateway.sip.challenge import Challenger
 from gateway.sip.endpoint import Endpoint, EndpointOptions

@@ -1,14 +1,18 @@
-"""What [[trunk]] sections say of numbers, callers, headers and timers, made into options."""
+"""What [[trunk]] sections say, made into trunks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from gateway.document import RouteSection, TrunkSection, nearest, place_of
+from gateway.codec import PCMA, PCMU
+from gateway.document import RegisterSection, TrunkSection, nearest, place_of
 from gateway.errors import RemoteProtocolError
+from gateway.reader import Reader, is_host
+from gateway.sip.authenticator import Credentials
 from gateway.sip.session_timer import SessionTimerOptions
-from gateway.sip.uri import parse_host_port
+from gateway.sip.uri import Uri, parse_host_port
 from gateway.trunk.diversion import DiversionStyle
 from gateway.trunk.emergency import EmergencyNumbers
 from gateway.trunk.headers import (
@@ -33,8 +37,15 @@ from gateway.trunk.numbers import (
     check_prefix,
 )
 from gateway.trunk.profile import profile_names, with_profile
-from gateway.trunk.route import RouteOptions, check_pattern, is_dialable
+from gateway.trunk.registration import RegistrationOptions
+from gateway.trunk.route import check_pattern, is_dialable
 from gateway.trunk.trunk import Trunk
+
+CODECS = {"PCMU": PCMU, "PCMA": PCMA}
+"What a trunk may be given in `codecs`."
+
+SHORTEST_PROBE_S = 5
+"Trunks are asked no more often: the shortest of what they are asked at while they are down."
 
 INTERNATIONAL_PREFIX = "00"
 "ITU-T E.164 recommends it."
@@ -74,6 +85,63 @@ def with_profiles(document: Mapping[str, Any]) -> Mapping[str, Any]:
                 f"{where}: profile = {name!r}: there is no such profile{near}"
             ) from None
     return {**document, "trunk": trunks}
+
+
+def read_trunk(reader: Reader, where: str, trunk: TrunkSection) -> Trunk:
+    """One trunk.
+
+    Args:
+        where: what its section is called in errors.
+
+    Raises:
+        ConfigError: a key that cannot be used.
+    """
+    credentials = _credentials(reader, where, trunk)
+    if 0 < trunk.probe_s < SHORTEST_PROBE_S:
+        raise reader.wrong(
+            where, "probe_s", trunk.probe_s, f"write 0 for never, or {SHORTEST_PROBE_S} or more"
+        )
+    uri = _with_transport(reader, where, reader.uri(where, "uri", trunk.uri), trunk.transport)
+    try:
+        numbers, identity = read_numbers(trunk), read_identity(trunk)
+        headers, session_timer = read_headers(trunk), read_session_timer(trunk)
+    except WrongKey as wrong:
+        raise reader.wrong(where, wrong.key, wrong.value, wrong.remedy) from None
+    proxy = None if trunk.proxy is None else _proxy(reader, where, trunk.proxy)
+    return Trunk(
+        name=trunk.name,
+        uri=uri,
+        username=None if credentials is None else credentials.username,
+        password=None if credentials is None else credentials.password,
+        realm=trunk.realm,
+        caller_id=trunk.caller_id,
+        allow=tuple(reader.network(where, "allow", text) for text in trunk.allow),
+        trusted=trunk.trusted,
+        proxy=proxy,
+        probe_s=trunk.probe_s,
+        max_calls=trunk.max_calls,
+        max_cps=trunk.max_cps,
+        registrations=tuple(
+            _registration(
+                reader, f"{where}: {place_of('trunk.register', number)}", trunk, section, uri, proxy
+            )
+            for number, section in enumerate(trunk.register)
+        ),
+        codecs=tuple(CODECS[name] for name in trunk.codecs),
+        numbers=numbers,
+        identity=identity,
+        headers=headers,
+        no_response_timeout_s=trunk.no_response_timeout_s,
+        offer_100rel=trunk.offer_100rel,
+        session_timer=session_timer,
+        allow_transfer=trunk.allow_transfer,
+        allow_redirect=trunk.allow_redirect,
+        takes_refer=trunk.transfer == "refer",
+        signals_hold=trunk.signal_hold,
+        media_timeout_s=trunk.media_timeout_s,
+        symmetric_rtp=trunk.symmetric_rtp,
+        profile=trunk.profile,
+    )
 
 
 def read_numbers(trunk: TrunkSection) -> NumberOptions:
@@ -181,22 +249,69 @@ def read_session_timer(trunk: TrunkSection) -> SessionTimerOptions | None:
     return SessionTimerOptions(trunk.session_expires_s, trunk.min_se_s)
 
 
-def read_route_options(route: RouteSection) -> RouteOptions:
-    """How the calls of a route are made and ended."""
-    return RouteOptions(
-        ringing_timeout_s=route.ringing_timeout_s,
-        max_call_duration_s=route.max_call_duration_s,
-        failover_on=frozenset(route.failover_on),
-        failover_after_progress=route.failover_after_progress,
-    )
-
-
 def emergency_numbers(more: Sequence[str], trunks: Sequence[Trunk]) -> EmergencyNumbers:
     """Those of the configuration too, dialled the ways that its trunks know."""
     numbers = [trunk.numbers for trunk in trunks]
     prefixes = {p for each in numbers for p in (each.strip_prefix, each.international_prefix) if p}
     countries = {each.country_code for each in numbers if each.country_code}
     return EmergencyNumbers(more, prefixes=sorted(prefixes), country_codes=sorted(countries))
+
+
+def _credentials(
+    reader: Reader, where: str, section: TrunkSection | RegisterSection
+) -> Credentials | None:
+    password = reader.secret(where, "password_env", section.password_env)
+    if section.username is not None and password is None:
+        raise reader.wrong(where, "password_env", None, "name the variable that holds its password")
+    if password is None:
+        return None
+    if section.username is None:
+        raise reader.wrong(where, "username", None, "say whose password it is")
+    return Credentials(section.username, password, section.realm)
+
+
+def _registration(
+    reader: Reader,
+    where: str,
+    trunk: TrunkSection,
+    section: RegisterSection,
+    uri: Uri,
+    proxy: Uri | None,
+) -> RegistrationOptions:
+    """One registration of a trunk; what its section leaves out is the trunk's."""
+    user = section.user or section.username or trunk.username
+    if user is None:
+        raise reader.wrong(where, "username", None, "say who registers")
+    if section.domain is not None and not is_host(section.domain):
+        raise reader.wrong(where, "domain", section.domain, "write a name, or an IP address")
+    credentials = _credentials(reader, where, section)
+    if credentials is None:
+        credentials = _credentials(reader, where, trunk)
+    return RegistrationOptions(
+        registrar=uri
+        if section.registrar is None
+        else reader.uri(where, "registrar", section.registrar),
+        user=user,
+        credentials=credentials,
+        domain=section.domain,
+        proxy=proxy,
+        expires_s=section.expires_s or trunk.register_expires_s,
+    )
+
+
+def _with_transport(reader: Reader, where: str, uri: Uri, transport: str | None) -> Uri:
+    written = uri.parameters.get("transport") or ("tls" if uri.scheme == "sips" else None)
+    if transport is None or written == transport:
+        return uri
+    if written is not None:
+        raise reader.wrong(where, "transport", transport, f"the uri says {written}: leave it out")
+    return replace(uri, parameters=uri.parameters.replace("transport", transport))
+
+
+def _proxy(reader: Reader, where: str, text: str) -> Uri:
+    """A place that requests go through: ;lr, or it would be taken for what is asked for."""
+    uri = reader.uri(where, "proxy", text)
+    return replace(uri, parameters=uri.parameters.replace("lr", None))
 
 
 def _read_header(line: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.codec import PCMA, PCMU
-from gateway.config import DEFAULT_FILE, Config, Listen, default_config, load_config, parse_config
+from gateway.config import DEFAULT_FILE, default_config, load_config, parse_config
 from gateway.errors import ConfigError, RoutingError
 from gateway.lab.lab import (
     CALLERS,
@@ -21,6 +21,7 @@ from gateway.lab.lab import (
     lab_document,
 )
 from gateway.net.tls import TlsOptions
+from gateway.options import Config, Listen
 from gateway.private import Secret
 from gateway.trunk.route import Plan, Router, Target, TargetKind
 from gateway.trunk.trunk import Peers

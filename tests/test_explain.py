@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.config import Config, default_config, parse_config
+from gateway.config import default_config, parse_config
 from gateway.explain import Explanation, explain, render
+from gateway.options import Config
 from gateway.private import Private
 from gateway.sip.message import Request, parse_message
 from gateway.trunk.identity import CallerIdentity

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Config, default_config, parse_config
+from gateway.config import default_config, parse_config
 from gateway.errors import ConfigError
+from gateway.options import Config
 from gateway.sip.session_timer import SessionTimerOptions
 from gateway.trunk.diversion import DiversionStyle
 from gateway.trunk.headers import HeaderOptions

@@ -12,11 +12,12 @@ from typing import Any
 
 from gateway.call.call import Call
 from gateway.codec import OPUS, TELEPHONE_EVENT_48K
-from gateway.config import DEFAULT_FILE, Config, parse_config
+from gateway.config import DEFAULT_FILE, parse_config
 from gateway.lab.lab import LAB_FILE, LAB_SECRETS, lab_document
 from gateway.net.media import TransportState
 from gateway.net.pacer import Pacer
 from gateway.node import Node
+from gateway.options import Config
 from gateway.sdp.description import MediaDescription, Origin, parse_sdp
 from gateway.sdp.negotiation import build_offer
 from gateway.webrtc.certificate import Certificate, generate_certificate

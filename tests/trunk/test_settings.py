@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, parse_config
+from gateway.config import parse_config
 from gateway.errors import ConfigError
+from gateway.options import Config
 from gateway.private import Secret
 from gateway.sip.flow import Destination
 from gateway.trunk.trunk import Trunk

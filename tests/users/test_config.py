@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.codec import PCMA, PCMU
-from gateway.config import Config, parse_config
+from gateway.config import parse_config
 from gateway.errors import ConfigError, RoutingError
+from gateway.options import Config
 from gateway.trunk.route import Plan, Router, Target, TargetKind
 
 ENVIRONMENT = {"ANN_PASSWORD": "secret"}

@@ -1,0 +1,149 @@
+"""What a node is built of: the configuration as values, all of it checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.net.connection import ConnectionLimits
+from gateway.net.dns import ResolverOptions
+from gateway.net.interface import Reachable, is_loopback
+from gateway.net.ports import RtpPortOptions
+from gateway.net.tls import TlsOptions
+from gateway.private import Secret
+from gateway.trunk.emergency import EmergencyNumbers
+from gateway.trunk.route import Route, Router, TargetKind
+from gateway.trunk.trunk import Network, Trunk
+from gateway.users.user import User
+from gateway.webrtc.options import WebRtcOptions
+
+DEFAULT_REALM = "voice-gateway"
+"What phones are asked a password for, where no domain is named."
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where SIP is listened for."""
+
+    transport: str
+    "udp, tcp or tls."
+    host: str
+    port: int
+    verify_client: bool = False
+    "Of tls: only callers with a certificate that is vouched for are taken."
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """The HTTP server."""
+
+    host: str
+    port: int
+    certificate: Path | None
+    key: Path | None
+    token: Secret | None
+    public_host: str | None
+    trusted_proxies: tuple[Network, ...] = ()
+    sockets_per_address: int = 16
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class SipOptions:
+    """The SIP side."""
+
+    listen: tuple[Listen, ...]
+    allow: tuple[Network, ...]
+    "Who may call in without being a trunk."
+    resolver: ResolverOptions = field(default_factory=ResolverOptions)
+    "Who is asked for names."
+    max_cps: float | None = None
+    "Calls that come in over SIP in a second; None: as many as come."
+    domains: tuple[str, ...] = ()
+    "Hosts that are ours in what users send; empty: the addresses listened on."
+    realm: str = DEFAULT_REALM
+    "Of our digest challenges."
+    reachable: Reachable = field(default_factory=Reachable)
+    "What peers are told of where we are."
+    tls: TlsOptions = field(default_factory=TlsOptions)
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    never_ban: tuple[Network, ...] = ()
+    "Who may fail to log in as often as he likes."
+    digest: tuple[str, ...] = ("SHA-256",)
+    "The algorithms that phones are offered to log in by, in this order."
+
+
+@dataclass(frozen=True, slots=True)
+class LabOptions:
+    """The test carrier."""
+
+    listen: tuple[Listen, ...]
+    certificate: Path | None
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """One agent."""
+
+    name: str
+    protocol: str
+    about: str
+    script: Path | None
+    step: tuple[Mapping[str, Any], ...]
+    file: Path
+    "The configuration: clips of inline steps are beside it."
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that a node is built of."""
+
+    file: Path
+    name: str
+    drain_s: float
+    http: HttpOptions | None
+    "None: no HTTP."
+    webrtc: WebRtcOptions | None
+    "None: no browsers."
+    sip: SipOptions
+    rtp: RtpPortOptions
+    lab: LabOptions | None
+    "None: no test carrier."
+    trunks: tuple[Trunk, ...]
+    agents: tuple[AgentOptions, ...]
+    routes: tuple[Route, ...]
+    emergency: EmergencyNumbers
+    users: tuple[User, ...] = ()
+    max_cpu: float = 0.85
+    "Of one core; above it no new calls are taken. 0: whatever it is."
+
+    @property
+    def router(self) -> Router:
+        """What says where a call goes."""
+        return Router(self.routes, self.emergency)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know of a configuration that can be used."""
+        unserved = self.router.unserved
+        kinds = {target.kind for route in self.routes for g in route.groups for target in g}
+        if TargetKind.TRUNK not in kinds or not unserved:
+            return ()
+        return (
+            f"emergency calls to {', '.join(unserved)} are refused: no [[route]] names them digit"
+            " by digit, and no other route takes them",
+        )
+
+    def describe(self) -> str:
+        """What it configures, in a line."""
+        return f"{len(self.trunks)} trunks, {len(self.agents)} agents, {len(self.routes)} routes"

@@ -1,0 +1,101 @@
+"""What [[route]] sections say, made into routes."""
+
+from __future__ import annotations
+
+from gateway.document import RouteSection, nearest
+from gateway.reader import Reader
+from gateway.trunk.emergency import EmergencyNumbers
+from gateway.trunk.route import (
+    Route,
+    RouteOptions,
+    Target,
+    TargetKind,
+    check_pattern,
+    parse_target,
+)
+
+SOURCES = ("browser", "sip", "user", "api", "*")
+"Who calls, in a route's `from`, beside each trunk, user and agent."
+
+
+def read_route(
+    reader: Reader,
+    where: str,
+    route: RouteSection,
+    parties: list[str],
+    emergency: EmergencyNumbers,
+) -> Route:
+    """One route.
+
+    Args:
+        where: what its section is called in errors.
+        parties: the trunks, users and agents there are, in a route's words.
+
+    Raises:
+        ConfigError: it names what there is not, or could never be used.
+    """
+    sources = (route.from_,) if isinstance(route.from_, str) else route.from_
+    known = [*SOURCES, *parties]
+    for source in sources:
+        if source not in known:
+            near = nearest(source, known)
+            raise reader.wrong(where, "from", source, f"nobody calls from there{near}")
+    reader.check(where, "match", route.match, check_pattern)
+    groups = tuple(
+        tuple(
+            _target(reader, where, text, parties)
+            for text in ((group,) if isinstance(group, str) else group)
+        )
+        for group in route.to
+    )
+    _check_groups(reader, where, route, groups, sources)
+    if emergency.find(route.match) is not None:
+        _check_emergency(reader, where, groups)
+    return Route(sources, route.match, groups, _read_options(route))
+
+
+def _check_emergency(reader: Reader, where: str, groups: tuple[tuple[Target, ...], ...]) -> None:
+    for group in groups:
+        for target in group:
+            if target.kind is TargetKind.AGENT:
+                raise reader.wrong(
+                    where, "to", str(target), "no emergency number leads to an agent"
+                )
+
+
+def _target(reader: Reader, where: str, text: str, known: list[str]) -> Target:
+    try:
+        target = parse_target(text)
+    except ValueError as error:
+        raise reader.wrong(where, "to", text, str(error)) from None
+    names = (TargetKind.AGENT, TargetKind.TRUNK, TargetKind.USER)
+    if target.kind in names and text not in known:
+        near = nearest(text, known)
+        raise reader.wrong(where, "to", text, f"there is no such {target.kind.value}{near}")
+    return target
+
+
+def _check_groups(
+    reader: Reader,
+    where: str,
+    route: RouteSection,
+    groups: tuple[tuple[Target, ...], ...],
+    sources: tuple[str, ...],
+) -> None:
+    kinds = [target.kind for group in groups for target in group]
+    if not all(groups) or not sources:
+        raise reader.wrong(where, "to", route.to, "an empty list leads nowhere: leave it out")
+    if TargetKind.IGNORE in kinds and len(kinds) > 1:
+        raise reader.wrong(where, "to", route.to, "ignore: stands alone")
+    if TargetKind.IGNORE in kinds and {"browser", "api", "*"} & {*sources}:
+        raise reader.wrong(where, "to", route.to, 'ignore: is for from = "sip" and trunks only')
+
+
+def _read_options(route: RouteSection) -> RouteOptions:
+    """How the calls of a route are made and ended."""
+    return RouteOptions(
+        ringing_timeout_s=route.ringing_timeout_s,
+        max_call_duration_s=route.max_call_duration_s,
+        failover_on=frozenset(route.failover_on),
+        failover_after_progress=route.failover_after_progress,
+    )
