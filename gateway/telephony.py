@@ -22,10 +22,11 @@ from gateway.net.transports import SipTransports
 from gateway.options import Config
 from gateway.sip import event as sip
 from gateway.sip.challenge import Challenger
+from gateway.sip.core import available
 from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.flow import Connect, Destination, Flow, Hop, Output, Resolve, Send
 from gateway.sip.header import Address
-from gateway.sip.inspection import ACCEPT, ALLOW, SUPPORTED, Refusal
+from gateway.sip.inspection import Refusal
 from gateway.sip.invite import InviteRequest
 from gateway.sip.locate import Reach
 from gateway.sip.uri import Uri, parse_uri
@@ -320,7 +321,7 @@ class Telephony:
     def _availability(self) -> Refusal:
         if self._is_draining:
             return Refusal(503, (("Retry-After", "5"),))
-        return Refusal(200, (ALLOW, ACCEPT, SUPPORTED))
+        return available()
 
     def _on_endpoint_event(self, event: sip.EndpointEvent) -> None:
         now = self._loop.time()

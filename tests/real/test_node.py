@@ -268,6 +268,19 @@ async def test_phone_is_shown_neither_name_nor_number_that_is_withheld() -> None
         assert str(request.from_) == "<sip:anonymous@127.0.0.1>"
 
 
+async def test_options_says_once_what_we_can_do() -> None:
+    with SipSocket() as asker:
+        async with running_node(free_port(), more=USER) as node:
+            text = INVITE.format(to="echo", port=asker.port, caller="ann", hops=70)
+            asker.send(text.replace("INVITE", "OPTIONS"), node.sip_addresses[0][1])
+
+            answer = await final(asker)
+
+            assert answer.label == "200"
+            for name in ("Allow", "Accept", "Supported"):
+                assert answer.text.count(f"\r\n{name}: ") == 1
+
+
 async def test_agent_called_by_the_api_knows_its_call() -> None:
     known = asyncio.get_running_loop().create_future()
 
