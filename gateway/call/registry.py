@@ -249,7 +249,8 @@ class Registry:
             source: who asks, in a route's words: only for its own may it (A37).
 
         Raises:
-            RoutingError: 481, there is no such leg any more; 403, it is somebody else's; 491.
+            RoutingError: 481, there is no such leg any more; 403, it is somebody else's; 491;
+                500, the call broke over it.
         """
         entry = self._dispatcher.owner(old)
         party = None if entry is None else entry.call.parties.get(old)
@@ -260,6 +261,8 @@ class Registry:
         self._dispatcher.own(leg, entry)
         try:
             self._dispatcher.ask(entry, lambda now: entry.call.replace(old, leg, source, now))
+            if leg.id not in entry.call.parties:
+                raise RoutingError("the call broke", status=500)
         except RoutingError:
             self._dispatcher.disown(leg.id)
             raise

@@ -268,6 +268,22 @@ async def test_leg_that_is_gone_cannot_be_replaced(loop: VirtualLoop) -> None:
     await office.finish()
 
 
+@in_virtual_time
+async def test_leg_that_meets_a_bug_of_the_call_is_refused(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(loop)
+    monkeypatch.setattr(office.first, "replace", None)
+    new = office.new_leg("new")
+
+    refused = _refusal(office, office.ann.id, new, "user:ann")
+
+    assert refused == 500
+    assert office.registry._dispatcher.owner(new.id) is None
+    assert office.ended() == [(office.first.id, EndReason.GATEWAY_ERROR)]
+    await office.finish()
+
+
 def _refusal(office: Office, old: str, new: Leg, source: str) -> int | None:
     try:
         office.registry.replace(old, new, source)
