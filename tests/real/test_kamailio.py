@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from gateway.net.certificates import make_development_certificates
 from tests.real.test_baresip import assert_tone
-from tests.support.baresip import NUMBER, Baresip, running_baresip
+from tests.support.baresip import NUMBER, Baresip, free_sip_port, running_baresip
 from tests.support.browser import open_browser
 from tests.support.certificates import Authority, Pair
 from tests.support.dnsmasq import running_dnsmasq
@@ -139,7 +140,7 @@ class Site:
             return
         options = replace(
             self.kamailio.options,
-            udp=free_port(),
+            udp=free_sip_port(),
             tls=free_port(socket.SOCK_STREAM),
             websocket=free_port(socket.SOCK_STREAM),
             gateway=f"sip:127.0.0.1:{self.ports.gateway};transport={transport}",
@@ -190,8 +191,8 @@ class Site:
 
 def free_ports() -> Ports:
     tcp = [free_port(socket.SOCK_STREAM) for _ in range(5)]
-    udp = [free_port() for _ in range(3)]
-    return Ports(udp[0], tcp[0], tcp[1], tcp[2], tcp[3], udp[1], udp[2], tcp[4])
+    udp, peer, gateway = (free_sip_port() for _ in range(3))
+    return Ports(udp, tcp[0], tcp[1], tcp[2], tcp[3], peer, gateway, tcp[4])
 
 
 def issue(directory: Path, names: Sequence[str]) -> tuple[Pair, Path]:
@@ -355,15 +356,20 @@ async def test_call_outlives_kamailio(site: Site, trunk: str, who: str, way: str
 # ---- softphones in browsers, of which only Kamailio knows
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with open_browser() as opened:
+        yield opened
+
+
 @pytest.mark.parametrize(("transport", "who"), [("tls", "phone"), ("udp", "gateway")])
 async def test_softphone_behind_kamailio_hears_the_echo(
-    site: Site, tmp_path: Path, transport: str, who: str
+    site: Site, browser: Browser, tmp_path: Path, transport: str, who: str
 ) -> None:
     way = "BYE from ws" if who == "phone" else f"BYE from {transport}"
     async with (
         site.reached_over(transport, tmp_path) as kamailio,
         kamailio.says(f"follow {way}"),
-        open_browser() as browser,
         open_softphone(browser, site.gateway, "jssip") as phone,
     ):
         await phone.renew(Says(620))

@@ -22,7 +22,7 @@ import pytest_asyncio
 from gateway.net.certificates import make_development_certificates
 from tests.real.test_baresip import assert_tone
 from tests.support.audio import Recording
-from tests.support.baresip import Baresip, Registration, running_baresip
+from tests.support.baresip import Baresip, Registration, free_sip_port, running_baresip
 from tests.support.gateway import Gateway, free_port, running_gateway
 from tests.support.linphone import Linphone, running_linphone
 
@@ -159,7 +159,7 @@ async def open_office(directory: Path, more: str, **told: str) -> AsyncIterator[
     now = datetime.datetime.now(datetime.UTC)
     names = ["localhost", "127.0.0.1"]
     ca, certificate, key = make_development_certificates(directory / "certs", names, now)
-    plain, secure = free_port(), free_port(socket.SOCK_STREAM)
+    plain, secure = free_sip_port(), free_port(socket.SOCK_STREAM)
     environment = {
         "PHONES": "secret",
         "GATEWAY_SIP_LISTEN": ",".join(
@@ -293,7 +293,7 @@ async def hang_up_terminal(office: Office, said: str) -> None:
 # ---- linphone, which knows SHA-256, and asks the registrar's certificate for its name
 
 
-BOB_AT, CARL_AT = free_port(), free_port()
+BOB_AT, CARL_AT = free_sip_port(), free_sip_port()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -43,6 +43,19 @@ snd_path {directory}
 """
 
 
+def free_sip_port() -> int:
+    """A port of loopback free for UDP and TCP; and the next is, which baresip takes for TLS."""
+    while True:
+        port = free_port()
+        try:
+            for each in (port, port + 1):
+                with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                    probe.bind(("127.0.0.1", each))
+        except (OSError, OverflowError):
+            continue
+        return port
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """Who a telephone registers as, and where."""
@@ -159,7 +172,7 @@ async def running_baresip(
         number: its own.
         registration: None: it is called at its port, as anybody.
     """
-    port = port or _free_ports()
+    port = port or free_sip_port()
     account = f"<sip:{number}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"
     ca = None
     if registration is not None:
@@ -208,19 +221,6 @@ def _configure(
     (directory / "config").write_text(config)
     (directory / "accounts").write_text(account)
     return keys
-
-
-def _free_ports() -> int:
-    """A port of loopback for UDP and TCP; TLS takes the next."""
-    while True:
-        port = free_port()
-        try:
-            for each in (port, port + 1):
-                with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                    probe.bind(("127.0.0.1", each))
-        except (OSError, OverflowError):
-            continue
-        return port
 
 
 async def _read_netstring(reader: asyncio.StreamReader) -> dict[str, object]:
