@@ -72,7 +72,7 @@ clean:
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
 	@touch $@
 
-.venv/test.stamp: pyproject.toml web/package.json tests/softphone/package.json .venv/run.stamp
+.venv/test.stamp: Makefile pyproject.toml web/package.json tests/softphone/package.json .venv/run.stamp
 	@echo "Installing what the tests need …"
 	@missing=; for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
