@@ -89,7 +89,7 @@ class Node:
         try:
             webrtc = _open_webrtc(config, certificate, loop)
         except ConfigError:
-            self.telephony.transports.close()
+            self.telephony.abandon()
             raise
         self.parties = Parties(
             self.telephony,

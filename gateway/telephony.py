@@ -280,14 +280,18 @@ class Telephony:
                 await asyncio.wait_for(self._left.wait(), LEAVE_S)
 
     async def close(self) -> None:
-        """Close every socket."""
-        for driver in (self.driver, self._watch_driver, self._registrar_driver):
-            driver.close()  # nobody asks for anything any more
+        """Close every socket, and let what is under way end."""
         tasks = [self._watching, *self._errands]
-        for task in tasks:
-            task.cancel()
+        self.abandon()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.resolver.close()
+
+    def abandon(self) -> None:
+        """Close every socket and give up what is under way, without waiting for it."""
+        for driver in (self.driver, self._watch_driver, self._registrar_driver):
+            driver.close()  # nobody asks for anything any more
+        for task in (self._watching, *self._errands):
+            task.cancel()
         self.transports.close()
 
     # ---- what comes in

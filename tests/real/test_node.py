@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from gateway.sip.flow import Flow, Hop
 from gateway.sip.uri import parse_uri
 from gateway.trunk.identity import CallerIdentity
 from gateway.users.contacts import Contact
+from gateway.webrtc.certificate import generate_certificate
 from tests.support.gateway import free_port
 from tests.support.wire import Datagram, SipSocket
 
@@ -365,6 +367,22 @@ async def test_rtp_address_that_is_not_ours_stops_the_start() -> None:
 
     with pytest.raises(ConfigError, match=r"node\.toml: \[rtp\] address = '192\.0\.2\.1'"):
         Node(wrong, version="1", loop=loop, pacer=Pacer(loop), certificate=None)
+
+
+async def test_node_that_cannot_be_opened_leaves_nothing_running() -> None:
+    loop = asyncio.get_running_loop()
+    with SipSocket() as other:
+        text = CONFIG.format(port=5070, host="127.0.0.1", sip=LISTEN)
+        text = text.replace('[webrtc]\nlisten = ""', f'[webrtc]\nlisten = "127.0.0.1:{other.port}"')
+        config = parse_config(tomllib.loads(text), Path("node.toml"), {})
+        certificate = generate_certificate(datetime.now(UTC))
+
+        with pytest.raises(ConfigError, match=r"node\.toml: \[webrtc\]"):
+            Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=certificate)
+
+        async with asyncio.timeout(5):
+            while len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0)
 
 
 async def test_address_in_use_names_the_file_and_opens_nothing() -> None:
