@@ -68,6 +68,15 @@ async () => {
 }
 """
 
+LIMIT = """
+(bits) => {
+  const sender = phone.pc.getSenders()[0];
+  const parameters = sender.getParameters();
+  parameters.encodings[0].maxBitrate = bits;
+  return sender.setParameters(parameters);
+}
+"""
+
 COUNTS = """
 async () => {
   const counts = { sent: 0, sent_bytes: 0, received: 0, received_bytes: 0 };
@@ -227,6 +236,10 @@ class Softphone:
     async def security(self) -> dict[str, str]:
         """Its DTLS session, once there is one: state, role, and both fingerprints."""
         return dict(await self.read(SECURITY))
+
+    async def limit(self, bits_per_s: int) -> None:
+        """Let its encoder make less of what it says."""
+        await self.page.evaluate(LIMIT, bits_per_s)
 
     async def counts(self) -> Counts:
         """RTP since the beginning of the call."""
