@@ -40,6 +40,7 @@ from gateway.rtp.session import RtpSession
 from gateway.sdp.description import Keying
 from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip.flow import Flow
+from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import Uri
 from gateway.telephony import Arrival, Telephony
@@ -123,24 +124,12 @@ class Parties:
         Raises:
             GatewayError: it offers what cannot be used, or no ports are left.
         """
-        keying = keying_of(session.offer, session.flow)
-        party, peer = arrival.trunk or arrival.user, session.flow.remote[0]
-        media: MediaTransport
-        if keying is Keying.DTLS:
-            media = self._browser_media()
-        else:
-            is_symmetric = party is not None and party.symmetric_rtp
-            media = self._udp_media(peer, peer if is_symmetric else None)
-        return SipLeg(
+        return self._sip_leg(
             leg_id,
-            legs=self._telephony.legs,
-            codecs=_codecs_of(party, keying),
-            session_id=_session_id(),
-            allow_local_media=is_loopback(peer),
-            keying=keying,
-            options=_leg_options(party),
+            arrival.trunk or arrival.user,
+            keying_of(session.offer, session.flow),
+            session.flow.remote[0],
             session=session,
-            stream=self._new_stream(media),
         )
 
     # ---- who is called
@@ -208,22 +197,36 @@ class Parties:
         request = self._telephony.request_to_contact(user, contact, errand, caller.identity)
         is_browser = contact.uri.parameters.get("transport") in ("ws", "wss")
         is_browser = is_browser or contact.flow.is_websocket
-        peer = contact.flow.remote[0]
+        keying = Keying.DTLS if is_browser else Keying.NONE
+        return self._sip_leg(leg_id, user, keying, contact.flow.remote[0], request=request)
+
+    def _sip_leg(
+        self,
+        leg_id: LegId,
+        party: Trunk | User | None,
+        keying: Keying,
+        peer: str,
+        *,
+        request: InviteRequest | None = None,
+        session: InviteServer | None = None,
+    ) -> SipLeg:
+        """The leg of who is at a known address, which calls (`session`) or is called (`request`)."""
         media: MediaTransport
-        if is_browser:
+        if keying is Keying.DTLS:
             media = self._browser_media()
         else:
-            media = self._udp_media(peer, peer if user.symmetric_rtp else None)
-        keying = Keying.DTLS if is_browser else Keying.NONE
+            is_symmetric = party is not None and party.symmetric_rtp
+            media = self._udp_media(peer, peer if is_symmetric else None)
         return SipLeg(
             leg_id,
             legs=self._telephony.legs,
-            codecs=_codecs_of(user, keying),
+            codecs=_codecs_of(party, keying),
             session_id=_session_id(),
             allow_local_media=is_loopback(peer),
             keying=keying,
-            options=_leg_options(user),
+            options=_leg_options(party),
             request=request,
+            session=session,
             stream=self._new_stream(media),
         )
 
