@@ -210,7 +210,7 @@ class Parties:
         request: InviteRequest | None = None,
         session: InviteServer | None = None,
     ) -> SipLeg:
-        """The leg of who is at a known address, which calls (`session`) or is called (`request`)."""
+        """The leg of who is at a known address and calls (`session`) or is called (`request`)."""
         media: MediaTransport
         if keying is Keying.DTLS:
             media = self._browser_media()
