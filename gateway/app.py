@@ -162,7 +162,7 @@ async def _serve_http(
         settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
     hosts = frozenset() if options.public_host is None else frozenset({options.public_host})
     app = create_server(
-        access=Access(options.token, hosts, options.trusted_proxies),
+        access=Access(options.token, hosts, options.trusted_proxies, frozenset(options.origins)),
         web=WEB,
         version=VERSION,
         operations=[

@@ -192,6 +192,7 @@ class _Sections(Reader):
             None if http.public_url is None else self._public_host(http.public_url),
             tuple(self.network("[http]", "trusted_proxies", text) for text in http.trusted_proxies),
             http.sockets_per_address,
+            tuple(map(self._origin, http.origins)),
         )
 
     def _public_host(self, text: str) -> str:
@@ -202,6 +203,20 @@ class _Sections(Reader):
         if url.scheme not in ("http", "https") or not url.hostname:
             raise self.wrong("[http]", "public_url", text, 'write "https://voice.example.com"')
         return url.hostname
+
+    def _origin(self, text: str) -> str:
+        """A site as browsers write it: in lower case, and without the port that goes by itself."""
+        try:
+            url = urlsplit(text.lower())
+            port = url.port
+        except ValueError:
+            url, port = urlsplit(""), None
+        rest = (url.path.strip("/"), url.query, url.fragment, url.username)
+        if url.scheme not in ("http", "https") or not url.hostname or any(rest):
+            raise self.wrong("[http]", "origins", text, 'write "https://phone.example.com"')
+        host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+        shown = "" if port in (None, {"http": 80, "https": 443}[url.scheme]) else f":{port}"
+        return f"{url.scheme}://{host}{shown}"
 
     def _webrtc(self, webrtc: WebRtcSection) -> WebRtcOptions:
         self.host_port("[webrtc]", "listen", webrtc.listen)

@@ -48,6 +48,8 @@ class HttpSection:
     "ADDRESS:PORT; empty for no HTTP at all. Beyond loopback `token_env` is needed."
     public_url: str | None = None
     "How people reach it, behind a proxy: https://voice.example.com."
+    origins: tuple[str, ...] = ()
+    "Other sites whose pages may open WebSockets, as those of softphones: https://phone.example.com."
     trusted_proxies: tuple[str, ...] = ()
     "Networks of those proxies: who connects to them is read in X-Forwarded-For."
     sockets_per_address: Annotated[int, Field(ge=1, le=2048)] = 16

@@ -51,6 +51,8 @@ class HttpOptions:
     public_host: str | None
     trusted_proxies: tuple[Network, ...] = ()
     sockets_per_address: int = 16
+    origins: tuple[str, ...] = ()
+    "Other sites whose pages may open WebSockets, as browsers write them."
 
     @property
     def is_loopback(self) -> bool:

@@ -240,6 +240,18 @@ def test_the_public_url_names_the_host(tmp_path: Path, url: str, host: str) -> N
     assert http.public_host == host
 
 
+def test_origins_are_as_browsers_write_them(tmp_path: Path) -> None:
+    given = ["https://Phone.example.com/", "http://a.test:80", "http://[2001:DB8::1]:8000"]
+    http = load(tmp_path, f"[http]\norigins = {given}\n").http
+
+    assert http is not None
+    assert http.origins == (
+        "https://phone.example.com",
+        "http://a.test",
+        "http://[2001:db8::1]:8000",
+    )
+
+
 def test_an_ipv6_address_is_written_in_brackets(tmp_path: Path) -> None:
     config = load(tmp_path, '[sip]\nlisten = ["udp:[::1]:5060"]\n')
 
@@ -406,6 +418,9 @@ WRONG = [
     ('[http]\nkey = "a"', "[http]: certificate is missing: name the file"),
     ('[http]\npublic_url = "x"', "[http]: public_url = 'x': write \"https://voice.example.com\""),
     ('[http]\npublic_url = "http://[x"', "[http]: public_url = 'http://[x': write"),
+    ('[http]\norigins = ["*"]', "[http]: origins = '*': write \"https://phone.example.com\""),
+    ('[http]\norigins = ["https://a/x"]', "[http]: origins = 'https://a/x': write"),
+    ('[http]\norigins = ["http://a:x"]', "[http]: origins = 'http://a:x': write"),
     ('[http]\ntoken_env = "NO"', "[http]: token_env = 'NO': set the environment variable NO"),
     ('[http]\ntrusted_proxies = ["x"]', "[http]: trusted_proxies = 'x': write a network"),
     ("[http]\nsockets_per_address = 0", "[http]: sockets_per_address = 0: "),

@@ -93,6 +93,8 @@ class Access:
     "Names, beside `localhost` and addresses, that the server is reached by."
     proxies: tuple[Network, ...] = ()
     "Proxies of ours: who connects to them is taken from X-Forwarded-For."
+    origins: frozenset[str] = frozenset()
+    "Other sites whose pages may open WebSockets."
 
     def is_known_host(self, host: str) -> bool:
         """Whether a Host header names us: a stranger's name there is DNS rebinding."""
@@ -350,12 +352,14 @@ def _check_origin(access: Access, origin: str | None, host: str) -> None:
 
     A proxy may tell us another Host than the page was fetched by: then the configured name counts.
     """
-    if origin is None:
+    if origin is None or origin in access.origins:
         return
     site = origin.partition("://")[2].lower()
     if site != host.lower() and _name_of(site) not in access.hosts:
         raise ApiError(
-            HTTPStatus.FORBIDDEN, "wrong-origin", "A page of another site may not connect"
+            HTTPStatus.FORBIDDEN,
+            "wrong-origin",
+            "A page of another site may not connect; name it in [http] origins",
         )
 
 

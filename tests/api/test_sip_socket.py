@@ -55,7 +55,11 @@ class Site:
         )
         self.open_sockets = OpenSockets(limits)
         self.app: Quart = create_server(
-            access=Access(Secret("s3cret"), frozenset(), (ip_network("10.0.0.0/8"),)),
+            access=Access(
+                Secret("s3cret"),
+                proxies=(ip_network("10.0.0.0/8"),),
+                origins=frozenset({"https://phone.example"}),
+            ),
             web=WEB,
             version="1",
             operations=[],
@@ -214,9 +218,22 @@ async def test_the_subprotocol_is_needed(loop: VirtualLoop) -> None:
 async def test_a19_pages_of_other_sites_and_other_names_are_refused(loop: VirtualLoop) -> None:
     site = Site(loop)
 
-    evil = {"Host": "192.0.2.1", "Origin": "https://evil.example"}
-    assert await site.refusal(headers=evil) == (403, "wrong-origin")
+    for origin in ("https://evil.example", "https://phone.example:8443", "http://phone.example"):
+        evil = {"Host": "192.0.2.1", "Origin": origin}
+        assert await site.refusal(headers=evil) == (403, "wrong-origin")
     assert await site.refusal(headers={"Host": "evil.example"}) == (421, "unknown-host")
+
+
+@in_virtual_time
+async def test_page_of_a_site_that_is_named_may_connect(loop: VirtualLoop) -> None:
+    site = Site(loop)
+    headers = {"Host": "192.0.2.1", "Origin": "https://phone.example"}
+
+    async with site.socket(headers=headers) as socket:
+        await socket.send(REGISTER)
+        await elapse(0.01)
+
+        assert len(site.heard) == 1
 
 
 @in_virtual_time
