@@ -53,7 +53,13 @@ TRUNKS: Mapping[str, str] = {
 }
 "Trunks of one address, and what is set for each beside."
 
-NAMED = ("hosts-a", "hosts-b", "hosts-c", "hosts-d")
+NAMED: Mapping[str, str] = {
+    "hosts-a": "",
+    "hosts-b": "",
+    "hosts-c": "",
+    "hosts-d": "",
+    "hosts-e": "no_response_timeout_s = 1",
+}
 "Trunks of two addresses, that the DNS tells."
 
 TRUNK = """
@@ -227,7 +233,9 @@ async def running_site(directory: Path) -> AsyncIterator[Site]:
         TRUNK.format(name=name, host=f"127.0.0.1:{places[name].port}", more=text)
         for name, text in TRUNKS.items()
     )
-    more += "".join(TRUNK.format(name=name, host=f"{name}.test", more="") for name in NAMED)
+    more += "".join(
+        TRUNK.format(name=name, host=f"{name}.test", more=text) for name, text in NAMED.items()
+    )
     with contextlib.ExitStack() as stack:
         for place in places.values():
             stack.callback(place.free)
@@ -335,6 +343,25 @@ async def test_f3_trunk_all_of_whose_ports_are_closed_is_503_in_1_s(site: Site) 
         await caller.finish()
 
     assert caller.received("503 INVITE")[0].at - caller.sent("INVITE")[0].at < 1
+
+
+async def test_s20_caller_that_gives_up_amid_the_search_ends_it(site: Site) -> None:
+    for number in (1, 2):
+        site.places[f"hosts-e-{number}"].free()
+
+    with (
+        SipSocket(port=site.places["hosts-e-1"].port) as silent,
+        SipSocket(port=site.places["hosts-e-2"].port) as next_one,
+    ):
+        call = await site.call("hosts-e")
+        await silent.receive("INVITE")
+        await site.hang_up(call)
+        outcome = await site.outcome(call)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                pytest.fail((await next_one.receive_any()).text)
+
+    assert not outcome["answered"]
 
 
 async def test_f1_trunk_that_asks_to_be_left_alone_is_passed_over(site: Site) -> None:
