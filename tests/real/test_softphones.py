@@ -168,9 +168,9 @@ async def site(running: Site) -> AsyncIterator[Site]:
     await running.until_gone(*PASSWORDS)
 
 
-def assert_tone(heard: Recording, hz: float) -> None:
+def assert_tone(heard: Recording, hz: float, level_dbfs: float = SAID_DBFS) -> None:
     """A tone as loud as it was said, but for what a busy machine leaves out of it."""
-    assert heard.level_at_dbfs(hz) == pytest.approx(SAID_DBFS, abs=6)
+    assert heard.level_at_dbfs(hz) == pytest.approx(level_dbfs, abs=6)
 
 
 async def outcome(events: CallEvents) -> tuple[str, str, bool]:
@@ -289,6 +289,21 @@ async def test_phone_hears_itself_over_the_trunk(
         assert_tone(heard, ANN_HZ)
         assert targets == ["user:ann", "trunk:lab"]
         assert await outcome(events) == ("hangup", "caller", True)
+
+
+@each_make
+async def test_early_media_is_heard_before_the_answer(site: Site, make: str) -> None:
+    async with site.phone(make, "ann") as ann:
+        await ann.dial("+15550102")
+        await ann.wait_for("progress")
+        await ann.wait_until("phone.pc.connectionState === 'connected'")
+        early = await ann.hear()
+        state = await ann.read("phone.state")
+        await ann.do("hangUp")
+        await ann.wait_for("ended")
+
+    assert state == "progress"
+    assert_tone(early, 425, level_dbfs=-15)
 
 
 async def test_round_trip_over_the_trunk_is_short(

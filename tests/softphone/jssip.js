@@ -19,8 +19,8 @@ class Phone {
   }
 
   start({ socket, uri, password, register = true }) {
-    const options = { sockets: [new JsSIP.WebSocketInterface(socket)], uri, password, register };
-    this.agent = new JsSIP.UA({ ...options, session_timers: false });
+    const sockets = [new JsSIP.WebSocketInterface(socket)];
+    this.agent = new JsSIP.UA({ sockets, uri, password, register });
     if (!register) this.agent.on("connected", () => (this.state = "connected"));
     this.agent.on("registered", () => (this.state = "registered"));
     this.agent.on("unregistered", () => (this.state = "unregistered"));

@@ -52,11 +52,17 @@ class Phone {
   }
 
   dial(target) {
-    const inviter = new Inviter(this.agent, UserAgent.makeURI(target), AUDIO);
+    const inviter = new Inviter(this.agent, UserAgent.makeURI(target), {
+      ...AUDIO,
+      earlyMedia: true,
+    });
     this.take(inviter, "calling");
     return inviter.invite({
       requestDelegate: {
-        onProgress: () => this.state === "calling" && (this.state = "progress"),
+        onProgress: () => {
+          if (this.state === "calling") this.state = "progress";
+          this.#play();
+        },
         onReject: (response) => this.failures.push(response.message.statusCode),
       },
     });
@@ -72,10 +78,7 @@ class Phone {
     session.stateChange.addListener((now) => {
       if (now === SessionState.Established) {
         this.state = "up";
-        const audio = new Audio();
-        audio.srcObject = this.remoteStream;
-        audio.muted = true;
-        audio.play();
+        this.#play();
       }
       if (now === SessionState.Terminated) this.state = "ended";
     });
@@ -83,6 +86,13 @@ class Phone {
 
   answer() {
     return this.call.accept(AUDIO);
+  }
+
+  #play() {
+    const audio = new Audio();
+    audio.srcObject = this.remoteStream;
+    audio.muted = true;
+    audio.play();
   }
 
   #reinvite(hold) {
