@@ -50,6 +50,34 @@ def test_registration_with_the_lab_can_be_tried_as_it_is_described() -> None:
     assert config.lab is not None
 
 
+OTHERS = """
+[[user]]
+name = "bob"
+password_env = "BOB_PASSWORD"
+
+[[trunk]]
+name = "carrier"
+uri = "sip:198.51.100.20"
+
+[[agent]]
+name = "front-desk"
+protocol = "echo"
+"""
+
+
+def test_users_can_be_configured_as_it_is_described() -> None:
+    page = (ROOT / "docs/users.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    passwords = {"ANN_PASSWORD": "apple", "BOB_PASSWORD": "berry"}
+
+    config = parse_config(tomllib.loads(example + OTHERS), ROOT / "x.toml", passwords)
+
+    plan = config.router.plan("trunk:carrier", "+4930123456")
+    groups = [[str(target) for target in group] for group in plan.groups]
+    assert groups == [["user:ann", "user:bob"], ["agent:front-desk"]]
+    assert config.router.plan("api", "user:ann").groups == config.router.plan("api", "ann").groups
+
+
 def test_layout_in_the_design_is_there() -> None:
     design = (ROOT / "docs/design.md").read_text(encoding="utf-8")
     tree = design.partition("```\ngateway/\n")[2].partition("```")[0]
