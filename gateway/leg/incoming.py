@@ -1,0 +1,158 @@
+"""Incoming: what a party says, from packets to a timeline without gaps.
+
+    transport ─▸ RtpSession.receive ─▸ Voice (lazy decode) ─▸ on_frame
+
+A packet in is a frame out in the same callback. The pacer's beat fills what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.codec import TICK_RATE
+from gateway.leg.leg import DigitPressed, Phase
+from gateway.media.frame import AudioFrame, Voice
+from gateway.rtp.dtmf import DigitEvent
+from gateway.rtp.receiver import Hole, Packet, Received
+from gateway.rtp.session import RtpSession
+
+TICKS_PER_MS = TICK_RATE // 1000
+BEAT_TICKS = 20 * TICKS_PER_MS
+BEAT_S = BEAT_TICKS / TICK_RATE
+
+PATIENCE_S = 0.04
+"So long after the end of its last packet a party counts as silent, and is filled in for."
+
+MAX_LATE_TICKS = 100 * TICKS_PER_MS
+"""So much at most of what comes at the pace of speech is left out for what was filled in. Beyond it
+nothing was late: the party's clock stood still meanwhile, or it is another source (F11)."""
+
+MIN_GAP_TICKS = TICK_RATE // 400
+"A shorter gap is the rounding of one clock to another."
+
+MAX_FILL_TICKS = 60 * TICKS_PER_MS
+"A hole longer than this is not concealed when packets return: the timeline just goes on."
+
+
+class Incoming:
+    """The receiving half of a stream: a live speaker's voice, and what is filled in for it."""
+
+    def __init__(self, session: RtpSession, *, on_other: Callable[[], None], now: float) -> None:
+        """`on_other` is called after anything but a packet in order: timers may be nearer then."""
+        self.on_frame: Callable[[AudioFrame], None] = _nobody
+        self.on_digit: Callable[[DigitPressed], None] = _no_keys
+        self._session = session
+        self._receive = session.receive
+        self._on_other = on_other
+        self._voice = Voice()
+        self._heard_at: float | None = None  # None: not yet, or not to be expected
+        self._heard_ticks = BEAT_TICKS  # what the last packet held
+        self._next_at = 0  # where the next packet is due: ticks of the party's own timeline
+        self._ahead = 0  # ticks that were filled in before it was known what is missing
+        self._beat_at = now
+
+    def expect_nothing(self) -> None:
+        """The party is not to speak, and so is not missing."""
+        self._heard_at, self._ahead = None, 0
+
+    def close(self) -> None:
+        """Free the decoders; nothing is said any more."""
+        self._voice.close()
+        self._heard_at = None
+        self.on_frame, self.on_digit = _nobody, _no_keys
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take one packet, RTP or RTCP, in the clear."""
+        if len(data) > 1 and 192 <= data[1] <= 223:  # RTCP (RFC 5761 §4)
+            self._session.receive_rtcp(data, now)
+            return
+        items = self._receive(data, now)
+        if len(items) == 1:
+            item = items[0]
+            if type(item) is Packet:
+                self._take_packet(item, now)
+                return
+        for item in items:
+            self.take(item, now)
+        self._on_other()
+
+    def take(self, item: Received, now: float) -> None:
+        """Take what the session has put in order."""
+        if isinstance(item, Packet):
+            self._take_packet(item, now)
+        elif isinstance(item, Hole):
+            scale = TICK_RATE // item.codec.clock_rate
+            self._next_at = (item.timestamp + item.duration) * scale
+            self._fill(item.duration * scale, now, item.following)
+        else:
+            self._take_digit(item)
+
+    def on_beat(self, now: float) -> None:
+        """20 ms have passed: go on for a party that is missing."""
+        stalled_s = now - self._beat_at - BEAT_S
+        self._beat_at = now
+        heard_at = self._heard_at
+        if heard_at is None:
+            return
+        if stalled_s > BEAT_S:
+            # We were away, not the party: what it said meanwhile has yet to be read.
+            heard_at = self._heard_at = heard_at + stalled_s
+        if now - heard_at > self._heard_ticks / TICK_RATE + PATIENCE_S:
+            self._ahead += BEAT_TICKS
+            self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
+
+    def _take_digit(self, event: DigitEvent) -> None:
+        self.on_digit(DigitPressed(event.digit, Phase(event.phase), event.duration_ms))
+
+    def _take_packet(self, packet: Packet, now: float) -> None:
+        codec = packet.codec
+        scale = TICK_RATE // codec.clock_rate
+        duration = packet.duration * scale
+        if not duration:
+            # Comfort noise (RFC 3389) says how a pause sounds, not how long it is: the beat
+            # fills the pause.
+            return
+        position = packet.timestamp * scale
+        gap = position - self._next_at
+        self._next_at = position + duration
+        if gap < MIN_GAP_TICKS and not self._ahead:
+            self._heard_at, self._heard_ticks = now, duration
+            self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+            return
+        if gap >= MIN_GAP_TICKS:
+            self._fill(gap, now, None)
+        is_late = self._ahead >= duration and self._is_late(duration, now)
+        self._heard_at, self._heard_ticks = now, duration
+        if is_late:
+            # Its place was filled while it was missing. Playing it too would add its length to
+            # the delay of the call, for good.
+            self._ahead -= duration
+            return
+        self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+
+    def _is_late(self, duration: int, now: float) -> bool:
+        """Whether a packet is of the time that was filled in; else that is forgotten."""
+        if self._ahead <= MAX_LATE_TICKS or self._heard_at is None:
+            return True
+        # Late packets come in a burst. The first after a pause could be either.
+        spacing = (now - self._heard_at) * TICK_RATE
+        if not 0.75 * duration <= spacing <= duration + PATIENCE_S * TICK_RATE:
+            return True
+        self._ahead = 0
+        return False
+
+    def _fill(self, ticks: int, now: float, following: bytes | None) -> None:
+        """Conceal a hole, less what the beat has filled already."""
+        filled = min(self._ahead, ticks)
+        self._ahead -= filled
+        ticks -= filled
+        if 0 < ticks <= MAX_FILL_TICKS:
+            self.on_frame(self._voice.conceal(ticks, now, following))
+
+
+def _nobody(frame: AudioFrame) -> None:
+    """No hub listens yet, or any more."""
+
+
+def _no_keys(press: DigitPressed) -> None:
+    """No leg listens yet."""

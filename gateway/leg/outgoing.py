@@ -1,0 +1,156 @@
+"""Outgoing: what a party hears, from frames to packets.
+
+    hear ─▸ [relay the payload, or encode] ─▸ RtpSession.send ─▸ transport
+
+A frame heard is a packet sent in the same call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.codec import TICK_RATE, Codec
+from gateway.media.coding import Encoder, make_encoder
+from gateway.media.frame import AudioFrame
+from gateway.net.media import MediaTransport
+from gateway.rtp.session import RtpSession
+from gateway.sdp.negotiation import Agreement
+
+TICKS_PER_MS = TICK_RATE // 1000
+
+MAX_ENCODER_RATE = 24_000
+"Hz: voices need no more, and 48 kHz costs half as much again."
+
+
+class Outgoing:
+    """The sending half of a stream: encoder, packet lengths, what may be relayed."""
+
+    def __init__(self, transport: MediaTransport, session: RtpSession) -> None:
+        self.transport = transport
+        self.codec: Codec | None = None
+        "What the party is sent; None before it is negotiated."
+        self.is_stopped = False
+        self._session = session
+        self._send_codec: Codec | None = None  # None while nothing is to be sent
+        self._send_scale = 1
+        self._best_rate = 8000
+        self._frame_ticks = self._frame_units = 20 * TICKS_PER_MS
+        self._relayed: Codec | None = None  # what is heard and passed on as it is
+        self._encoded: Codec | None = None  # what is heard and suits the encoder as it is
+        self._encoder: Encoder | None = None
+        self._pending: NDArray[np.int16] | None = None
+
+    def configure(self, agreement: Agreement) -> None:
+        """Take what an offer and its answer settled, at first or again; numbering goes on."""
+        self._drop_pending()
+        if self._encoder is not None and self.codec != agreement.send:
+            self._encoder.close()
+            self._encoder = None
+        self.codec = agreement.send
+        sends = agreement.direction.sends and not self.is_stopped
+        self._send_codec = agreement.send if sends else None
+        self._best_rate = min(agreement.send.sample_rate, MAX_ENCODER_RATE)
+        self._send_scale = TICK_RATE // agreement.send.clock_rate
+        self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
+        self._frame_units = self._frame_ticks // self._send_scale
+        self._relayed = self._encoded = None
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether offer and answer let the party hear anything."""
+        return self._send_codec is not None
+
+    def stop(self) -> None:
+        """Send nothing any more, whatever is agreed upon."""
+        self.is_stopped = True
+        self._send_codec = None
+
+    def close(self) -> None:
+        """Free the encoder; what is heard from now on goes nowhere."""
+        if self._encoder is not None:
+            self._encoder.close()
+        self._encoder = self.codec = self._send_codec = None
+
+    def hear(self, frame: AudioFrame) -> None:
+        """Send one frame now: its payload if the party takes that codec, else encoded."""
+        codec = self._send_codec
+        if codec is None:
+            self._session.skip(frame.duration // self._send_scale)
+            return
+        heard = frame.codec
+        if heard is None or heard is not self._relayed:
+            encoder = self._encoder
+            if encoder is None or heard is None or heard is not self._encoded:
+                if self._relays(frame, codec):
+                    self._relay(frame)
+                    return
+                encoder = self._encoder_for(frame, codec)
+            pcm = frame.pcm(encoder.sample_rate)
+            if frame.duration != self._frame_ticks or self._pending is not None:
+                self._send_reframed(encoder, pcm, frame.heard_at)
+                return
+            payload = encoder.encode(pcm)
+            if payload:
+                packet = self._session.send(payload, self._frame_units, frame.heard_at)
+                if packet:
+                    self.transport.send(packet)
+            else:  # DTX: time passes unsent
+                self._session.skip(self._frame_units)
+        else:
+            self._relay(frame)
+
+    def _relays(self, frame: AudioFrame, codec: Codec) -> bool:
+        """Whether frames like this one are passed on as they are."""
+        heard = frame.codec
+        relays = heard is not None and frame.payload is not None and heard.name == codec.name
+        self._relayed = heard if relays else None
+        return relays
+
+    def _relay(self, frame: AudioFrame) -> None:
+        if self._pending is not None:
+            self._drop_pending()
+        payload = frame.payload
+        assert payload is not None
+        packet = self._session.send(payload, frame.duration // self._send_scale, frame.heard_at)
+        if packet:
+            self.transport.send(packet)
+
+    def _encoder_for(self, frame: AudioFrame, codec: Codec) -> Encoder:
+        """The encoder for frames like this one."""
+        encoder = self._encoder
+        if encoder is None or (
+            encoder.sample_rate < self._best_rate and encoder.sample_rate < frame.natural_rate
+        ):
+            encoder = self._open_encoder(codec, min(frame.natural_rate, self._best_rate))
+        self._encoded = frame.codec
+        return encoder
+
+    def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
+        """One at the rate of what is to be heard; it is never lowered within a call."""
+        self._drop_pending()
+        if self._encoder is not None:
+            self._encoder.close()
+        self._encoder = make_encoder(codec, rate=rate)
+        return self._encoder
+
+    def _send_reframed(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
+        """Cut a timeline of other frame lengths into the packets that the party wants."""
+        size = self._frame_ticks * encoder.sample_rate // TICK_RATE
+        if self._pending is not None:
+            pcm = np.concatenate((self._pending, pcm))
+        while len(pcm) >= size:
+            payload = encoder.encode(pcm[:size])
+            pcm = pcm[size:]
+            if not payload:
+                self._session.skip(self._frame_units)
+            elif packet := self._session.send(payload, self._frame_units, now):
+                self.transport.send(packet)
+        self._pending = pcm if len(pcm) else None
+
+    def _drop_pending(self) -> None:
+        """What fills no packet is past once something else is sent: its time goes by unsent."""
+        pending, self._pending = self._pending, None
+        if pending is not None and self._encoder is not None:
+            ticks = len(pending) * TICK_RATE // self._encoder.sample_rate
+            self._session.skip(ticks // self._send_scale)
