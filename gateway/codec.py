@@ -38,6 +38,8 @@ class Codec:
 
 PCMU = Codec("PCMU", payload_type=0, clock_rate=8000, sample_rate=8000)
 PCMA = Codec("PCMA", payload_type=8, clock_rate=8000, sample_rate=8000)
+# RFC 3551 §4.5.2: its clock is 8000 Hz by an old mistake, its audio has 16 kHz.
+G722 = Codec("G722", payload_type=9, clock_rate=8000, sample_rate=16000)
 OPUS = Codec("opus", payload_type=111, clock_rate=48000, sample_rate=48000, channels=2)
 TELEPHONE_EVENT = Codec(
     "telephone-event", payload_type=101, clock_rate=8000, sample_rate=0, fmtp="0-15"
@@ -45,3 +47,27 @@ TELEPHONE_EVENT = Codec(
 TELEPHONE_EVENT_48K = Codec(
     "telephone-event", payload_type=110, clock_rate=48000, sample_rate=0, fmtp="0-15"
 )
+
+SPEECH = {codec.name: codec for codec in (OPUS, G722, PCMU, PCMA)}
+"What is coded here, by the name it goes by in SDP and in the configuration."
+
+
+def read_parameter(codec: Codec, name: str, otherwise: int) -> int:
+    """A number among a codec's format parameters, compared without case (RFC 4855 §3).
+
+    Returns:
+        What is written; `otherwise` where nothing is, or no number of at most nine digits.
+    """
+    if name not in codec.fmtp.lower():
+        return otherwise
+    for parameter in codec.fmtp.split(";"):
+        key, _, value = parameter.partition("=")
+        value = value.strip()
+        if key.strip().lower() == name:
+            is_number = value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
+            return int(value) if is_number else otherwise
+    return otherwise
+
+
+_MAX_DIGITS = 9
+"Of a number in a format parameter: more is no rate and no size."

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.codec import Codec
+from gateway.codec import SPEECH, Codec
 from gateway.errors import NegotiationError
 from gateway.media.frame import Pcm
 from gateway.media.g711 import LAWS, Law
+from gateway.media.g722 import G722Encoder
 from gateway.media.opus import FRAME_MS, OpusEncoder, OpusOptions, options_for
 
 
@@ -69,4 +70,6 @@ def make_encoder(codec: Codec, *, rate: int = 8000, options: OpusOptions | None 
         return G711Encoder(LAWS[codec.name])
     if codec.name == "opus":
         return OpusFrameEncoder(rate, options or options_for(rate))
-    raise NegotiationError(f"{codec.name} is not encoded; {', '.join(LAWS)} and opus are")
+    if codec.name == "G722":
+        return G722Encoder()
+    raise NegotiationError(f"{codec.name} is not encoded; {', '.join(SPEECH)} are")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gateway.codec import TICK_RATE, Codec
 from gateway.media.conceal import PLC_MS, ComfortNoise, Concealment, background_rms
 from gateway.media.g711 import LAWS
+from gateway.media.g722 import G722_RATE, G722Decoder
 from gateway.media.opus import RATES, OpusDecoder
 from gateway.media.resample import Resampler
 
@@ -26,6 +27,7 @@ RECENT_FRAMES = 8
 starts 12 dB low for 100 ms), and a listener that lags behind still finds its frame in order."""
 
 _OPUS = "opus"
+_G722 = "G722"
 _PLC_TICKS = PLC_MS * TICK_RATE // 1000
 _SMOOTH_MS = 5
 
@@ -255,6 +257,7 @@ class _Branch:
     __slots__ = (
         "_concealed",
         "_concealment",
+        "_g722",
         "_noise",
         "_noise_rms",
         "_opus",
@@ -273,6 +276,7 @@ class _Branch:
         "Ticks: where the next frame to be rendered begins."
         self._rate = rate
         self._opus: OpusDecoder | None = None
+        self._g722: G722Decoder | None = None
         self._resampler: Resampler | None = None
         self._origin: int | None = None
         self.past: deque[Pcm] = deque(maxlen=RECENT_FRAMES)
@@ -303,6 +307,8 @@ class _Branch:
             self.direct = self._opus_decoder().decode
         elif codec.name in LAWS and codec.sample_rate == self._rate:
             self.direct = LAWS[codec.name].decode
+        elif codec.name == _G722 and self._rate == G722_RATE:
+            self.direct = self._g722_decoder().decode
 
     def _render_anew(self, frame: AudioFrame) -> Pcm:
         origin = frame.origin
@@ -338,6 +344,8 @@ class _Branch:
             pcm = self._opus_decoder().decode(payload)
         elif codec.name in LAWS and payload:
             pcm = LAWS[codec.name].decode(payload)
+        elif codec.name == _G722 and payload:
+            pcm = self._g722_decoder().decode(payload)
         else:
             self._unknown += 1
             return self._invent(frame, wanted)
@@ -382,6 +390,11 @@ class _Branch:
         if self._opus is None:
             self._opus = OpusDecoder(self._rate)
         return self._opus
+
+    def _g722_decoder(self) -> G722Decoder:
+        if self._g722 is None:
+            self._g722 = G722Decoder()
+        return self._g722
 
     def close(self) -> None:
         if self._opus is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
+from gateway.codec import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
 from gateway.errors import NegotiationError
 from gateway.media.coding import make_encoder
 from gateway.media.frame import Voice
@@ -16,7 +16,8 @@ from tests.media.sound import frames_of, frequency_of, tone
 
 @pytest.mark.parametrize(
     ("codec", "rate"),
-    [(PCMU, 8000), (PCMA, 8000)] + [(OPUS, rate) for rate in (8000, 16_000, 24_000, 48_000)],
+    [(PCMU, 8000), (PCMA, 8000), (G722, 16_000)]
+    + [(OPUS, rate) for rate in (8000, 16_000, 24_000, 48_000)],
 )
 def test_what_is_encoded_is_decoded_by_a_voice(codec: Codec, rate: int) -> None:
     encoder = make_encoder(codec, rate=rate)

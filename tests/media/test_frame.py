@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.codec import OPUS, PCMA, PCMU, Codec
+from gateway.codec import G722, OPUS, PCMA, PCMU, Codec
 from gateway.media.frame import RECENT_FRAMES, AudioFrame, Voice
 from gateway.media.g711 import A_LAW, MU_LAW
+from gateway.media.g722 import G722Encoder
 from gateway.media.opus import OpusEncoder, OpusOptions
 from gateway.media.tone import level_dbfs
 from tests.media.parties import START, Talker
@@ -23,7 +24,7 @@ from tests.media.sound import (
     tone,
 )
 
-G722 = Codec("G722", payload_type=9, clock_rate=8000, sample_rate=16_000)
+G729 = Codec("G729", payload_type=18, clock_rate=8000, sample_rate=8000)
 
 
 def heard(frames: list[AudioFrame], rate: int) -> Pcm:
@@ -168,10 +169,26 @@ def heard_of_g711(sent: Pcm, rate: int) -> Pcm:
 def test_an_unknown_codec_is_concealed_and_counted() -> None:
     voice = Voice()
 
-    frame = voice.frame(G722, b"\x10" * 160, 960, START)
+    frame = voice.frame(G729, b"\x10" * 20, 960, START)
 
-    assert len(frame.pcm(16_000)) == 320
+    assert len(frame.pcm(8000)) == 160
     assert voice.junk == 1
+
+
+def test_a_voice_in_g722_is_heard_wideband_and_bridged_when_packets_are_lost() -> None:
+    voice, encoder = Voice(), G722Encoder()
+    pieces = frames_of(tone(5000, 1.0, 16_000, -12), 320)
+
+    frames = [
+        voice.conceal(960, START) if n == 30 else voice.frame(G722, encoder.encode(p), 960, START)
+        for n, p in enumerate(pieces)
+    ]
+
+    assert frames[0].natural_rate == 16_000
+    pcm = heard(frames, 16_000)[3200:]
+    assert frequency_of(pcm, 16_000) == pytest.approx(5000, rel=0.002)
+    assert level_dbfs(pcm) == pytest.approx(-12, abs=1)
+    assert voice.junk == 0
 
 
 def test_junk_is_concealed_and_counted() -> None:
