@@ -115,6 +115,7 @@ class Parties:
             stream=self._new_stream(self.webrtc.new_transport()),
             session_id=_session_id(),
             send=send,
+            new_transport=self.webrtc.new_transport,
             loop=self._loop,
         )
 

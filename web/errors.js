@@ -137,6 +137,7 @@ const REASONS = {
   "no-ack": ["connection lost", "The far end lost the call", "Call again."],
   "media-timeout": ["no audio", "No audio came from the far end", "Call again. If it stays, a firewall may block the carrier's audio."],
   "path-lost": ["audio lost", "The audio path broke", "Check your network, then call again."],
+  "ice-consent": ["audio lost", "The audio path was lost and did not come back", "Check your network, then call again."],
   "left": ["left", null, ""],
   "answered-elsewhere": ["answered elsewhere", null, ""],
   "transferred": ["transferred", null, ""],

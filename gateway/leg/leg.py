@@ -61,6 +61,7 @@ class EndReason(Enum):
     NO_ACK = "no-ack"
     MEDIA_TIMEOUT = "media-timeout"
     PATH_LOST = "path-lost"
+    ICE_CONSENT = "ice-consent"
     LEFT = "left"
     ANSWERED_ELSEWHERE = "answered-elsewhere"
     TRANSFERRED = "transferred"
@@ -105,6 +106,7 @@ _FAULT = {
     EndReason.NO_ACK: Fault.NETWORK,
     EndReason.MEDIA_TIMEOUT: Fault.NETWORK,
     EndReason.PATH_LOST: Fault.NETWORK,
+    EndReason.ICE_CONSENT: Fault.NETWORK,
     EndReason.SESSION_EXPIRED: Fault.NETWORK,
     EndReason.TIME_LIMIT: Fault.GATEWAY,
     EndReason.OVERLOADED: Fault.GATEWAY,

@@ -27,6 +27,7 @@ REASON_HEADERS = {
     # RFC 3326 §2: a phone that is told so keeps no missed call.
     EndReason.ANSWERED_ELSEWHERE: 'SIP;cause=200;text="Call completed elsewhere"',
     EndReason.SHUTDOWN: 'SIP;cause=503;text="The gateway stops"',
+    EndReason.ICE_CONSENT: 'SIP;cause=408;text="ice_consent"',
 }
 "Why we hang up, where that is of use to a peer: the Reason of our CANCEL or BYE."
 

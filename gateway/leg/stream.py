@@ -86,6 +86,15 @@ class AudioStream:
         """The path changed; told by the leg, which hears the transport."""
         self._is_connected = state is TransportState.CONNECTED
 
+    def attach(self, transport: MediaTransport) -> None:
+        """Go on over another transport, the old one closed: numbers and statistics stay."""
+        old = self.transport
+        old.on_packet = _nothing
+        old.close()
+        self.transport = self._outgoing.transport = transport
+        self._is_connected = False
+        transport.on_packet = self._incoming.receive
+
     def stop_sending(self) -> None:
         """Send neither RTP nor RTCP any more, whatever is agreed upon; the party is still heard."""
         self._outgoing.stop()

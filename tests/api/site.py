@@ -55,14 +55,14 @@ class FakeNode:
             raise RuntimeError("bug")
         if to == "nowhere":
             raise RoutingError("no route leads from browser to this destination")
-        transport = FakeTransport(is_webrtc=True)
-        self.transports.append(transport)
+        transport = self._new_transport()
         leg = BrowserLeg(
             f"page-{len(self.transports)}",
             stream=new_stream(self.loop, self.exchange.pacer, transport),
             codecs=CODECS,
             session_id="1",
             send=send,
+            new_transport=self._new_transport,
             loop=self.loop,
         )
         try:
@@ -74,6 +74,11 @@ class FakeNode:
         if call.outcome is None:
             leg.announce(call.id)
         return leg, call
+
+    def _new_transport(self) -> FakeTransport:
+        transport = FakeTransport(is_webrtc=True)
+        self.transports.append(transport)
+        return transport
 
     def originate(self, from_: str, to: str) -> CallSummary:
         if to == "nowhere":

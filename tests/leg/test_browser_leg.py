@@ -55,10 +55,16 @@ class PageBench:
             codecs=CODECS,
             session_id="123",
             send=self.sent.append,
+            new_transport=self._new_transport,
             loop=loop,
         )
         if listens:
             self.leg.on_event = self.told.append
+
+    def _new_transport(self) -> FakeTransport:
+        """What a page that was reloaded talks over from then on."""
+        self.transport = FakeTransport(is_webrtc=True)
+        return self.transport
 
     def calling(self) -> PageBench:
         """The page has offered and was answered."""
@@ -258,7 +264,7 @@ async def test_path_that_comes_goes_and_comes_back_is_told(loop: VirtualLoop) ->
 
 
 @pytest.mark.parametrize(
-    ("state", "reason"), [("FAILED", EndReason.PATH_LOST), ("CLOSED", EndReason.LEFT)]
+    ("state", "reason"), [("FAILED", EndReason.ICE_CONSENT), ("CLOSED", EndReason.LEFT)]
 )
 @in_virtual_time
 async def test_path_that_is_lost_ends_the_leg_once(
