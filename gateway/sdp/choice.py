@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from gateway.codec import DYNAMIC, Codec
+from gateway.codec import DYNAMIC, Codec, opus_playback_rate
 from gateway.sdp.attribute import PTIME_MS
 from gateway.sdp.description import MediaDescription
 
@@ -41,9 +41,12 @@ class Choice:
 
     @property
     def send(self) -> Codec:
-        """For sending: with their payload type and fmtp."""
+        """For sending: with their payload type and fmtp, at no higher rate than they play."""
         theirs, ours = self.speech
-        return replace(theirs, sample_rate=ours.sample_rate)
+        sample_rate = ours.sample_rate
+        if ours.name == "opus":
+            sample_rate = min(sample_rate, opus_playback_rate(theirs))
+        return replace(theirs, sample_rate=sample_rate)
 
     @property
     def send_digits(self) -> Codec | None:

@@ -172,7 +172,9 @@ class MediaDescription:
         """How packets are protected, by protocol and by what keys there are."""
         if "SAVP" not in self.protocol:
             return Keying.NONE
-        return Keying.DTLS if self.fingerprints or "TLS" in self.protocol else Keying.SDES
+        # Some offer both: without ICE it is SDES that can be used of them.
+        is_dtls = self.fingerprints and (self.ice_ufrag is not None or not self.crypto)
+        return Keying.DTLS if is_dtls or "TLS" in self.protocol else Keying.SDES
 
     @property
     def is_muted(self) -> bool:

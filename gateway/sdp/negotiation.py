@@ -21,6 +21,7 @@ from gateway.sdp.choice import (
     ptime_ms,
     receivable,
 )
+from gateway.sdp.crypto import usable
 from gateway.sdp.description import (
     Direction,
     Group,
@@ -53,6 +54,8 @@ _PROTOCOLS = {
     },
 }
 
+_SECURED = {"RTP/AVP": "RTP/SAVP", "RTP/AVPF": "RTP/SAVPF"}
+"What a protocol is called when it is protected."
 
 _DTLS_ROLES = ("active", "passive")
 "What an answer says in a=setup (RFC 8842 §5.3)."
@@ -217,9 +220,12 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agre
     ours, theirs = offer.media[index], answer.media[index]
     if theirs.port == 0:
         raise NegotiationError("answer rejects the audio")
-    if theirs.protocol != ours.protocol:
+    keying = ours.keying
+    if ours.crypto and theirs.crypto and _SECURED.get(ours.protocol) == theirs.protocol:
+        keying = Keying.SDES  # an answer that calls by its name what was offered as RTP/AVP
+    elif theirs.protocol != ours.protocol:
         raise NegotiationError(f"answer has {theirs.protocol}, offered was {ours.protocol}")
-    objection = _objection(theirs, ours.keying)
+    objection = _objection(theirs, keying)
     choice = choose(theirs.codecs, ours.codecs)
     if objection is None and ours.keying is Keying.DTLS and theirs.setup not in _DTLS_ROLES:
         objection = f"audio has a=setup:{theirs.setup}"
@@ -250,8 +256,8 @@ def _objection(section: MediaDescription, keying: Keying) -> str | None:
         )
     if keying is Keying.DTLS:
         return _dtls_objection(section)
-    if keying is Keying.SDES and not section.crypto:
-        return "audio has no a=crypto"
+    if keying is Keying.SDES and not usable(section.crypto):
+        return "audio has no a=crypto that can be used"
     return None
 
 
