@@ -16,6 +16,7 @@ from math import inf
 
 from gateway.codec import PCMU, Codec
 from gateway.errors import RemoteProtocolError
+from gateway.rtp.burst import LossGauge
 from gateway.rtp.dtmf import DigitEvent, DigitReceiver
 from gateway.rtp.packet import HEADER_BYTES, RtpPacket, parse_rtp
 from gateway.rtp.payload import Format, read_formats
@@ -150,6 +151,7 @@ class Receiver:
         self._jitter = 0.0
         self._max_drift = 0.0
         self._loss = LossCounter()
+        self._gauge = LossGauge()
         self._packets = self._bytes = 0
         self._late = self._reordered = self._duplicates = 0
         self._resyncs = self._unknown = self._junk = 0
@@ -232,7 +234,15 @@ class Receiver:
             unknown=self._unknown,
             junk=self._junk + self._digits.junk,
             jitter_ms=self._jitter / self._clock * 1000 if self._clock else 0.0,
+            pattern=self._gauge.pattern(self._sequence),
+            codec=self._codec.name,
+            packet_ms=self._duration / self._clock * 1000 if self._duration else 20.0,
         )
+
+    @property
+    def packets(self) -> int:
+        """Valid packets so far, as in `stats`."""
+        return self._packets
 
     @property
     def _end(self) -> int:
@@ -399,6 +409,7 @@ class Receiver:
     def _give_up_next(self, out: list[Received]) -> None:
         place = min(self._waiting)
         missing = place - self._sequence
+        self._gauge.lose(self._sequence, missing)
         if len(self._given_up) > MAX_MISORDER:
             self._given_up = {old for old in self._given_up if old >= place - MAX_MISORDER}
         self._given_up.update(range(max(self._sequence, place - MAX_MISORDER), place))

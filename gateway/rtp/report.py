@@ -1,4 +1,7 @@
-"""RTCP of one stream: our reports, and what the peer's tell (RFC 3550 §6.4)."""
+"""RTCP of one stream: our reports, and what the peer's tell (RFC 3550 §6.4, RFC 3611).
+
+A BYE is read and means nothing: signalling ends calls, and anybody can spoof it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,13 @@ from gateway.rtp.rtcp import (
     parse_rtcp,
 )
 from gateway.rtp.stats import Reception, RemoteStats
+from gateway.rtp.xr import (
+    ExtendedReport,
+    LastReference,
+    ReferenceTime,
+    VoiceMetrics,
+    XrBlock,
+)
 
 NTP_OF_UNIX = 2_208_988_800
 "Seconds from 1900, where NTP begins, to 1970."
@@ -23,6 +33,12 @@ MAX_ROUNDING_S = 0.05
 
 MAX_RTT_S = 60.0
 "A longer round trip is a report about somebody else's clock."
+
+MAX_JITTER_MS = 60_000.0
+"A peer that claims more has not measured it."
+
+MAX_REFERENCE_AGE_S = 60.0
+"A reference time that came longer ago is not answered any more."
 
 
 class Reporter:
@@ -37,6 +53,13 @@ class Reporter:
         self.remote: RemoteStats | None = None
         "What the peer said last about our packets."
         self.rtt_ms: float | None = None
+        self.reported_at: float | None = None
+        "When its last SR or RR came, whomever that reported on."
+        self.voice: VoiceMetrics | None = None
+        "What its XR said last about our packets."
+        self.answers_references = False
+        "Whether the peer wants to know its round trip though it sends nothing: rcvr-rtt."
+        self._reference: tuple[int, int, float] | None = None  # as `_last_sr`
         self.malformed = 0
         "Packets that could not be read."
 
@@ -55,9 +78,12 @@ class Reporter:
             if isinstance(packet, SenderReport):
                 self._last_sr = (packet.ssrc, packet.ntp >> 16 & 0xFFFF_FFFF, now)
             if isinstance(packet, SenderReport | ReceiverReport):
+                self.reported_at = now
                 for block in packet.reports:
                     if block.ssrc == self._ssrc:
                         self._take_block(block, send_rate, now)
+            elif isinstance(packet, ExtendedReport):
+                self._take_extended(packet, now)
 
     def build(
         self,
@@ -66,12 +92,14 @@ class Reporter:
         now: float,
         *,
         bye: bool = False,
+        voice: VoiceMetrics | None = None,
     ) -> bytes:
-        """One compound packet: SR or RR, SDES, and BYE where asked.
+        """One compound packet: SR or RR, SDES, XR where it was agreed upon, and BYE where asked.
 
         Args:
             sent: RTP timestamp of `now`, packets and payload bytes so far; None makes an RR.
             reception: how the peer is received; None where nothing came since the last report.
+            voice: how its voice fares; None where the peer did not ask.
         """
         reports = () if reception is None else (self._block(reception, now),)
         packets: list[RtcpPacket] = [ReceiverReport(self._ssrc, reports)]
@@ -79,6 +107,9 @@ class Reporter:
             timestamp, count, size = sent
             packets = [SenderReport(self._ssrc, self._ntp(now), timestamp, count, size, reports)]
         packets.append(SourceDescription(self._ssrc, self._cname))
+        blocks = self._extended_blocks(voice, now, is_sender=sent is not None)
+        if blocks:
+            packets.append(ExtendedReport(self._ssrc, blocks))
         if bye:
             packets.append(Goodbye((self._ssrc,)))
         return build_rtcp(packets)
@@ -101,11 +132,42 @@ class Reporter:
             delay,
         )
 
+    def _extended_blocks(
+        self, voice: VoiceMetrics | None, now: float, *, is_sender: bool
+    ) -> tuple[XrBlock, ...]:
+        blocks: list[XrBlock] = []
+        if self.answers_references:
+            if not is_sender:
+                blocks.append(ReferenceTime(self._ntp(now)))
+            reference, self._reference = self._reference, None
+            if reference is not None and now - reference[2] < MAX_REFERENCE_AGE_S:
+                ssrc, middle, at = reference
+                blocks.append(LastReference(ssrc, middle, int((now - at) * 65536)))
+        if voice is not None:
+            blocks.insert(0, voice)
+        return tuple(blocks)
+
+    def _take_extended(self, packet: ExtendedReport, now: float) -> None:
+        for block in packet.blocks:
+            if isinstance(block, ReferenceTime):
+                self._reference = packet.ssrc, block.ntp >> 16 & 0xFFFF_FFFF, now
+            elif block.ssrc == self._ssrc:
+                if isinstance(block, VoiceMetrics):
+                    self.voice = block
+                else:
+                    self._take_rtt(block.last_rr, block.delay, now)
+
     def _take_block(self, block: ReportBlock, send_rate: int, now: float) -> None:
-        jitter_ms = block.jitter / send_rate * 1000
-        self.remote = RemoteStats(now, block.lost, block.fraction_lost / 256, jitter_ms)
-        if block.last_sr:
-            middle = self._ntp(now) >> 16 & 0xFFFF_FFFF
-            rtt = (middle - block.last_sr - block.delay + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
-            if -MAX_ROUNDING_S < rtt / 65536 < MAX_RTT_S:
-                self.rtt_ms = max(0.0, rtt / 65536 * 1000)
+        jitter_ms = min(block.jitter / send_rate * 1000, MAX_JITTER_MS)
+        lost, fraction = block.lost, block.fraction_lost / 256
+        self.remote = RemoteStats(now, lost, fraction, jitter_ms, block.sequence)
+        self._take_rtt(block.last_sr, block.delay, now)
+
+    def _take_rtt(self, last: int, delay: int, now: float) -> None:
+        """The way there and back of a time that we sent and that comes back; 0: it did not."""
+        if not last:
+            return
+        middle = self._ntp(now) >> 16 & 0xFFFF_FFFF
+        rtt = (middle - last - delay + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
+        if -MAX_ROUNDING_S < rtt / 65536 < MAX_RTT_S:
+            self.rtt_ms = max(0.0, rtt / 65536 * 1000)

@@ -1,6 +1,6 @@
-"""RTCP packets as values and bytes: SR, RR, SDES with CNAME, BYE (RFC 3550 §6; RFC 5506).
+"""RTCP packets as values and bytes: SR, RR, SDES with CNAME, BYE, XR (RFC 3550 §6; RFC 3611).
 
-What else a compound may hold (APP, feedback, XR) is skipped. A packet of its own (reduced size,
+What else a compound may hold (APP, feedback) is skipped. A packet of its own (reduced size,
 RFC 5506) need not begin with a report.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.errors import RemoteProtocolError
+from gateway.rtp.xr import ExtendedReport, build_extended_report, read_extended_report
 
 MAX_CNAME_BYTES = 255
 "An SDES item's length is one byte (RFC 3550 §6.5)."
@@ -18,7 +19,7 @@ MAX_CNAME_BYTES = 255
 MAX_REPORTS = 31
 "Blocks, chunks or sources that one packet can count (RFC 3550 §6.4.1)."
 
-_SR, _RR, _SDES, _BYE = 200, 201, 202, 203
+_SR, _RR, _SDES, _BYE, _XR = 200, 201, 202, 203, 207
 _CNAME = 1
 
 _HEADER = struct.Struct("!BBH")
@@ -86,7 +87,7 @@ class Goodbye:
     reason: str = ""
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye
+RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | ExtendedReport
 
 
 def parse_rtcp(data: bytes) -> list[RtcpPacket]:
@@ -193,6 +194,11 @@ def _read_goodbye(body: bytes, count: int) -> list[RtcpPacket]:
     return [Goodbye(ssrcs, reason.decode("utf-8", "surrogateescape"))]
 
 
+def _read_extended(body: bytes, _reserved: int) -> list[RtcpPacket]:
+    report = read_extended_report(body)
+    return [report] if report.blocks else []
+
+
 def _expect(body: bytes, size: int, name: str) -> None:
     if len(body) < size:
         raise RemoteProtocolError(f"{name} of {len(body)} bytes, {size} needed")
@@ -203,6 +209,7 @@ _READERS = {
     _RR: _read_receiver_report,
     _SDES: _read_source_description,
     _BYE: _read_goodbye,
+    _XR: _read_extended,
 }
 
 
@@ -223,6 +230,8 @@ def _build(packet: RtcpPacket) -> bytes:
         name = packet.cname.encode("utf-8", "surrogateescape")[:MAX_CNAME_BYTES]
         chunk = _WORD.pack(packet.ssrc) + bytes((_CNAME, len(name))) + name
         return _frame(_SDES, 1, chunk + bytes(4 - len(chunk) % 4))
+    if isinstance(packet, ExtendedReport):
+        return _frame(_XR, 0, build_extended_report(packet))
     body = b"".join(_WORD.pack(ssrc) for ssrc in packet.ssrcs)
     if packet.reason:
         reason = packet.reason.encode("utf-8", "surrogateescape")[:255]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from gateway.codec import Codec
 from gateway.rtp.keypad import DigitOptions, DigitSender, later
+from gateway.rtp.quality import voice_metrics
 from gateway.rtp.receiver import Received, Receiver, ReceiverOptions
 from gateway.rtp.report import Reporter
 from gateway.rtp.stats import SendStats, StreamStats
@@ -87,6 +88,10 @@ class RtpSession:
         self._report_at = now + self._spread_out(options.first_report_s)
         self._output: list[bytes] = []
         self._events: list[Received] = []
+        self.reports_voice = False
+        "Whether the peer asked for voice metrics (RFC 3611 §5.1: a=rtcp-xr:voip-metrics)."
+        self.signal_dbov: float | None = None
+        "How loud the peer's voice is, for those; None: it was not measured."
 
     def configure(
         self, *, receive: Sequence[Codec], send: Codec, send_digits: Codec | None
@@ -106,6 +111,11 @@ class RtpSession:
         self._head = 0x8000 | send.payload_type
         if send_digits is not None:
             self._digits.configure(send_digits.clock_rate, send.clock_rate)
+
+    def extend_reports(self, *, voice: bool, round_trip: bool) -> None:
+        """What the peer's SDP wants of RTCP XR: voip-metrics, and rcvr-rtt (RFC 3611 §5.1)."""
+        self.reports_voice = voice
+        self._reporter.answers_references = round_trip
 
     def receive_rtcp(self, data: bytes, now: float) -> None:
         """Take one RTCP packet, in the clear; nothing is raised, whatever it is."""
@@ -140,6 +150,11 @@ class RtpSession:
         """Let `duration` of our timeline pass unsent (DTX), in units of the send clock."""
         self._timestamp = (self._timestamp + duration) & 0xFFFF_FFFF
         self._is_plain = False
+
+    @property
+    def takes_digits(self) -> bool:
+        """Whether the peer takes event packets."""
+        return self._digit_codec is not None
 
     def start_digit(self, digit: str, now: float) -> bool:
         """Press a key; its packets come out of `take_output`, the first at once.
@@ -207,9 +222,11 @@ class RtpSession:
         received.bad_reports = self._reporter.malformed
         return StreamStats(
             received,
-            SendStats(self._packets, self._bytes, self._digits.dropped),
+            SendStats(self._packets, self._bytes, self._digits.dropped, self._sequence),
             self._reporter.remote,
             self._reporter.rtt_ms,
+            self._reporter.voice,
+            self._reporter.reported_at,
         )
 
     def _send_digits(self, now: float) -> None:
@@ -237,7 +254,16 @@ class RtpSession:
             since = int((now - self._sent_at) * self._codec.clock_rate)
             sent = self._timestamp + since, self._packets, self._bytes
         self._packets_reported = self._packets
-        return self._reporter.build(sent, self._receiver.take_reception(), now, bye=bye)
+        reception, voice = self._receiver.take_reception(), None
+        if self.reports_voice and self._receiver.ssrc is not None:
+            voice = voice_metrics(
+                self._receiver.ssrc,
+                self._receiver.stats,
+                rtt_ms=self._reporter.rtt_ms,
+                signal_dbov=self.signal_dbov,
+                reorder_ms=self._options.receiver.reorder_ms,
+            )
+        return self._reporter.build(sent, reception, now, bye=bye, voice=voice)
 
     def _spread_out(self, seconds: float) -> float:
         return seconds * (0.5 + self._spread())

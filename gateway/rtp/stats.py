@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from gateway.rtp.burst import LossPattern
+from gateway.rtp.xr import VoiceMetrics
 
 
 @dataclass(slots=True)
@@ -33,6 +36,12 @@ class ReceiveStats:
     "Interarrival jitter (RFC 3550 A.8)."
     bad_reports: int = 0
     "RTCP packets that were malformed; dropped."
+    pattern: LossPattern = field(default_factory=LossPattern)
+    "What could not be played in time, because it was lost or late, and how that lies together."
+    codec: str = "PCMU"
+    "What was heard last, by its encoding name."
+    packet_ms: float = 20.0
+    "How long its packets last."
 
 
 @dataclass(slots=True)
@@ -44,6 +53,8 @@ class SendStats:
     "Payload bytes."
     digits_dropped: int = 0
     "Presses for which there was no room."
+    sequence: int = 0
+    "The number that the next packet will have, 16 bits."
 
 
 @dataclass(slots=True)
@@ -57,6 +68,8 @@ class RemoteStats:
     fraction_lost: float
     "In its last report interval, 0 to 1."
     jitter_ms: float
+    sequence: int = 0
+    "The highest number of ours that reached it, extended by its cycles."
 
 
 @dataclass(slots=True)
@@ -68,7 +81,11 @@ class StreamStats:
     remote: RemoteStats | None
     "None until the peer has reported on us."
     rtt_ms: float | None
-    "Round trip from LSR and DLSR (RFC 3550 §6.4.1); None until it was measured."
+    "Round trip from LSR and DLSR (RFC 3550 §6.4.1), or DLRR (RFC 3611); None: not measured yet."
+    voice: VoiceMetrics | None = None
+    "What the peer's RTCP XR said last about our packets."
+    reported_at: float | None = None
+    "Loop seconds of the peer's last SR or RR, whomever it reported on; None: there was none."
 
 
 @dataclass(slots=True)
