@@ -6,6 +6,7 @@ pylibsrtp keeps the sessions; the calls go straight to its cffi library with one
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pylibsrtp import Policy, Session
@@ -121,6 +122,11 @@ class SrtpReceiver:
             ValueError: the key is not `suite.key_bytes` long.
         """
         return cls(_session(suite, key, Policy.SSRC_ANY_INBOUND))
+
+    @property
+    def ssrcs(self) -> Collection[bytes]:
+        """Those of which something authentic has come: the four bytes of each; it only grows."""
+        return self._ssrcs
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """The RTP or RTCP packet within, or None if it is not authentic. Never raises."""

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 MAX_REMOTE_CANDIDATES = 50
 "Per generation, told and learned ones together: each costs checks from every address of ours."
 
-MAX_CHECKS_OPEN = 16
-"Consent checks of one generation that may still be answered."
+MAX_CHECKS_OPEN = 48
+"Consent checks of one generation that may still be answered: three rounds of every address."
+
+MAX_EARLY_CHECKS = 64
+"Authentic checks that may come before the peer's own credentials do."
 
 FOR_EVER = float("inf")
 
@@ -45,7 +48,7 @@ class Listener(Protocol):
     def hear(self, end: StunEnd, address: Address) -> None:
         """An authentic request came from there."""
 
-    def consent(self, now: float) -> None:
+    def consent(self, route: Route, now: float) -> None:
         """An authentic response to a consent check came."""
 
     def nominate(self, generation: Generation, pair: CandidatePair) -> None:
@@ -108,6 +111,7 @@ class Generation(Connection):
         self,
         endpoint: Listener,
         ufrag: str,
+        number: int,
         *,
         controlling: bool,
         candidates: Mapping[MuxSocket, Candidate],
@@ -115,6 +119,7 @@ class Generation(Connection):
         super().__init__(controlling, local_username=ufrag)
         self.endpoint = endpoint
         self.mux = endpoint.mux
+        self.number = number
         self.is_over = False
         self.ends_at = FOR_EVER
         "When it is given up, unless a pair is nominated, or after one was in a newer one."
@@ -129,7 +134,7 @@ class Generation(Connection):
         self._protocols = list(self._ends.values())
         self._local_candidates = [end.local_candidate for end in self._protocols]
         self._local_candidates_start = self._local_candidates_end = True
-        self._open_checks: dict[bytes, tuple[Address, MuxSocket]] = {}
+        self._open_checks: dict[bytes, Route] = {}
         self.mux.by_ufrag[ufrag.encode()] = self
 
     def add_candidate(self, text: str) -> None:
@@ -151,28 +156,32 @@ class Generation(Connection):
             return
         self._ends[socket].datagram_received(data, address)
 
-    def ask_consent(self, route: Route) -> None:
-        """Send one check on a validated path. Any answer will do, also one that comes late.
+    def ask(self, route: Route, *, nominate: bool) -> None:
+        """Send one check, for consent or to find a path. An answer counts, however late it comes.
 
         aioice's own waits half a second, counts a slower answer as a failure, and closes after
         six of them.
+
+        Args:
+            nominate: with USE-CANDIDATE, if we control.
         """
+        if self.is_over or self.remote_password is None:
+            return
         end = self._ends[route.socket]
-        assert self.remote_password is not None
-        # With USE-CANDIDATE (if controlling): some ICE-lite peers drop checks without it. Of the
-        # pair only its component matters here.
-        request = self.build_request(CandidatePair(end, end.local_candidate), nominate=True)
+        # Of the pair only its component matters here.
+        request = self.build_request(CandidatePair(end, end.local_candidate), nominate=nominate)
         request.add_message_integrity(self.remote_password.encode())
         if len(self._open_checks) >= MAX_CHECKS_OPEN:
             self._forget_check(next(iter(self._open_checks)))
-        self._open_checks[request.transaction_id] = route.address, route.socket
+        self._open_checks[request.transaction_id] = route
         self.mux.transactions[request.transaction_id] = end
         end.send_stun(request, route.address)
 
     def take_consent(self, data: bytes, address: Address, now: float) -> bool:
         """Whether `data` answers a consent check; if it is authentic, consent is fresh."""
         transaction_id = data[8:20]
-        if transaction_id not in self._open_checks:
+        route = self._open_checks.get(transaction_id)
+        if route is None:
             return False
         try:
             message = stun.parse_message(data)
@@ -182,11 +191,11 @@ class Generation(Connection):
         assert self.remote_password is not None
         if (
             message.message_class == stun.Class.RESPONSE
-            and address == self._open_checks[transaction_id][0]
+            and address == route.address
             and message.check_message_integrity(self.remote_password.encode())
         ):
             self._forget_check(transaction_id)
-            self.endpoint.consent(now)
+            self.endpoint.consent(route, now)
         return True
 
     def end(self) -> None:
@@ -200,6 +209,7 @@ class Generation(Connection):
         """Stop the checks and break the cycles between connection, ends and pairs."""
         await super().close()
         self._check_list.clear()
+        self._early_checks.clear()
         self._ends.clear()
 
     # What aioice calls.
@@ -214,6 +224,8 @@ class Generation(Connection):
         """
         if self.ice_controlling and "ICE-CONTROLLING" in message.attributes:
             message.attributes["ICE-CONTROLLED"] = message.attributes.pop("ICE-CONTROLLING")
+        if len(self._early_checks) >= MAX_EARLY_CHECKS:
+            del self._early_checks[0]
         super().request_received(message, addr, protocol)
 
     def check_incoming(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:

@@ -1,9 +1,8 @@
-"""ICE of one stream: its generations, its validated addresses, and where to send (RFC 8838)."""
+"""ICE of one stream: its generations, of which restarts begin more (RFC 8838, RFC 8839 §4.4)."""
 
 from __future__ import annotations
 
 import contextlib
-import random
 import secrets
 import string
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from gateway.webrtc.generation import (
     Generation,
     StunEnd,
 )
-from gateway.webrtc.liveness import Liveness
-from gateway.webrtc.mux import Route
+from gateway.webrtc.paths import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from aioice.ice import CandidatePair
 
     from gateway.webrtc.candidate import AddressPolicy
-    from gateway.webrtc.mux import Mux, MuxSocket, Stream
+    from gateway.webrtc.mux import Mux, MuxSocket, Route, Stream
     from gateway.webrtc.udp import Address
 
 UFRAG_CHARS = 8
@@ -38,14 +36,8 @@ UFRAG_CHARS = 8
 MAX_GENERATIONS = 4
 "At once, when restarts come faster than they complete."
 
-MAX_ROUTES = 16
-"Validated addresses of one stream: a phone has two links, and NATs rebind."
-
 RETIRE_S = 3.0
 "How long a replaced generation still takes what is under way to it."
-
-LINGER_S = 1.0
-"An address that carried media within this time is kept, whatever became of its generation."
 
 ICE_CHARS = string.ascii_letters + string.digits
 
@@ -104,7 +96,7 @@ def local_candidates(
 
 
 class IceEndpoint:
-    """All ICE of one stream: its generations, its validated routes, and where to send."""
+    """All ICE of one stream: its generations, and the paths that they have found."""
 
     def __init__(
         self,
@@ -122,25 +114,18 @@ class IceEndpoint:
             stream: what media and DTLS go to.
             settings: the port's.
             spawn: starts a guarded task.
-            on_target: is called whenever `target` has changed.
+            on_target: is called whenever the target has changed.
         """
         self.mux = mux
         self.policy = settings.policy
-        self.liveness = Liveness()
-        self.target: Route | None = None
-        "Where to send: the nominated pair of the newest generation that has one."
+        self.paths = Paths(mux, stream, on_target=self._on_move)
         self.has_failed = False
         "No pair was nominated in time, and none can be any more."
-        self._stream = stream
         self._settings = settings
         self._spawn = spawn
         self._on_target = on_target
-        self._routes: dict[tuple[MuxSocket, Address], Route] = {}
         self._generations: list[Generation] = []
-        self._has_orphans = False
-        "Whether a route may outlive its generation."
-        self._active: Generation | None = None
-        "The one whose nominated pair is the target."
+        self._begun = 0
         self._current = self.renew()
         "The one to be described: the last that was begun."
 
@@ -159,15 +144,18 @@ class IceEndpoint:
         ufrag = _new_ufrag()
         while ufrag.encode() in self.mux.by_ufrag:
             ufrag = _new_ufrag()
+        self._begun += 1
         self._current = Generation(
             self,
             ufrag,
+            self._begun,
             controlling=self._settings.controlling,
             candidates=self._settings.local.by_socket,
         )
         self._generations.append(self._current)
         if len(self._generations) > MAX_GENERATIONS:
-            self._drop(next(each for each in self._generations if each is not self._active))
+            active = self.paths.active
+            self._drop(next(each for each in self._generations if each is not active))
         return self._current
 
     def accept(
@@ -204,59 +192,56 @@ class IceEndpoint:
     def hear(self, end: StunEnd, address: Address) -> None:
         """An authentic request came: that address belongs to this stream."""
         now = self.mux.now()
-        self.liveness.stun_at = now
-        self._validate(end, address, now)
+        self.paths.liveness.stun_at = now
+        self.paths.validate(end.generation, end.socket, address, now)
 
-    def consent(self, now: float) -> None:
-        """The peer answered a consent check."""
-        self.liveness.consent(now)
+    def consent(self, route: Route, now: float) -> None:
+        """An address answered a check of ours."""
+        self.paths.consent(route, now)
+
+    def find(self, socket: MuxSocket, address: Address, now: float) -> None:
+        """Authentic media came from an unknown address."""
+        if self.policy.allows(address[0]):
+            self.paths.find(socket, address, now)
 
     def nominate(self, generation: Generation, pair: CandidatePair) -> None:
         """A pair is to carry media from now on, unless a newer generation has one already."""
-        if self._active is not None and self._is_older(generation, self._active):
+        active = self.paths.active
+        if active is not None and generation.number < active.number:
             return
         assert isinstance(pair.protocol, StunEnd)
         now = self.mux.now()
-        self.liveness.consent(now)
-        route = self._validate(pair.protocol, pair.remote_addr, now)
+        self.paths.liveness.consent(now)
+        route = self.paths.validate(generation, pair.protocol.socket, pair.remote_addr, now)
         if route is None:
             return
-        self.liveness.checked(now, random.random())  # noqa: S311 - spreads load, hides nothing
-        self.target, self._active = route, generation
-        generation.ends_at = FOR_EVER
         for older in self._generations[: self._generations.index(generation)]:
             older.ends_at = min(older.ends_at, now + RETIRE_S)
-        self._on_target()
+        route.consented_at = now
+        self.paths.use(route, generation, now)
 
     def sweep(self, now: float) -> None:
         """Ask for consent where it is due, and let go of what is past."""
-        if self.target is None or len(self._generations) > 1 or self._has_orphans:
-            self._let_go(now)
-        if self.target is not None and self.liveness.is_check_due(now):
-            assert self._active is not None
-            self.liveness.checked(now, random.random())  # noqa: S311 - spreads load
-            self._active.ask_consent(self.target)
+        paths = self.paths
+        if paths.target is None or len(self._generations) > 1 or paths.has_orphans:
+            for generation in [each for each in self._generations if each.ends_at <= now]:
+                self._drop(generation)
+                self.has_failed = not self._generations
+            paths.let_go(now)
+        paths.sweep(now)
 
-    def _let_go(self, now: float) -> None:
-        """Give up generations whose time is over, and then the addresses known by them only."""
-        for generation in [each for each in self._generations if each.ends_at <= now]:
-            self._drop(generation)
-            self.has_failed = not self._generations
-        self._has_orphans = False
-        for key, route in list(self._routes.items()):
-            if not route.server.is_over or route is self.target:
-                continue
-            if now - route.media_at > LINGER_S:
-                self._forget(key)
-            else:
-                self._has_orphans = True
+    def _on_move(self) -> None:
+        """Media goes elsewhere now: the generation that found the way is to last."""
+        for generation in self._generations:
+            if generation is self.paths.active:
+                generation.ends_at = FOR_EVER
+        self._on_target()
 
     def detach(self) -> None:
         """Be found by nobody any more."""
         for generation in self._generations:
             generation.end()
-        for key in list(self._routes):
-            self._forget(key)
+        self.paths.detach()
 
     async def close(self) -> None:
         """Stop what runs, and break the cycles."""
@@ -264,44 +249,8 @@ class IceEndpoint:
         for generation in self._generations:
             await generation.close()
         self._generations.clear()
-        self.target = self._active = None
-        del self._current, self._stream, self._spawn, self._on_target
-
-    def _validate(self, end: StunEnd, address: Address, now: float) -> Route | None:
-        """The route to an address that has proven itself; None if it is another stream's."""
-        key = end.socket, address
-        route = self._routes.get(key)
-        holder = end.socket.routes.get(address)
-        # A NAT may give a port to another browser, but not while media flows through it: then
-        # somebody forges a source address.
-        if holder is not None and holder is not route and now - holder.media_at < LINGER_S:
-            return None
-        if route is None:
-            if len(self._routes) >= MAX_ROUTES:
-                self._forget(self._stalest())
-            route = self._routes[key] = Route(end.socket, address, self._stream, end.generation)
-        end.socket.routes[address] = route
-        route.validated_at = now
-        if route.server.is_over or not self._is_older(end.generation, route.server):
-            route.server = end.generation
-        return route
-
-    def _stalest(self) -> tuple[MuxSocket, Address]:
-        unused = (key for key, route in self._routes.items() if route is not self.target)
-        return min(unused, key=lambda key: self._routes[key].validated_at)
-
-    def _forget(self, key: tuple[MuxSocket, Address]) -> None:
-        route = self._routes.pop(key)
-        if route.socket.routes.get(route.address) is route:
-            del route.socket.routes[route.address]
-
-    def _is_older(self, generation: Generation, other: object) -> bool:
-        for each in self._generations:
-            if each is other:
-                return False
-            if each is generation:
-                return True
-        return True
+        self.paths.close()
+        del self._current, self._spawn, self._on_target
 
     def _settle_on(self, generation: Generation) -> None:
         """The peer stays with this one: a restart that we offered meanwhile is off."""
@@ -313,9 +262,12 @@ class IceEndpoint:
     def _drop(self, generation: Generation) -> None:
         generation.end()
         self._generations.remove(generation)
-        if generation is self._current and self._active is not None:
-            self._current = self._active
-        self._has_orphans = True
+        if generation is self._current and self._generations:
+            active = self.paths.active
+            self._current = next(
+                (each for each in self._generations if each is active), self._generations[-1]
+            )
+        self.paths.has_orphans = True
         self._spawn(generation.close(), "ice close")
 
     def _add_candidates(self, generation: Generation, candidates: Sequence[str]) -> None:

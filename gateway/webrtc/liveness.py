@@ -31,6 +31,19 @@ DOUBTFUL_INTERVAL_S = 1.0
 "Between checks on a path in doubt, so that its return is noticed within a second."
 
 
+SUSPECT_S = 0.15
+"Media that flowed steadily and is silent for so long may have lost its path."
+
+BREAKING_S = 0.05
+"Media that flowed and is silent for so long is watched more closely than every sweep does."
+
+STEADY_SWEEPS = 3
+"Sweeps in a row that each saw media make a steady flow; DTX, with a packet in 400 ms, never does."
+
+FLOWING_S = 0.5
+"Media heard within this time flows."
+
+
 class Path(Enum):
     """How the path to the peer is."""
 
@@ -42,11 +55,23 @@ class Path(Enum):
 class Liveness:
     """The clocks of one stream's path. Times are loop seconds."""
 
-    __slots__ = ("_checked_at", "_regular_s", "consented_at", "media_at", "stun_at")
+    __slots__ = (
+        "_checked_at",
+        "_noted_at",
+        "_regular_s",
+        "_run",
+        "_steady_at",
+        "consented_at",
+        "media_at",
+        "stun_at",
+    )
 
     def __init__(self) -> None:
         self._checked_at = NEVER
         self._regular_s = CHECK_INTERVAL_S
+        self._noted_at = NEVER
+        self._run = 0  # sweeps in a row that saw media
+        self._steady_at = float("inf")  # the last media of a steady flow; inf: there was none
         self.media_at = NEVER
         "The last authentic media packet."
         self.stun_at = NEVER
@@ -62,6 +87,33 @@ class Liveness:
         """A check was sent; `chance`, 0 to 1, spreads the next over 4 to 6 s from now."""
         self._checked_at = now
         self._regular_s = CHECK_INTERVAL_S * (0.8 + 0.4 * chance)
+
+    def note(self, now: float) -> None:
+        """A sweep comes by: see whether there was media since the last."""
+        if self.media_at <= self._noted_at:
+            self._run = 0
+        else:
+            self._run += 1
+            if self._run >= STEADY_SWEEPS:
+                self._steady_at = self.media_at
+        self._noted_at = now
+
+    def is_flowing(self, now: float) -> bool:
+        """Whether media comes, steadily or not."""
+        return now - self.media_at < FLOWING_S
+
+    def is_breaking(self, now: float) -> bool:
+        """Whether steady media has just stopped, which may mean nothing yet."""
+        return self._steady_at == self.media_at and now - self.media_at > BREAKING_S
+
+    def is_broken(self, now: float) -> bool:
+        """Whether steady media has been silent for longer than chance makes it."""
+        # Timers of uvloop may come half a millisecond early.
+        return self._steady_at == self.media_at and now - self.media_at > SUSPECT_S - 0.001
+
+    def is_doubtful(self, now: float) -> bool:
+        """Whether checks go unanswered."""
+        return now - self.consented_at > DOUBTFUL_S
 
     @property
     def heard_at(self) -> float:
@@ -79,7 +131,7 @@ class Liveness:
         """Whether to ask for consent now: regularly, and sooner when in doubt."""
         if self._media_flowed and now - self.heard_at > MEDIA_PAUSE_S:
             interval = MEDIA_PAUSE_S
-        elif now - self.consented_at > DOUBTFUL_S:
+        elif self.is_doubtful(now):
             interval = DOUBTFUL_INTERVAL_S
         else:
             interval = self._regular_s

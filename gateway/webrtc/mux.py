@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.webrtc.udp import dropped
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, TimerHandle
     from collections.abc import Callable, Sequence
 
     from gateway.webrtc.udp import Address, UdpSocket
@@ -35,6 +35,7 @@ MAX_ERROR_REPLIES = 10
 MAX_ERROR_SOURCES = 4096
 "Sources counted within one second; beyond that nobody gets an error reply."
 
+RTP_HEADER_BYTES = 12
 STUN_COOKIE = b"\x21\x12\xa4\x42"
 STUN_HEADER_BYTES = 20
 BINDING_REQUEST, BINDING_SUCCESS, BINDING_ERROR = 0x0001, 0x0101, 0x0111
@@ -56,6 +57,12 @@ class StunServer(Protocol):
     is_over: bool
     "Whether it has been given up."
 
+    number: int
+    "Higher than that of every older one."
+
+    def ask(self, route: Route, *, nominate: bool) -> None:
+        """Send one check there."""
+
     def receive_request(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> None:
         """Take a request that names our ufrag; it is not authenticated yet."""
 
@@ -69,11 +76,23 @@ class Stream(Protocol):
     def receive_dtls(self, data: bytes, route: Route, now: float) -> None:
         """Take a DTLS record."""
 
+    def receive_stray(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> bool:
+        """Take an RTP packet of its SSRC from an unknown address; whether it was authentic."""
+
 
 class Route:
     """A peer's address on one of our sockets, known to be that of a stream."""
 
-    __slots__ = ("address", "media_at", "server", "socket", "stream", "validated_at")
+    __slots__ = (
+        "address",
+        "asked_at",
+        "consented_at",
+        "media_at",
+        "server",
+        "socket",
+        "stream",
+        "validated_at",
+    )
 
     def __init__(
         self, socket: MuxSocket, address: Address, stream: Stream, server: StunServer
@@ -86,6 +105,10 @@ class Route:
         self.validated_at = float("-inf")
         self.media_at = float("-inf")
         "When the last authentic SRTP packet came from there."
+        self.asked_at = float("-inf")
+        "When it was last checked, after its pair was made."
+        self.consented_at = float("-inf")
+        "When it last answered such a check."
 
 
 @dataclass(slots=True)
@@ -98,7 +121,7 @@ class Counters:
     malformed: int = 0
     "Neither STUN, DTLS nor SRTP."
     unknown_source: int = 0
-    "DTLS or SRTP from an address that has not proven itself."
+    "DTLS or SRTP from an address that has not proven itself, nor does so by being authentic."
     unknown_ufrag: int = 0
     "STUN requests that name no generation of ours."
     stray_responses: int = 0
@@ -191,7 +214,8 @@ class MuxSocket:
         elif not (19 < data[0] < 64 or 127 < data[0] < 192):
             counters.malformed += 1
         elif route is None:
-            counters.unknown_source += 1
+            if not self.mux.receive_stray(self, data, address, now):
+                counters.unknown_source += 1
         else:
             route.stream.receive_dtls(data, route, now)
 
@@ -206,11 +230,17 @@ class Mux:
         self.sockets: tuple[MuxSocket, ...] = ()
         self.by_ufrag: dict[bytes, StunServer] = {}
         self.transactions: dict[bytes, StunEnd] = {}
+        self.by_ssrc: dict[bytes, Stream] = {}
+        "Whose authentic media an SSRC was last."
         self.counters = Counters()
 
     def now(self) -> float:
         """Loop seconds."""
         return self._loop.time()
+
+    def call_at(self, when: float, do: Callable[[float], None]) -> TimerHandle:
+        """Call `do(now)` then; what it raises is counted and goes no further."""
+        return self._loop.call_at(when, self._call, do)
 
     def attach(self, sockets: Sequence[UdpSocket]) -> None:
         """Start reading these."""
@@ -222,6 +252,7 @@ class Mux:
             socket.close()
         self.by_ufrag.clear()
         self.transactions.clear()
+        self.by_ssrc.clear()
 
     def receive_stun(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> None:
         """Hand a STUN message to the generation it belongs to."""
@@ -243,6 +274,17 @@ class Mux:
                 end.receive_response(data, address, now)
         # Binding indications are a keep-alive and need no more than to have come (RFC 8445 §11).
 
+    def receive_stray(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> bool:
+        """Hand media of an unknown source to the stream that knows its SSRC, if it is authentic.
+
+        A NAT that has lost its memory gives a browser another port in the middle of a call.
+        """
+        # RTCP (RFC 5761 §4) has its SSRC elsewhere, and media tells soon enough.
+        if data[0] < 128 or len(data) < RTP_HEADER_BYTES or 192 <= data[1] <= 223:
+            return False
+        stream = self.by_ssrc.get(data[8:12])
+        return stream is not None and stream.receive_stray(socket, data, address, now)
+
     def may_send_error(self, host: str) -> bool:
         """Whether this source may get one more STUN error reply now."""
         allowed = self._errors.spend(host, self._loop.time())
@@ -251,6 +293,12 @@ class Mux:
         else:
             self.counters.errors_withheld += 1
         return allowed
+
+    def _call(self, do: Callable[[float], None]) -> None:
+        try:
+            do(self._loop.time())
+        except Exception as error:
+            self.contain("timer", error)
 
     def refuse(self, error: OSError) -> None:
         """Count a datagram that the kernel would not send: on a dead path, fifty a second."""

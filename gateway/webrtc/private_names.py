@@ -52,6 +52,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "aioice.ice.Connection": (
             "_check_list",
+            "_early_checks",
             "_local_candidates",
             "_local_candidates_end",
             "_local_candidates_start",

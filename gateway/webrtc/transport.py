@@ -22,11 +22,11 @@ from gateway.webrtc.options import DtlsRole
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine
 
     from gateway.rtp.srtp import SrtpReceiver, SrtpSender
     from gateway.sdp.description import MediaDescription
-    from gateway.webrtc.mux import Route
+    from gateway.webrtc.mux import MuxSocket, Route
     from gateway.webrtc.port import WebRtcPort
     from gateway.webrtc.udp import Address
 
@@ -50,7 +50,8 @@ class WebRtcTransport:
         self._ice = IceEndpoint(
             port.mux, self, port.ice_settings, spawn=self._spawn, on_target=self._retarget
         )
-        self._liveness = self._ice.liveness
+        self._liveness = self._ice.paths.liveness
+        self._target: Route | None = None
         self._dtls: DtlsAssociation | None = None
         self._dtls_route: Route | None = None
         self._dtls_deadline = float("inf")
@@ -59,6 +60,7 @@ class WebRtcTransport:
         self._has_offered = self._owes_answer = self._is_closed = False
         self._srtp_sender: SrtpSender | None = None
         self._srtp_receiver: SrtpReceiver | None = None
+        self._ssrcs: tuple[bytes, ...] = ()
         self._sendto: Callable[[bytes, Address], int] = _send_nowhere
         self._address: Address = ("", 0)
         self.state = TransportState.CONNECTING
@@ -147,6 +149,7 @@ class WebRtcTransport:
         self.on_packet, self.on_state = _ignore_packet, _ignore_state
         self._srtp_sender = self._srtp_receiver = None
         self._ice.detach()
+        self._disclaim()
         self._port.forget(self)
         self._port.spawn(self._shut(), "webrtc close")
 
@@ -164,6 +167,7 @@ class WebRtcTransport:
         except OSError as error:
             self.unsent += 1
             self._port.mux.refuse(error)
+            self._ice.paths.suspect(self._port.mux.now())
 
     def receive_media(self, data: bytes, route: Route, now: float) -> None:
         """Open an SRTP or SRTCP packet of a known address and pass it up, all in this call."""
@@ -174,7 +178,23 @@ class WebRtcTransport:
         packet = receiver.unprotect(data)
         if packet is not None:
             route.media_at = self._liveness.media_at = now
+            if route is not self._target:
+                self._ice.paths.follow(route, now)
             self.on_packet(packet, now)
+
+    def receive_stray(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> bool:
+        """Take a packet of a known SSRC from an unknown address, if it is authentic.
+
+        A replay is not: nobody who has recorded media can have any sent to itself.
+        """
+        receiver = self._srtp_receiver
+        packet = receiver.unprotect(data) if receiver is not None else None
+        if packet is None:
+            return False
+        self._liveness.media_at = now
+        self._ice.find(socket, address, now)
+        self.on_packet(packet, now)
+        return True
 
     def receive_dtls(self, data: bytes, route: Route, _now: float) -> None:
         """Take a DTLS record of a known address."""
@@ -189,6 +209,9 @@ class WebRtcTransport:
         if self.state in OVER:
             return
         self._ice.sweep(now)
+        receiver = self._srtp_receiver
+        if receiver is not None and len(receiver.ssrcs) != len(self._ssrcs):
+            self._claim(receiver.ssrcs)
         self._settle(now)
 
     def _settle(self, now: float) -> None:
@@ -198,6 +221,7 @@ class WebRtcTransport:
         self.state = state
         if state in OVER:
             self._srtp_sender = self._srtp_receiver = None
+            self._ice.paths.rest()
         self.on_state(state)
 
     def _judge(self, now: float) -> TransportState:
@@ -207,7 +231,7 @@ class WebRtcTransport:
             return TransportState.CLOSED
         if dtls is DtlsState.FAILED or self._ice.has_failed or now >= self._dtls_deadline:
             return TransportState.FAILED
-        if self._ice.target is None:
+        if self._target is None:
             return TransportState.CONNECTING
         path = self._liveness.path(now)
         if path is Path.EXPIRED:
@@ -217,8 +241,8 @@ class WebRtcTransport:
         return TransportState.CONNECTED if path is Path.ALIVE else TransportState.DISCONNECTED
 
     def _retarget(self) -> None:
-        """A pair was nominated: send there from now on."""
-        target = self._ice.target
+        """Send elsewhere from now on."""
+        target = self._target = self._ice.paths.target
         assert target is not None
         self._sendto, self._address = target.socket.sendto, target.address
         now = self._port.mux.now()
@@ -244,6 +268,7 @@ class WebRtcTransport:
     def _associate(self, role: DtlsRole, fingerprints: tuple[Fingerprint, ...]) -> None:
         if self._dtls is not None:
             self._srtp_sender = self._srtp_receiver = None
+            self._disclaim()
             self._port.spawn(self._dtls.shut(), "dtls close")
         self._role, self._fingerprints = role, fingerprints
         self._dtls_deadline = float("inf")
@@ -251,7 +276,7 @@ class WebRtcTransport:
             self._port.certificate, send=self._send_dtls, on_change=self._on_dtls_change
         )
         # Who is passive listens at once: the ClientHello may come before we nominate a pair.
-        if role is DtlsRole.PASSIVE or self._ice.target is not None:
+        if role is DtlsRole.PASSIVE or self._target is not None:
             self._shake_hands()
 
     def _shake_hands(self) -> None:
@@ -261,7 +286,7 @@ class WebRtcTransport:
             self._spawn(dtls.handshake(self._role, self._fingerprints), "dtls handshake")
 
     def _send_dtls(self, record: bytes) -> None:
-        route = self._ice.target or self._dtls_route
+        route = self._target or self._dtls_route
         if route is not None:
             route.socket.send(record, route.address)
 
@@ -277,8 +302,24 @@ class WebRtcTransport:
         self._dtls_deadline = float("inf")
         if self._srtp_receiver is None:
             self._srtp_receiver = dtls.srtp_receiver()
-        if self._srtp_sender is None and self._ice.target is not None:
+        if self._srtp_sender is None and self._target is not None:
             self._srtp_sender = dtls.srtp_sender()
+
+    # SSRCs by which media is known whose address changes.
+
+    def _claim(self, ssrcs: Collection[bytes]) -> None:
+        by_ssrc = self._port.mux.by_ssrc
+        for ssrc in ssrcs:
+            # Whoever had it first keeps it: a page could choose that of another.
+            by_ssrc.setdefault(ssrc, self)
+        self._ssrcs = tuple(ssrcs)
+
+    def _disclaim(self) -> None:
+        by_ssrc = self._port.mux.by_ssrc
+        for ssrc in self._ssrcs:
+            if by_ssrc.get(ssrc) is self:
+                del by_ssrc[ssrc]
+        self._ssrcs = ()
 
     # The end.
 
@@ -295,7 +336,7 @@ class WebRtcTransport:
         if self._dtls is not None:
             await self._dtls.shut()
         await self._ice.close()
-        self._dtls = self._dtls_route = None
+        self._dtls = self._dtls_route = self._target = None
         self._sendto = _send_nowhere
 
 

@@ -116,6 +116,8 @@ class Network:
         "One-way delay of every datagram."
         self.passes: Callable[[Datagram], bool] = lambda _datagram: True
         "What the wire lets through; replace it to lose datagrams."
+        self.translate: Callable[[Datagram], Datagram] = lambda datagram: datagram
+        "What becomes of what gets through; replace it to put a NAT in between."
         self.sent: list[Datagram] = []
         "Everything that was sent, lost or not, in order."
 
@@ -133,6 +135,7 @@ class Network:
         self.sent.append(datagram)
         if not self.passes(datagram):
             return
+        datagram = self.translate(datagram)
         if self.delay_s:
             self._loop.call_later(self.delay_s, self.deliver, datagram)
         else:

@@ -106,5 +106,5 @@ def test_configured_networks_are_refused_too() -> None:
 
 
 def test_a_network_that_is_none_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"deny: '10\.0\.0/8' is no network"):
+    with pytest.raises(ConfigError, match=r"ice_deny: '10\.0\.0/8' is no network"):
         AddressPolicy(loopback=False, deny=("10.0.0/8",))

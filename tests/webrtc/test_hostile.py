@@ -11,9 +11,9 @@ from aioice import stun
 
 from gateway.net.media import TransportState
 from gateway.webrtc.generation import MAX_REMOTE_CANDIDATES
-from gateway.webrtc.ice import MAX_ROUTES
 from gateway.webrtc.mux import MAX_ERROR_REPLIES
 from gateway.webrtc.options import WebRtcOptions
+from gateway.webrtc.paths import MAX_ROUTES
 from tests.support.loop import Datagram, VirtualLoop, elapse, in_virtual_time
 from tests.webrtc.peers import (
     ATTACKER,
@@ -205,7 +205,7 @@ def test_no_check_goes_to_a_forbidden_candidate(host: str) -> None:
 
 @in_virtual_time
 async def test_no_check_goes_to_a_network_that_is_denied(loop: VirtualLoop) -> None:
-    options = WebRtcOptions(listen=f"{GATEWAY}:10000", deny=("10.0.0.0/8",))
+    options = WebRtcOptions(listen=f"{GATEWAY}:10000", ice_deny=("10.0.0.0/8",))
     gateway, browser = new_end(open_gateway(loop, options)), new_end(open_browser(loop))
     redis = "candidate:1 1 udp 2130706431 10.0.0.1 6379 typ host"
 

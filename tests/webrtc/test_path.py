@@ -93,7 +93,7 @@ async def test_a_path_that_comes_back_is_connected_again(loop: VirtualLoop) -> N
     gateway, browser = await connect(loop)
     sequence = await talk(gateway, browser, seconds=2)
     cut(loop)
-    await elapse(20)
+    await elapse(26)
     assert len(gateway.port.mux.transactions) == MAX_CHECKS_OPEN
     mend(loop)
 

@@ -373,7 +373,7 @@ async def test_closing_leaves_nothing_behind(loop: VirtualLoop) -> None:
         negotiate(browser, gateway, restart=True)
         await elapse(5)
         transport = gateway.transport
-        kept = [transport, transport._ice, transport._dtls, transport._ice._active]
+        kept = [transport, transport._ice, transport._dtls, transport._ice.paths]
         gateway.transport.close()
         gateway.transport.close()
         browser.transport.close()
