@@ -93,6 +93,11 @@ class AudioFrame:
             return found
         return pcm
 
+    @property
+    def rendered(self) -> Pcm | None:
+        """The audio at the rate that it was asked for first; None if nobody has."""
+        return self._pcm
+
     def samples(self, rate: int) -> int:
         """How many samples it has at `rate`: over consecutive frames nothing is lost or gained."""
         position = self.position
@@ -211,6 +216,11 @@ class Voice:
         self.position = position + duration
         self._recent.append(frame)
         return frame
+
+    @property
+    def recent(self) -> tuple[AudioFrame, ...]:
+        """The last frames, oldest first: `RECENT_FRAMES` of them at most."""
+        return tuple(self._recent)
 
     @property
     def junk(self) -> int:
