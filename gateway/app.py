@@ -21,9 +21,10 @@ from pydantic import BaseModel
 
 from gateway.api.calls import call_operations, serve_events
 from gateway.api.crowd import SocketLimits
+from gateway.api.ice_servers import IceServers, ice_server_operations
 from gateway.api.openapi import Operation
 from gateway.api.server import Access, ApiError, OpenSockets, create_server
-from gateway.api.signalling import serve_page
+from gateway.api.signalling import Pages
 from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
 from gateway.api.users import user_operations
@@ -160,6 +161,7 @@ async def _serve_http(
     if options.certificate is not None and options.key is not None:
         _check_certificate(config.file, options.certificate, options.key)
         settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
+    ice_servers = None if config.turn is None else IceServers(config.turn)
     hosts = frozenset() if options.public_host is None else frozenset({options.public_host})
     app = create_server(
         access=Access(options.token, hosts, options.trusted_proxies, frozenset(options.origins)),
@@ -170,9 +172,10 @@ async def _serve_http(
             *call_operations(node),
             *trunk_operations(node),
             *user_operations(node),
+            *ice_server_operations(ice_servers),
         ],
         sockets={
-            "/v1/signal": lambda: serve_page(node),
+            "/v1/signal": Pages(node, ice_servers).serve,
             "/v1/events": lambda: serve_events(node, node),
         },
         open_sockets=sockets,

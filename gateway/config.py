@@ -58,6 +58,7 @@ from gateway.users.gate import algorithms_for
 from gateway.users.user import User
 from gateway.webrtc.options import WebRtcOptions
 
+from gateway.webrtc.turn import TurnOptions, is_turn_uri
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 
 
@@ -149,6 +150,7 @@ class _Sections(Reader):
             http=self._http(document.http) if document.http.listen else None,
             webrtc=self._webrtc(document.webrtc) if document.webrtc.listen else None,
             sip=sip,
+            turn=self._turn(document.webrtc),
             rtp=self._rtp(document.rtp, sip),
             lab=None if document.lab is None else self._lab(document.lab),
             trunks=trunks,
@@ -222,17 +224,30 @@ class _Sections(Reader):
         self.host_port("[webrtc]", "listen", webrtc.listen)
         for text in webrtc.advertise:
             self.address("[webrtc]", "advertise", text)
-        for text in webrtc.deny:
-            self.network("[webrtc]", "deny", text)
+        for text in webrtc.ice_deny:
+            self.network("[webrtc]", "ice_deny", text)
         return WebRtcOptions(
             listen=webrtc.listen,
             advertise=webrtc.advertise,
             include_loopback=webrtc.include_loopback,
-            deny=webrtc.deny,
+            ice_deny=webrtc.ice_deny,
             controlling=webrtc.controlling,
         )
 
     def _rtp(self, rtp: RtpSection, sip: SipOptions) -> RtpPortOptions:
+    def _turn(self, webrtc: WebRtcSection) -> TurnOptions | None:
+        for text in webrtc.turn:
+            if not is_turn_uri(text):
+                remedy = 'write "turn:turn.example.com:3478", with ?transport=tcp for TCP'
+                raise self.wrong("[webrtc]", "turn", text, remedy)
+        secret = self.secret("[webrtc]", "turn_secret_env", webrtc.turn_secret_env)
+        if not webrtc.turn:
+            return None
+        if secret is None:
+            remedy = "set it to the name of an environment variable that holds the servers' secret"
+            raise self.wrong("[webrtc]", "turn_secret_env", None, remedy)
+        return TurnOptions(webrtc.turn, secret, webrtc.turn_ttl_s)
+
         first, dash, last = rtp.ports.partition("-")
         ports = [read_port(text) for text in (first, last)]
         if not dash or None in ports:

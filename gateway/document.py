@@ -71,11 +71,18 @@ class WebRtcSection:
     "Addresses to tell browsers instead, such as the public one of a 1:1 NAT."
     include_loopback: bool = False
     "Also offer 127.0.0.1, for a browser on this machine."
-    deny: tuple[str, ...] = ()
-    "Networks in which no candidate of a browser is contacted."
+    ice_deny: tuple[str, ...] = ()
+    """Networks in which no candidate of a browser is contacted, beside loopback, link-local and
+    metadata services, which never are; one's own servers, if they must not be knocked at."""
     controlling: bool = True
     "Take the controlling ICE role, although browsers offer; false keeps to RFC 8445."
 
+    turn: tuple[str, ...] = ()
+    "TURN servers for browsers that UDP does not get here from: turn:turn.example.com:3478, turns:…"
+    turn_secret_env: str | None = None
+    "Environment variable that holds the secret shared with them (coturn: static-auth-secret)."
+    turn_ttl_s: Annotated[int, Field(ge=60, le=3600)] = 3600
+    "How long the credentials are good for that a page gets; it gets others before."
 
 @section(config=_STRICT)
 class SipSection:

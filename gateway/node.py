@@ -116,7 +116,12 @@ class Node:
                 )
             ),
         )
-        self.registry.observe(self._on_call_event)
+        self.registry.observe(self._on_call_event, signalling=False)
+
+    @property
+    def name(self) -> str:
+        """Ids begin with it."""
+        return self._name
 
     @property
     def sip_addresses(self) -> tuple[tuple[str, tuple[str, int]], ...]:
@@ -188,7 +193,7 @@ class Node:
     # ---- calls in
 
     def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
-        """Place a call for a page; see `gateway.api.signalling.PageNode`."""
+        """Place a call for a page; see `gateway.api.page.PageNode`."""
         plan = self._plan_new_call("browser", to)
         leg = self.parties.page(plan, send)
         try:

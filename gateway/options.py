@@ -18,6 +18,7 @@ from gateway.trunk.route import Route, Router, TargetKind
 from gateway.trunk.trunk import Network, Trunk
 from gateway.users.user import User
 from gateway.webrtc.options import WebRtcOptions
+from gateway.webrtc.turn import TurnOptions
 
 DEFAULT_REALM = "voice-gateway"
 "What phones are asked a password for, where no domain is named."
@@ -127,6 +128,8 @@ class Config:
     routes: tuple[Route, ...]
     emergency: EmergencyNumbers
     users: tuple[User, ...] = ()
+    turn: TurnOptions | None = None
+    "What browsers are told of TURN; None: nothing."
     max_cpu: float = 0.85
     "Of one core; above it no new calls are taken. 0: whatever it is."
 

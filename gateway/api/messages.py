@@ -16,6 +16,10 @@ Sdp = Annotated[str, Field(min_length=1, max_length=MAX_SDP_CHARACTERS)]
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    n: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    """The page's own count of what it says. What has one is acknowledged, and done once however
+    often it is said, over whichever socket."""
+
 
 class PlaceOptions(_Message):
     """How the call is to be placed. There is nothing to choose yet."""
@@ -35,6 +39,30 @@ class Accept(_Message):
     """Accept an `incoming` call with an offer of the page's own."""
 
     type: Literal["accept"]
+    call: CallName
+    sdp: Sdp
+
+
+class Offer(_Message):
+    """Offer anew within a call: an ICE restart, or another set of media."""
+
+    type: Literal["offer"]
+    call: CallName
+    sdp: Sdp
+
+
+class Answer(_Message):
+    """Answer an `offer` of ours."""
+
+    type: Literal["answer"]
+    call: CallName
+    sdp: Sdp
+
+
+class Resume(_Message):
+    """Go on with a call after a reload: the offer of a new peer connection."""
+
+    type: Literal["resume"]
     call: CallName
     sdp: Sdp
 
@@ -71,6 +99,16 @@ class Bye(_Message):
     call: CallName
 
 
+class Attach(_Message):
+    """Be the page that was given this token: its calls come over to this socket."""
+
+    type: Literal["attach"]
+    token: Annotated[str, Field(min_length=1, max_length=128)]
+    seen: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """The count of the last message that the page has had of us; what came after is said again.
+    Without it the page was reloaded and has forgotten everything, its own count too."""
+
+
 class Leaving(_Message):
     """The page is being left or reloaded."""
 
@@ -84,7 +122,18 @@ class Ping(_Message):
 
 
 PageMessage = Annotated[
-    Place | Accept | Decline | Candidate | Digit | Bye | Leaving | Ping,
+    Place
+    | Accept
+    | Offer
+    | Answer
+    | Resume
+    | Decline
+    | Candidate
+    | Digit
+    | Bye
+    | Attach
+    | Leaving
+    | Ping,
     Field(discriminator="type"),
 ]
 

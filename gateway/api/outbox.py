@@ -30,22 +30,28 @@ class Outbox(Generic[Item]):
         """
         self._describe = describe
         self._waiting: asyncio.Queue[Item] = asyncio.Queue(limit)
-        self._overflowed = asyncio.Event()
+        self._is_over = asyncio.Event()
+        self._close: tuple[int, str] = (1000, "")
 
     def put(self, item: Item) -> None:
         """Send it in its turn; nothing once the reader was too slow."""
-        if self._overflowed.is_set():
+        if self._is_over.is_set():
             return
         try:
             self._waiting.put_nowait(item)
         except asyncio.QueueFull:
-            self._overflowed.set()
+            self.end(TOO_SLOW, "too slow: messages were dropped, connect again")
+
+    def end(self, code: int, reason: str) -> None:
+        """Send nothing more, and have the socket closed so."""
+        if not self._is_over.is_set():
+            self._close = (code, reason)
+            self._is_over.set()
 
     async def serve(self, read: Callable[[], Awaitable[None]]) -> None:
-        """Send what is put, until `read` returns, the socket ends, or the reader is too slow."""
+        """Send what is put, until `read` returns, the socket ends, or `end` was called."""
         tasks = [
-            asyncio.ensure_future(work)
-            for work in (read(), self._send_all(), self._overflowed.wait())
+            asyncio.ensure_future(work) for work in (read(), self._send_all(), self._is_over.wait())
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -53,8 +59,8 @@ class Outbox(Generic[Item]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if self._overflowed.is_set():
-            await close(TOO_SLOW, "too slow: messages were dropped, connect again")
+        if self._is_over.is_set():
+            await close(*self._close)
             return
         for task in done:
             task.result()

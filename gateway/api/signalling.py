@@ -1,43 +1,28 @@
-"""Signalling with pages: typed JSON on the WebSocket `/v1/signal`, one socket for each page."""
+"""Signalling with pages: typed JSON on the WebSocket `/v1/signal`.
+
+A page has one socket at a time. When its network changes it opens another and says which page it
+is, by a token that is good for one time; after a reload it does the same (docs/signalling.md).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from typing import Any, Protocol
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 from quart import websocket
 
-from gateway.api.messages import (
-    Accept,
-    Bye,
-    Candidate,
-    Decline,
-    Digit,
-    Leaving,
-    PageMessage,
-    Ping,
-    Place,
-    page_message,
-)
+from gateway.api.ice_servers import IceServers
+from gateway.api.messages import Attach, PageMessage, page_message
 from gateway.api.outbox import Outbox, close
+from gateway.api.page import Page, PageNode
 from gateway.api.server import explain
-from gateway.call.call import Call, Party, PartyState
-from gateway.call.events import CallEvent
 from gateway.errors import GatewayError
-from gateway.leg.browser import BrowserLeg
-from gateway.leg.leg import MediaQuality, reason_of_error
-from gateway.observe.ladder import Ladder
-
-log = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 64 * 1024
 "An offer is the largest thing a page says."
-
-MAX_CALLS_PER_PAGE = 4
-"Calls at a time on one socket."
 
 MAX_MESSAGES_PER_S = 100
 "More is no page of ours: its socket is closed."
@@ -45,161 +30,96 @@ MAX_MESSAGES_PER_S = 100
 MAX_UNSENT = 512
 "Messages waiting for a page that does not read; then its socket is closed."
 
-QUALITY_EVERY_S = 2.0
-
-SOCKET_LOST_GRACE_S = 30.0
-"How long a call outlives its page's socket: its media may well be fine."
+TOKEN_BYTES = 24
+"Of chance: nobody guesses whose calls they could have."
 
 
-class PageNode(Protocol):
-    """What signalling asks of the node."""
+class Pages:
+    """The pages of a node, each found by the token it was given last."""
 
-    version: str
-
-    def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
-        """Place a call for a page.
-
-        Raises:
-            GatewayError: no route, no common codec, no room; nothing was placed.
-        """
-
-    def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]: ...
-
-
-Send = Callable[[dict[str, Any]], None]
-
-
-async def serve_page(node: PageNode) -> None:
-    """Talk with one page until its socket ends."""
-    page = _Page(node)
-    try:
-        await page.outbox.serve(page.read)
-    finally:
-        page.lost()
-
-
-class _PageCall:
-    """One call of a page, from its first word to its last."""
-
-    def __init__(self, name: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, node: PageNode, ice_servers: IceServers | None = None) -> None:
         """
         Args:
-            tell: takes what is to be sent to the page.
+            ice_servers: makes what is told to pages of TURN; None: there is none.
         """
-        self.name = name
-        self.is_ended = False
-        self._is_lost = False
-        self._tell = tell
-        self._held: list[dict[str, Any]] | None = []
-        "What the leg says before it is sure that there will be a call."
-        self._early: list[CallEvent] = []
-        self._leg: BrowserLeg | None = None
-        self._call: Call | None = None
-        self._ladder: Ladder | None = None
-        self._hold: tuple[str, str] | None = None
-        "What the page was told last: who is on hold, and by whom."
-        self._timer: asyncio.TimerHandle | None = None
-        "Reports quality; once the page is lost, ends the call."
+        self.node = node
+        self.ice_servers = ice_servers
+        self._pages: dict[str, Page] = {}
+        self._tokens: dict[Page, tuple[str, ...]] = {}
 
-    @property
-    def leg(self) -> BrowserLeg:
-        assert self._leg is not None, "a call is known by its name once it was begun"
-        return self._leg
+    def __len__(self) -> int:
+        """How many there are, those included that may come back."""
+        return len(self._tokens)
 
-    def begin(self, leg: BrowserLeg, call: Call) -> None:
-        """The call is placed."""
-        self._leg, self._call, self._ladder = leg, call, Ladder(leg.id)
-        held, self._held = self._held or [], None
-        for message in held:
-            self.send(message)
-        early, self._early = self._early, []
-        for event in early:
-            self.on_call_event(event)
-        self.report_quality()
+    def __iter__(self) -> Iterator[Page]:
+        """Each of them."""
+        return iter(list(self._tokens))
 
-    def send(self, message: dict[str, Any]) -> None:
-        """The leg has something to say to the page."""
-        if self._held is not None:
-            self._held.append(message)
-            return
-        self._tell({**message, "call": self.name})
-        if message["type"] == "answered":
-            self.report_quality()
-        elif message["type"] == "ended":
-            # The last rungs of the ladder may still come.
-            self.is_ended = True
-            self._stop_timer()
+    async def serve(self) -> None:
+        """Talk with one page until its socket ends."""
+        socket = _Socket(self)
+        try:
+            await socket.outbox.serve(socket.read)
+        finally:
+            socket.close()
 
-    def on_call_event(self, event: CallEvent) -> None:
-        """Something happened in some call."""
-        if self._call is None or self._ladder is None:
-            self._early.append(event)
-            return
-        if event.call != self._call.id:
-            return
-        rung = self._ladder.fold(event)
-        if rung is not None:
-            told = {"at_ms": rung.at_ms, "lane": rung.lane, "sent": rung.sent, "text": rung.text}
-            self._tell({"type": "ladder", "call": self.name, **told})
-        self._look_at_hold(self._call)
+    def new_page(self) -> tuple[Page, str]:
+        """A page that was never here, and its first token."""
+        page = Page(self.node, on_over=self._forget)
+        token = self._new_token()
+        self._pages[token] = page
+        self._tokens[page] = (token,)
+        return page, token
 
-    def _look_at_hold(self, call: Call) -> None:
-        """Say when the person is put on hold and when no more, whatever brought it about."""
-        party = call.parties.get(self.leg.id)
-        if self.is_ended or (party is not None and party.state is not PartyState.UP):
-            return
-        hold = _hold_of(party, call)
-        if hold == self._hold:
-            return
-        self._hold = hold
-        if hold is None:
-            self._tell({"type": "resumed", "call": self.name})
-        else:
-            self._tell({"type": "held", "call": self.name, "who": hold[0], "by": hold[1]})
+    def find(self, token: str) -> Page | None:
+        """Whose token it is."""
+        return self._pages.get(token)
 
-    def report_quality(self) -> None:
-        """Say how the media fares, now and every so often."""
-        if self.is_ended or self._is_lost or self._call is None:
-            return
-        self._start_timer(QUALITY_EVERY_S, self.report_quality)
-        legs = {
-            "browser" if party.leg is self._leg else "peer": _quality(party.leg.quality())
-            for party in self._call.heard_parties()
-        }
-        self._tell({"type": "quality", "call": self.name, "legs": legs})
+    def spend(self, page: Page, token: str) -> str:
+        """Its next token. The one it used is good for the same again until the page has shown
+        that it has the next (`settle`): the answer may have been lost with its socket."""
+        new = self._new_token()
+        for each in self._tokens[page]:
+            if each != token:
+                del self._pages[each]
+        self._tokens[page] = (token, new)
+        self._pages[new] = page
+        return new
 
-    def lost(self) -> None:
-        """The page's socket ended: the call goes on a while, for its media may be fine."""
-        self._is_lost = True
-        self._stop_timer()
-        if not self.is_ended:
-            self._start_timer(SOCKET_LOST_GRACE_S, self.leg.leave)
+    def settle(self, page: Page) -> None:
+        """The page has its last token: all others are worth nothing."""
+        *spent, last = self._tokens[page]
+        for each in spent:
+            del self._pages[each]
+        self._tokens[page] = (last,)
 
-    def _start_timer(self, seconds: float, do: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(seconds, do)
+    def _new_token(self) -> str:
+        return f"{self.node.name}-{secrets.token_urlsafe(TOKEN_BYTES)}"
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _forget(self, page: Page) -> None:
+        for token in self._tokens.pop(page):
+            del self._pages[token]
 
 
-class _Page:
-    """One page: its calls, and what is still to be sent to it."""
+class _Socket:
+    """One socket of a page."""
 
-    def __init__(self, node: PageNode) -> None:
+    def __init__(self, pages: Pages) -> None:
         self.outbox: Outbox[dict[str, Any]] = Outbox(MAX_UNSENT, lambda message: message)
-        self._node = node
+        self._pages = pages
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[str, _PageCall] = {}
-        self._stop_observing = node.observe(self._on_call_event)
+        self._page, self._token = pages.new_page()
+        self._page.attach(self.outbox)
+        self._is_new = True
+        "Whether the page has said nothing yet, and so may be another."
+        self._is_unsettled = False
         self._window_at = 0.0
         self._window_count = 0
-        self._is_lost = False
+        self._refresh: asyncio.TimerHandle | None = None
 
     async def read(self) -> None:
         """Take messages until the socket ends. Bad ones get an error; the socket stays."""
-        self._send({"type": "hello", "version": self._node.version})
+        self._greet("hello", {"version": self._pages.node.version})
         while True:
             text = await websocket.receive()
             if self._is_flood():
@@ -208,91 +128,54 @@ class _Page:
             try:
                 message = _parse(text)
             except _BadMessage as error:
-                self._refuse(error.code, str(error), error.call)
+                self._page.refuse(error.code, str(error), error.call)
                 continue
-            name = getattr(message, "call", None)
-            try:
-                self._on_message(message)
-            except GatewayError as error:
-                self._refuse("refused", str(error), name)
-            except Exception:
-                # A bug of ours on one message: its page is told, and its other calls go on.
-                log.exception("a page's message broke")
-                self._refuse("gateway-error", "The gateway broke on this message", name)
+            if isinstance(message, Attach) and self._is_new:
+                self._attach(message)
+                continue
+            self._is_new = False
+            if self._is_unsettled:
+                self._is_unsettled = False
+                self._pages.settle(self._page)
+            self._page.take(message)
 
-    def lost(self) -> None:
-        """The socket ended; nobody is told anything any more."""
-        self._is_lost = True
-        self._stop_observing()
-        for entry in self._calls.values():
-            entry.lost()
+    def close(self) -> None:
+        """The socket has ended."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+        self._page.detach(self.outbox)
 
-    # ---- what the page says
-
-    def _on_message(self, message: PageMessage) -> None:
-        match message:
-            case Place():
-                self._place(message)
-            case Ping():
-                self._send({"type": "pong"})
-            case Leaving():
-                for entry in list(self._calls.values()):
-                    entry.leg.leave()
-            case _:
-                known = self._calls.get(message.call)
-                if known is None or known.is_ended:
-                    self._refuse("unknown-call", "There is no such call", message.call)
-                else:
-                    self._on_call_message(known.leg, message)
-
-    def _on_call_message(
-        self, leg: BrowserLeg, message: Accept | Decline | Candidate | Digit | Bye
-    ) -> None:
-        match message:
-            case Bye():
-                leg.hang_up()
-            case Candidate():
-                leg.add_candidate(message.candidate, message.ufrag)
-            case Digit():
-                leg.press(message.digit, message.duration_ms)
-            case Accept():
-                leg.accept(message.sdp)
-            case Decline():
-                leg.decline()
-
-    def _place(self, message: Place) -> None:
-        name = message.call
-        self._calls = {n: entry for n, entry in self._calls.items() if not entry.is_ended}
-        if name in self._calls:
-            self._refuse("call-exists", "There is a call of this name already", name)
+    def _attach(self, message: Attach) -> None:
+        pages = self._pages
+        page = pages.find(message.token)
+        if page is None or page is self._page:
+            self._page.refuse("unknown-page", "There is no such page, or it waited too long", None)
             return
-        if len(self._calls) >= MAX_CALLS_PER_PAGE:
-            self._refuse("too-many-calls", f"At most {MAX_CALLS_PER_PAGE} calls at a time", name)
-            return
-        entry = self._calls[name] = _PageCall(name, self._send)
-        try:
-            entry.begin(*self._node.call_from_page(message.to, message.sdp, name, entry.send))
-        except GatewayError as error:
-            del self._calls[name]
-            self._send(_ended_before_it_began(name, error))
-        except Exception:
-            # A bug of ours: the page must not wait for an answer that will not come.
-            log.exception("a page's call could not be placed")
-            del self._calls[name]
-            self._send(_ended_before_it_began(name, GatewayError("The gateway broke on this call")))
+        self._page.detach(self.outbox)
+        self._page, self._is_unsettled = page, True
+        page.attach(self.outbox)
+        self._token = pages.spend(page, message.token)
+        seen = 0 if message.seen is None else page.heard
+        self._greet("attached", {"seen": seen, "calls": page.snapshots()})
+        for each in page.missed(message.seen):
+            self.outbox.put(each)
+        page.welcome(is_reloaded=message.seen is None)
 
-    # ---- what the node says
+    def _greet(self, kind: str, told: dict[str, Any]) -> None:
+        self.outbox.put({"type": kind, "page": self._token, **told, **self._ice_servers()})
 
-    def _on_call_event(self, event: CallEvent) -> None:
-        for entry in self._calls.values():
-            entry.on_call_event(event)
+    def _ice_servers(self) -> dict[str, Sequence[dict[str, Any]]]:
+        """What the page is to use for TURN, and again before that has run out."""
+        servers = self._pages.ice_servers
+        if servers is None:
+            return {}
+        if self._refresh is not None:
+            self._refresh.cancel()
+        self._refresh = self._loop.call_later(servers.ttl_s / 2, self._tell_ice_servers)
+        return {"ice_servers": servers.make()}
 
-    def _send(self, message: dict[str, Any]) -> None:
-        if not self._is_lost:
-            self.outbox.put(message)
-
-    def _refuse(self, code: str, text: str, call: str | None) -> None:
-        self._send({"type": "error", "call": call, "code": code, "text": text})
+    def _tell_ice_servers(self) -> None:
+        self.outbox.put({"type": "ice-servers", **self._ice_servers()})
 
     def _is_flood(self) -> bool:
         now = self._loop.time()
@@ -322,38 +205,3 @@ def _parse(text: object) -> PageMessage:
         kind = error.errors(include_url=False, include_input=False)[0]["type"]
         code = "bad-json" if kind == "json_invalid" else "bad-message"
         raise _BadMessage(code, explain(error)) from None
-
-
-def _ended_before_it_began(name: str, error: GatewayError) -> dict[str, Any]:
-    return {
-        "type": "ended",
-        "call": name,
-        "reason": reason_of_error(error).value,
-        "status": error.status,
-        "text": str(error),
-        "fault": error.fault.value,
-    }
-
-
-def _hold_of(party: Party | None, call: Call) -> tuple[str, str] | None:
-    """Who of a page's call is on hold, and by whom. None: nobody, or the page is in another."""
-    if party is None:
-        return None
-    if party.is_on_hold:
-        return "you", "gateway"
-    others = [each for each in call.parties.values() if each.state is PartyState.UP]
-    others.remove(party)
-    if others and all(other.held is not None for other in others):
-        return "you", "far-end"
-    if others and all(other.is_on_hold for other in others):
-        return "far-end", "gateway"
-    return None
-
-
-def _quality(quality: MediaQuality) -> dict[str, Any]:
-    return {
-        "codec": quality.codec,
-        "rtt_ms": quality.round_trip_ms,
-        "jitter_ms": quality.jitter_ms,
-        "loss_percent": quality.loss_percent,
-    }

@@ -121,5 +121,5 @@ def _parse_network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise ConfigError(
-            f"[webrtc] deny: {text!r} is no network; write an address or e.g. 10.0.0.0/8"
+            f"[webrtc] ice_deny: {text!r} is no network; write an address or e.g. 10.0.0.0/8"
         ) from error

@@ -23,7 +23,7 @@ class WebRtcOptions:
     "Addresses to tell browsers instead of those listened on, e.g. the public one of a 1:1 NAT."
     include_loopback: bool = False
     "Offer 127.0.0.1 too, and accept browsers there. Listening on loopback implies it."
-    deny: tuple[str, ...] = ()
+    ice_deny: tuple[str, ...] = ()
     "Networks in which no candidate is contacted, beyond the built-in list."
     controlling: bool = True
     "Take the controlling ICE role although browsers offer: paths then change in 0.2 s, not 6."

@@ -77,7 +77,7 @@ class WebRtcPort:
         loop = loop or asyncio.get_running_loop()
         host, port = _parse_listen(options.listen)
         loopback = options.include_loopback or is_loopback(host)
-        policy = AddressPolicy(loopback=loopback, deny=options.deny)
+        policy = AddressPolicy(loopback=loopback, deny=options.ice_deny)
         mux = Mux(loop)
         mux.attach(bind_all(addresses(host, loopback=loopback), port, open_socket))
         try:

@@ -13,7 +13,8 @@ from quart import Quart
 
 from gateway.api.calls import call_operations, serve_events
 from gateway.api.server import Access, OpenSockets, create_server
-from gateway.api.signalling import Send, serve_page
+from gateway.api.page import LOST_S, Send
+from gateway.api.signalling import Pages
 from gateway.call.call import Call, CallSummary, TransferMode
 from gateway.call.events import CallEvent
 from gateway.errors import GatewayError, RoutingError
@@ -40,6 +41,7 @@ class FakeNode:
     """What the API and the pages ask of a node; its trunks and agents are fake legs."""
 
     version = "9.9.9"
+    name = "gw9"
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.loop = loop
@@ -48,6 +50,7 @@ class FakeNode:
         self.transports: list[FakeTransport] = []
         self.plan = ["trunk:lab"]
         self.breaks = False
+        self.pages = Pages(self)
 
     def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
         """As a node does it."""
@@ -126,7 +129,8 @@ class FakeNode:
         """End all calls; nothing of them, and no observer but the bench's own, is left."""
         for call in self.registry.calls():
             self.registry.end(call.id, EndReason.SHUTDOWN)
-        await elapse(0.1)
+        await elapse(LOST_S + 2)
+        assert len(self.pages) == 0
         assert self.registry.lingering == 0
         assert self.exchange.pacer.count == 0
         assert all(transport.is_closed for transport in self.transports)
@@ -141,7 +145,7 @@ def new_app(node: FakeNode, token: str | None = None, *hosts: str) -> Quart:
         version=node.version,
         operations=call_operations(node),
         sockets={
-            "/v1/signal": lambda: serve_page(node),
+            "/v1/signal": node.pages.serve,
             "/v1/events": lambda: serve_events(node),
         },
         open_sockets=OpenSockets(),

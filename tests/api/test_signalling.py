@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 from quart.testing.connections import WebsocketDisconnectError
 
-from gateway.api.signalling import (
-    MAX_CALLS_PER_PAGE,
-    MAX_MESSAGE_CHARACTERS,
-    MAX_MESSAGES_PER_S,
-    SOCKET_LOST_GRACE_S,
-)
+from gateway.api.page import LEAVING_S, LOST_S, MAX_CALLS_PER_PAGE
+from gateway.api.signalling import MAX_MESSAGE_CHARACTERS, MAX_MESSAGES_PER_S
 from gateway.call.call import CallState
 from gateway.call.events import CallEnded
 from gateway.errors import Fault
@@ -232,7 +228,7 @@ async def test_page_has_a_few_calls_at_a_time_and_each_its_name(loop: VirtualLoo
     async with open_page(new_app(node)) as page:
         for number in range(MAX_CALLS_PER_PAGE):
             await place(page, f"c{number}")
-        await place(page, "c0")
+        await page.say("call", call="c0", to="+15550100", sdp=offer("firefox-audio"))
         assert page.last("error")["code"] == "call-exists"
         await place(page, "more")
         assert page.last("error")["code"] == "too-many-calls"
@@ -419,13 +415,18 @@ async def test_bug_while_a_call_is_placed_ends_it_for_the_page(
 
 
 @in_virtual_time
-async def test_page_that_leaves_ends_its_calls_at_once(loop: VirtualLoop) -> None:
+async def test_f16_page_that_leaves_has_a_few_seconds_to_come_back(loop: VirtualLoop) -> None:
     node = FakeNode(loop)
-
     async with open_page(new_app(node)) as page:
         await place(page)
         node.exchange.tell(LAB, Answered())
         await page.say("leaving")
+    call = node.registry.calls()[0]
+
+    node.transports[0].on_state(TransportState.CLOSED)
+    await elapse(LEAVING_S - 0.5)
+    assert call.state is CallState.UP
+    await elapse(1)
 
     assert [(e.reason, e.fault) for e in ended(node)] == [(EndReason.LEFT, Fault.CALLER)]
     await node.close()
@@ -441,7 +442,7 @@ async def test_call_outlives_its_socket_for_a_while(
         node.exchange.tell(LAB, Answered())
     call = node.registry.calls()[0]
 
-    await elapse(SOCKET_LOST_GRACE_S - 1)
+    await elapse(LOST_S - 1)
     assert call.state is CallState.UP
     await elapse(2)
 
@@ -463,7 +464,7 @@ async def test_far_end_may_hang_up_after_the_socket_was_lost(
 
     node.exchange.tell(LAB, Ended(EndReason.HANGUP))
     node.exchange.tell(LAB, Gone())
-    await elapse(SOCKET_LOST_GRACE_S + 1)
+    await elapse(LOST_S + 1)
 
     assert [event.fault for event in ended(node)] == [Fault.CALLEE]
     assert node.transports[0].is_closed
@@ -481,7 +482,7 @@ async def test_answer_after_the_socket_was_lost_does_not_lengthen_the_grace(
 
     await elapse(1)
     node.exchange.tell(LAB, Answered())
-    await elapse(SOCKET_LOST_GRACE_S)
+    await elapse(LOST_S)
 
     assert [event.reason for event in ended(node)] == [EndReason.LEFT]
     await node.close()
