@@ -67,6 +67,14 @@ class ErrorQueue:
         """Stop watching; the socket stays."""
         self._poll.close()
 
+    def stop(self) -> None:
+        """Have nothing remembered any more, and close: the loop can watch the socket itself."""
+        level, name = _option(self._socket)
+        with suppress(OSError):
+            self._socket.setsockopt(level, name, 0)  # forgets what was remembered
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # and so does this
+        self._poll.close()
+
 
 def _option(udp_socket: socket.socket) -> tuple[int, int]:
     if udp_socket.family == socket.AF_INET6:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
 from ipaddress import ip_address
 from typing import Any, Protocol
 
 from gateway.errors import RemoteProtocolError
-from gateway.net.latch import Latch
+from gateway.net.icmp import ErrorQueue
+from gateway.net.latch import Latch, Probation
 from gateway.net.ports import PortPool
 from gateway.sdp.description import NULL_ADDRESSES, MediaDescription
+from gateway.sdp.target import Network, is_private
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +75,8 @@ class UdpMediaTransport:
 
     It hears only the address and port that the peer's description names, and is never misled by
     a packet from elsewhere (behaviour A1, A2); or, where the peer is symmetric, the one source
-    that proves to be it (RFC 7362). The sockets stay unconnected: under uvloop one ICMP error
-    leaves a connected one deaf for good.
+    that proves to be it (RFC 7362). To whom nothing has come from it sends for a while only (A8).
+    The sockets stay unconnected: under uvloop one ICMP error leaves a connected one deaf for good.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class UdpMediaTransport:
         loop: asyncio.AbstractEventLoop | None = None,
         peer: str | None = None,
         symmetric: str | None = None,
+        media_allow: Sequence[Network] = (),
     ) -> None:
         """Bind a pair of ports and start reading; until `accept`, nobody is heard.
 
@@ -91,26 +95,34 @@ class UdpMediaTransport:
                 and it is told that address of ours which it can reach. None: as `symmetric`.
             symmetric: the address that the SIP of a peer comes from which may be behind NAT: it
                 is sent to where it sends from. None: only what its description says counts.
+            media_allow: networks of the peer's media: it is there without a proof.
 
         Raises:
             CapacityError: no ports are left.
         """
-        self.on_packet: Callable[[bytes, float], None] = _drop
+        self._deliver: Callable[[bytes, float], None] = _drop
         self.on_state: Callable[[TransportState], None] = _ignore
         self._loop = loop or asyncio.get_running_loop()
         self._pool = pool
-        peer = peer or symmetric
+        self._peer = peer = peer or symmetric
+        self._media_allow = media_allow
         self._host, self._address = pool.host_for(peer), pool.address_for(peer)
         self._ports = ports = pool.allocate(self._loop.time(), self._host)
         self._rtp_sendto, self._rtcp_sendto = ports.rtp.sendto, ports.rtcp.sendto
         self._rtp_recvfrom = ports.rtp.recvfrom
-        # As `recvfrom` tells them: two items, or four for IPv6. None hears and reaches nobody.
-        self._remote: tuple[Any, ...] | None = None
-        self._remote_rtcp: tuple[Any, ...] | None = None
-        # Whose RTP is heard without another look; like `_remote` but where that has to be proved.
-        self._source: tuple[Any, ...] | None = None
-        self._symmetric = None if symmetric is None else _literal(symmetric, self._host)
+        # Addresses are as `recvfrom` tells them: two items, or four for IPv6.
         self._described: tuple[Any, ...] | None = None
+        "Where the peer says to be. None hears and reaches nobody."
+        self._target: tuple[Any, ...] | None = None
+        "Where it is, as far as that is known."
+        self._remote: tuple[Any, ...] | None = None
+        "Where packets go now: there, once one has gone, and until that is given up."
+        self._remote_rtcp: tuple[Any, ...] | None = None
+        self._source: tuple[Any, ...] | None = None
+        "Whose RTP is heard without another look; of others it is seen whether they are the peer."
+        self._probation = Probation(self._loop, self._give_up)
+        self._errors: ErrorQueue | None = None
+        self._symmetric = None if symmetric is None else _literal(symmetric, self._host)
         self._latch: Latch | None = None
         self._rtcp_ssrc: bytes | None = None  # of a peer whose RTCP may come from another port
         self._is_muxed = False
@@ -121,6 +133,8 @@ class UdpMediaTransport:
         "Packets from elsewhere than the peer's address; dropped."
         self.unsent = 0
         "Packets that had nowhere to go, or that the system refused to send."
+        self.unreachable = 0
+        "Times that ICMP said, before anything had come of the peer, that nobody is there."
         self.receive_errors = 0
         "Reads that failed."
         self.consumer_errors = 0
@@ -128,13 +142,22 @@ class UdpMediaTransport:
         self._loop.add_reader(ports.rtp.fileno(), self._read_rtp)
         self._loop.add_reader(ports.rtcp.fileno(), self._read_rtcp)
 
+    @property
+    def on_packet(self) -> Callable[[bytes, float], None]:
+        """Takes RTP and RTCP; see `MediaTransport`."""
+        return self._deliver
+
+    @on_packet.setter
+    def on_packet(self, take: Callable[[bytes, float], None]) -> None:
+        self._deliver = take
+
     def describe(self, media: MediaDescription, *, restart: bool = False) -> MediaDescription:
         """`media` with our address and ports.
 
         With `rtcp_mux` set in `media` it is offered; once a peer was accepted, the description
         says what holds with it.
         """
-        if self._described is None:
+        if self._described is None and self._offers_mux is None:
             self._offers_mux = media.rtcp_mux
         return replace(
             media,
@@ -148,39 +171,47 @@ class UdpMediaTransport:
     def accept(self, remote: MediaDescription) -> None:
         """Send to, and hear only, the address and ports of `remote`; port 0 or c=0.0.0.0: nobody.
 
-        Whether packets may be sent there at all is for the caller to have checked (A8).
+        Whether packets may be sent there at all is for the caller to have checked (A8). Where the
+        direction of `remote` says that it sends, it has to, or is not sent to for long.
 
         Raises:
             RemoteProtocolError: its address is no IP address of our sockets' family (488).
         """
         if remote.address is None or not remote.port or remote.address in NULL_ADDRESSES:
             self._remote = self._remote_rtcp = self._source = self._described = None
-            self._latch = self._rtcp_ssrc = None
+            self._latch = self._rtcp_ssrc = self._target = None
+            self._probation.end()
             return
         host = _literal(remote.address, self._host)
         self._is_muxed = remote.rtcp_mux and self._offers_mux is not False
         rtcp_port = remote.port if self._is_muxed else remote.rtcp_port or remote.port + 1
         tail = (0, 0) if ":" in host else ()
         described = (host, remote.port, *tail)
-        if self._symmetric is not None and described == self._described:
-            return  # it was found out where that is, or will be
-        self._described = self._remote = self._source = described
-        self._remote_rtcp = (host, min(rtcp_port, 65_535), *tail)
-        if self._symmetric is not None:
-            self._begin_latch(host, self._symmetric)
+        is_new = described != self._described
+        # Of a symmetric peer it was found out where that is, or will be.
+        if is_new or self._symmetric is None:
+            self._remote_rtcp = (host, min(rtcp_port, 65_535), *tail)
+        if is_new:
+            self._described = self._target = described
+            self._source = self._remote = None
+            if self._symmetric is not None:
+                self._begin_latch(host, self._symmetric)
+        is_proven = self._source is not None or self._is_vouched_for(host)
+        if self._probation.limit(remote.direction.sends and not is_proven, anew=is_new):
+            self._remote = None
         self._connect()
 
     def _begin_latch(self, host: str, symmetric: str) -> None:
         """Let the peer prove where it sends from, also when it is where it says."""
-        self._latch = Latch(frozenset((host, symmetric)))
-        self._source = self._rtcp_ssrc = None
-        if host != symmetric and ip_address(host).is_private:
+        self._latch = Latch(frozenset((host, symmetric)), self._media_allow)
+        self._rtcp_ssrc = None
+        if host != symmetric and is_private(ip_address(host)) and not self._is_allowed(host):
             # A8: an address of the peer's own network means somebody else here.
-            self._remote = self._remote_rtcp = None
+            self._target = self._remote_rtcp = None
 
     def _connect(self) -> None:
         """There is somebody to send to: say so, once."""
-        if self._remote is not None and not self._is_connected:
+        if self._target is not None and not self._is_connected:
             self._is_connected = True
             self._loop.call_soon(self._tell_connected)
 
@@ -189,7 +220,7 @@ class UdpMediaTransport:
 
     def send(self, packet: bytes) -> None:
         """Send RTP or RTCP now; dropped and counted where there is no path."""
-        remote = self._remote
+        remote = self._remote or self._begin()
         if remote is None:
             self.unsent += 1
             return
@@ -209,14 +240,74 @@ class UdpMediaTransport:
             return
         self._is_closed = True
         self.on_packet, self.on_state = _drop, _ignore
-        self._remote = self._remote_rtcp = self._source = self._latch = None
+        self._remote = self._source = self._described = self._target = self._latch = None
+        self._probation.end()
         try:
             # Before the sockets are closed: a loop that watches a closed descriptor is deaf to
             # whoever gets its number next.
-            self._loop.remove_reader(self._ports.rtp.fileno())
+            self._loop.remove_reader((self._errors or self._ports.rtp).fileno())
             self._loop.remove_reader(self._ports.rtcp.fileno())
+            if self._errors is not None:
+                self._errors.close()
         finally:
             self._pool.release(self._ports, self._loop.time())
+
+    # ---- before the peer has shown that it is there
+
+    def _begin(self) -> tuple[Any, ...] | None:
+        """Where the first packet goes; from now on it is counted how long."""
+        if self._target is None or self._probation.is_over:
+            return None
+        self._probation.begin()
+        self._remote = self._target
+        if self._source is None:
+            self._watch_errors()
+        return self._remote
+
+    def _give_up(self) -> None:
+        """A8: whoever is there has not asked for it, and is sent nothing more until it speaks."""
+        self._remote = None
+        log.info("rtp port=%s: nobody speaks where the peer says to be", self._ports.port)
+
+    def _prove(self, source: tuple[Any, ...]) -> None:
+        """The peer has spoken from there."""
+        self._source = self._target = self._remote = source
+        self._lift()
+
+    def _lift(self) -> None:
+        """Something has come from where it was sent to."""
+        self._probation.end()
+        if self._errors is not None:
+            self._loop.remove_reader(self._errors.fileno())
+            self._errors.stop()
+            self._errors = None
+            self._loop.add_reader(self._ports.rtp.fileno(), self._read_rtp)
+
+    def _watch_errors(self) -> None:
+        """Hear what ICMP says of the target."""
+        rtp = self._ports.rtp
+        if self._errors is None and isinstance(rtp, socket.socket):
+            self._errors = ErrorQueue.open(rtp)
+            if self._errors is not None:
+                self._loop.remove_reader(rtp.fileno())
+                self._loop.add_reader(self._errors.fileno(), self._read_errors)
+
+    def _read_errors(self) -> None:
+        assert self._errors is not None
+        for host, port in self._errors.take():
+            if self._target is not None and (host, port) == self._target[:2]:
+                self.unreachable += 1
+                self._probation.note_unreachable()
+        self._read_rtp()
+
+    def _is_vouched_for(self, host: str) -> bool:
+        """Whether media may be there although none has come: SIP has, or the operator says so."""
+        return host == self._peer or self._is_allowed(host)
+
+    def _is_allowed(self, host: str) -> bool:
+        return any(ip_address(host) in network for network in self._media_allow)
+
+    # ---- what comes in
 
     def _read_rtp(self) -> None:
         now = self._loop.time()
@@ -233,7 +324,7 @@ class UdpMediaTransport:
                 self.strangers += 1
                 continue
             try:
-                self.on_packet(data, now)
+                self._deliver(data, now)
             except Exception:
                 self._contain()
 
@@ -247,7 +338,7 @@ class UdpMediaTransport:
             self.strangers += 1
             return
         try:
-            self.on_packet(data, self._loop.time())
+            self._deliver(data, self._loop.time())
         except Exception:
             self._contain()
 
@@ -255,25 +346,38 @@ class UdpMediaTransport:
         """Whether a packet from another source than the one that is known is of the peer."""
         latch = self._latch
         if latch is None:
-            return False
+            if source != self._described:
+                return False
+            self._prove(source)
+            return True
         if not latch.look(data, source):
-            return source == self._described
-        self._latch, self._rtcp_ssrc = None, latch.ssrc
-        if source != self._remote:
+            if source == self._described:
+                self._lift()
+                return True
+            return False
+        assert latch.ssrc is not None
+        self._learn(source, latch.ssrc)
+        return True
+
+    def _learn(self, source: tuple[Any, ...], ssrc: bytes) -> None:
+        """The peer has proved to be at a source, for good."""
+        self._latch, self._rtcp_ssrc = None, ssrc
+        if source != self._target:
             log.info("rtp port=%s: the peer sends from elsewhere than it says", self._ports.port)
         host, port, *tail = source
-        self._remote = self._source = source
         if source != self._described:
             rtcp_port = port if self._is_muxed else min(port + 1, 65_535)
             self._remote_rtcp = (host, rtcp_port, *tail)
+        self._prove(source)
         self._connect()
-        return True
 
     def _is_peers_rtcp(self, data: bytes, source: tuple[Any, ...]) -> bool:
         """Whether RTCP is of the peer. Through NAT its port may be any: its SSRC tells, once."""
         if source == self._remote_rtcp:
+            if self._source is None:
+                self._lift()
             return True
-        if self._rtcp_ssrc is None or self._remote is None or source[0] != self._remote[0]:
+        if self._rtcp_ssrc is None or self._target is None or source[0] != self._target[0]:
             return False
         if data[4:8] != self._rtcp_ssrc:
             return False

@@ -150,18 +150,20 @@ class UdpSocket:
             self._socket.sendto(data, remote)
 
     def _read(self) -> None:
-        if self._errors is not None:
-            self._tell_unreachable(self._errors)
-        for _ in range(MAX_DATAGRAMS_PER_TURN):
+        for turn in range(MAX_DATAGRAMS_PER_TURN):
             if self._closed:
                 return
             try:
                 data, source = self._socket.recvfrom(MAX_DATAGRAM_BYTES)
             except (BlockingIOError, InterruptedError):
+                if turn == 0 and self._errors is not None:
+                    # Ready, and nothing to read: what a write has raised is still in the queue.
+                    self._tell_unreachable(self._errors)
                 return
             except OSError as error:
                 if self._errors is not None:
-                    continue  # the same once more, of an error that the queue has told
+                    self._tell_unreachable(self._errors)
+                    continue
                 self._log_once(error)
                 return
             remote: Address = (source[0], source[1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gateway.errors import NegotiationError
 
@@ -24,10 +25,25 @@ METADATA = frozenset(
 FIRST_PORT = 1024
 "Below it live services that answer, not phones."
 
+Network = IPv4Network | IPv6Network
+
+_PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+"Means another machine in each network (RFC 1918, RFC 6598, RFC 4193)."
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-def check_media_target(address: str | None, port: int, *, allow_local: bool = False) -> None:
+def check_media_target(
+    address: str | None,
+    port: int,
+    *,
+    allow_local: bool = False,
+    peer: str | None = None,
+    allow: Sequence[Network] = (),
+) -> None:
     """Whether RTP may be sent where a peer's SDP says.
 
     Ask only where packets would go out: a null address is hold (`MediaDescription.is_muted`), and
@@ -35,6 +51,9 @@ def check_media_target(address: str | None, port: int, *, allow_local: bool = Fa
 
     Args:
         allow_local: also to loopback and link-local addresses.
+        peer: where the SIP of the peer comes from: a private address has to be that one. None: it
+            may be any, for nothing is sent there before it was proved.
+        allow: networks of the peer's media, which may be private or local.
 
     Raises:
         NegotiationError: no address but a name, or none that is ours to send to.
@@ -45,10 +64,18 @@ def check_media_target(address: str | None, port: int, *, allow_local: bool = Fa
         raise NegotiationError(f"media address {address!r} is no IP address") from None
     if not FIRST_PORT <= port <= 65535:
         raise NegotiationError(f"media port {port} is below {FIRST_PORT}")
+    is_allowed = any(ip in network for network in allow)
     for inner in (ip, *_embedded(ip)):
-        what = _objection(inner, allow_local)
+        what = _objection(inner, allow_local or is_allowed)
+        if what is None and is_private(inner) and not is_allowed and peer not in (None, str(ip)):
+            what = "private, and not where the SIP comes from: name its network in media_allow"
         if what is not None:
             raise NegotiationError(f"media address {address} is {what}")
+
+
+def is_private(ip: IPv4Address | IPv6Address) -> bool:
+    """Whether an address means somebody else in every network."""
+    return any(ip in network for network in _PRIVATE)
 
 
 def _embedded(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
