@@ -52,6 +52,16 @@ SPEECH = {codec.name: codec for codec in (OPUS, G722, PCMU, PCMA)}
 "What is coded here, by the name it goes by in SDP and in the configuration."
 
 
+OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
+"Hz that Opus is coded at (RFC 6716 §2)."
+
+
+def opus_playback_rate(codec: Codec) -> int:
+    """The highest of `OPUS_RATES` that the receiver plays: maxplaybackrate (RFC 7587 §6.1)."""
+    limit = read_parameter(codec, "maxplaybackrate", OPUS_RATES[-1])
+    return max((rate for rate in OPUS_RATES if rate <= limit), default=OPUS_RATES[0])
+
+
 def read_parameter(codec: Codec, name: str, otherwise: int) -> int:
     """A number among a codec's format parameters, compared without case (RFC 4855 §3).
 

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.codec import OPUS_RATES
 from gateway.errors import ConfigError, RemoteProtocolError
 
 LIBRARY_VARIABLE = "GATEWAY_LIBOPUS"
 "Environment variable with the path of the libopus to use."
 
-RATES = (8000, 12000, 16000, 24000, 48000)
+RATES = OPUS_RATES
 "Rates libopus codes at."
 
 MAX_PACKET_MS = 120
