@@ -15,9 +15,9 @@ from typing import Any
 
 from gateway.codec import Codec
 from gateway.errors import GatewayError, RemoteProtocolError
+from gateway.leg.keys import Keys
 from gateway.leg.leg import (
     Answered,
-    DigitPressed,
     Disturbed,
     Ended,
     EndReason,
@@ -114,7 +114,7 @@ class BrowserLeg:
         "Runs while the page is away and may come back."
         self._return_by = 0.0
         self._restart: asyncio.TimerHandle | None = None
-        stream.on_digit = self._tell
+        self._keys = Keys(stream, tell=self._tell, loop=loop)
         stream.transport.on_state = self._on_state
 
     @property
@@ -271,10 +271,7 @@ class BrowserLeg:
 
     def press(self, digit: str, duration_ms: int) -> None:
         """A key press of a browser that cannot send telephone-event."""
-        self._tell(DigitPressed(digit, Phase.START))
-        self._loop.call_later(
-            duration_ms / 1000, self._tell, DigitPressed(digit, Phase.END, duration_ms)
-        )
+        self._keys.on_info(digit, duration_ms, self._loop.time())
 
     # ---- commands
 
@@ -293,7 +290,7 @@ class BrowserLeg:
         self._signal("answered", {"codec": {"browser": self.quality().codec}})
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
-        self._stream.digit(digit, phase, duration_ms)
+        self._keys.press(digit, phase, duration_ms)
         self._send({"type": "digit", "digit": digit, "phase": phase.value})
 
     def hold(self, direction: Direction) -> None:
@@ -333,7 +330,7 @@ class BrowserLeg:
         self._close(reason, status, text)
 
     def quality(self) -> MediaQuality:
-        return self._stream.quality()
+        return self._keys.report(self._stream.quality())
 
     # ---- inside
 
@@ -385,6 +382,7 @@ class BrowserLeg:
         )
         self._welcome()
         self._stop_restarting()
+        self._keys.close()
         self._stream.close()
         self._loop.call_soon(self._tell, Gone())
 

@@ -18,6 +18,14 @@ _NUMBERED = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
 "Event codes of RFC 4733, which some write instead of the key."
 
 
+def write_press(digit: str, duration_ms: int) -> dict[str, bytes]:
+    """A press as bodies of INFO, by content type; the usual one first."""
+    return {
+        "application/dtmf-relay": f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode(),
+        "application/dtmf": f"{digit}\r\n".encode(),
+    }
+
+
 def read_press(content_type: str, body: bytes) -> tuple[str, int] | None:
     """The key and how long it was pressed, in ms; None where the body names none."""
     text = body[:MAX_BODY_BYTES].decode("ascii", "replace")

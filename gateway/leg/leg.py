@@ -297,6 +297,12 @@ class MediaQuality:
     round_trip_ms: float | None = None
     jitter_ms: float | None = None
     loss_percent: float | None = None
+    digits_received: int = 0
+    "Keys that the party has pressed."
+    digits_sent: int = 0
+    "Keys that were pressed toward it."
+    digits_unsent: int = 0
+    "Keys that could not be: it takes none, or too many at once."
 
 
 class Leg(Protocol):

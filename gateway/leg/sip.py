@@ -10,10 +10,10 @@ from enum import Enum
 
 from gateway.codec import Codec
 from gateway.errors import GatewayError
-from gateway.leg.info import read_press
+from gateway.leg.info import read_press, write_press
+from gateway.leg.keys import Keys
 from gateway.leg.leg import (
     Answered,
-    DigitPressed,
     Disturbed,
     Ended,
     EndReason,
@@ -41,9 +41,12 @@ from gateway.leg.stream import AudioStream
 from gateway.leg.watch import LOOK_S, MediaWatch, WatchOptions
 from gateway.media.frame import AudioFrame
 from gateway.net.media import TransportState
+from gateway.rtp.dtmf import DtmfMode
+from gateway.sdp.choice import Preference
 from gateway.sdp.description import Direction, Keying
 from gateway.sip import event as sip
 from gateway.sip.dialog import DialogId
+from gateway.sip.info import DIGIT_TYPES
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
@@ -79,6 +82,8 @@ class SipLegOptions:
     """Whether what it sends while it holds others is music for them. A phone sends silence then,
     or what its microphone hears."""
     watch: WatchOptions = field(default_factory=WatchOptions)
+    dtmf: DtmfMode = DtmfMode.RFC4733
+    "How key presses are sent to it, and looked for in what it sends."
     refer_to: Callable[[str], Uri] | None = None
     "How a number is written to it in Refer-To; None: at its own domain."
 
@@ -98,6 +103,7 @@ class SipLeg:
         codecs: Sequence[Codec],
         session_id: str,
         allow_local_media: bool,
+        prefer: Preference = Preference.THEIRS,
         keying: Keying = Keying.NONE,
         options: SipLegOptions | None = None,
         request: InviteRequest | None = None,
@@ -108,12 +114,12 @@ class SipLeg:
             codecs: what it may speak, in our order, telephone-event among them.
             session_id: digits for the o= lines of our SDP.
             allow_local_media: whether the peer may name loopback addresses for its media.
+            prefer: whose order of codecs decides where the peer offers.
             keying: how its media is protected, as the transport of `stream` does it.
             request: what `dial` sends, its offer not yet made. Or:
             session: the INVITE that the peer sent.
         """
         self.id = leg_id
-        self.listener = stream
         self.on_event: Callable[[LegEvent], None] = _nobody
         self._legs = legs
         self._stream = stream
@@ -122,6 +128,7 @@ class SipLeg:
             stream,
             codecs=codecs,
             session_id=session_id,
+            prefer=prefer,
             keying=keying,
             allow_local_media=allow_local_media,
         )
@@ -140,10 +147,20 @@ class SipLeg:
         "What we want the peer to be told; the negotiator knows what it was told last."
         self._is_reoffering = False
         self._refer = _Refer.NONE
+        self._info_types = [*DIGIT_TYPES]
+        "Of INFO with a key, the one that the peer uses first."
         self._was_connected = False
         self._watch: MediaWatch | None = None
         self._look: asyncio.TimerHandle | None = None
-        stream.on_digit = self._tell
+        self._keys = Keys(
+            stream,
+            tell=self._tell,
+            loop=legs.loop,
+            mode=self._options.dtmf,
+            takes_info=self._takes_info,
+            send_info=self._send_info,
+        )
+        self.listener = self._keys.listener
         stream.transport.on_state = self._on_state
         if session is not None:
             legs.add(session, self)
@@ -151,11 +168,11 @@ class SipLeg:
     @property
     def on_frame(self) -> Callable[[AudioFrame], None]:
         """Where what the party says goes."""
-        return self._stream.on_frame
+        return self._keys.on_frame
 
     @on_frame.setter
     def on_frame(self, push: Callable[[AudioFrame], None]) -> None:
-        self._stream.on_frame = push
+        self._keys.on_frame = push
 
     # ---- the called party: dial and what comes of it
 
@@ -187,6 +204,7 @@ class SipLeg:
         assert isinstance(self._session, InviteServer)
         if self._session.offer is not None:
             self._answer = self._negotiator.answer(self._session.offer)
+            self._keys.settle()
 
     def progress(self, *, ringing: bool, early_media: bool) -> None:
         if not isinstance(self._session, InviteServer) or self.has_ended:
@@ -208,7 +226,7 @@ class SipLeg:
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         if not self.has_ended:
-            self._stream.digit(digit, phase, duration_ms)
+            self._keys.press(digit, phase, duration_ms)
 
     def hold(self, direction: Direction) -> None:
         self._hold = direction
@@ -267,7 +285,7 @@ class SipLeg:
         self._legs.driver.flush()
 
     def quality(self) -> MediaQuality:
-        return self._stream.quality()
+        return self._keys.report(self._stream.quality())
 
     # ---- what the session tells
 
@@ -286,6 +304,8 @@ class SipLeg:
                 self._on_acked(event)
             case sip.Informed():
                 self._on_informed(event)
+            case sip.InfoAnswered():
+                self._keys.on_info_answered(event.status)
             case sip.Reoffered() | sip.ReofferAnswered() | sip.ReofferFailed():
                 self._on_change(event)
             case sip.ReferAsked():
@@ -329,10 +349,19 @@ class SipLeg:
     def _on_informed(self, event: sip.Informed) -> None:
         press = read_press(event.content_type, event.body)
         if press is not None:
-            digit, duration_ms = press
-            self._tell(DigitPressed(digit, Phase.START))
-            released = DigitPressed(digit, Phase.END, duration_ms)
-            self._legs.loop.call_later(duration_ms / 1000, self._tell, released)
+            self._keys.on_info(*press, self._now())
+        self._info_types.sort(key=lambda name: name != event.content_type)
+
+    def _takes_info(self) -> bool:
+        return self._session is not None and self._session.takes_info
+
+    def _send_info(self, digit: str, duration_ms: int) -> bool:
+        """Send a press by INFO, as the peer does it, if it does."""
+        session, bodies = self._session, write_press(digit, duration_ms)
+        first, second = ((name, bodies[name]) for name in self._info_types)
+        is_sent = session is not None and session.info(*first, self._now(), otherwise=second)
+        self._legs.driver.flush()
+        return is_sent
 
     def _take_answer(self, body: bytes) -> bool:
         """Use the peer's answer; the same one again changes nothing. False: it ends the leg."""
@@ -342,6 +371,7 @@ class SipLeg:
         except GatewayError as error:
             self._give_up(str(error))
             return False
+        self._keys.settle()
         self._note_codec(codec)
         return True
 
@@ -370,6 +400,7 @@ class SipLeg:
             session.refuse_reoffer(error.status, now, dialog_id=event.dialog_id)
         else:
             session.accept_reoffer(sdp, now, dialog_id=event.dialog_id)
+            self._keys.settle()
             self._note_codec(codec)
             self._note_hold()
         self._legs.driver.flush()
@@ -508,6 +539,7 @@ class SipLeg:
         self.has_ended = True
         if self._look is not None:
             self._look.cancel()
+        self._keys.close()
         self._stream.close()
 
     # ---- inside

@@ -32,12 +32,17 @@ class AudioStream:
         *,
         pacer: Pacer,
         clock: Callable[[], float],
+        may_relay: bool = True,
     ) -> None:
+        """
+        Args:
+            may_relay: whether payloads may be passed on to the party as they came.
+        """
         self.transport = transport
         self.session = session
         self._clock = clock
         self._incoming = Incoming(session, on_other=self._look_at_timer, now=clock())
-        self._outgoing = Outgoing(transport, session)
+        self._outgoing = Outgoing(transport, session, may_relay=may_relay)
         self._is_connected = False
         self._timer_at = clock()
         transport.on_packet = self._incoming.receive
@@ -110,16 +115,20 @@ class AudioStream:
         self.transport.on_packet = _nothing
         self.transport.close()
 
-    def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
-        """Send one edge of a key press to the party (RFC 4733); at its end, how long it was."""
-        now = self._clock()
+    def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> bool:
+        """Send one edge of a key press to the party (RFC 4733); at its end, how long it was.
+
+        Returns:
+            False where it does not go out: the party takes none, or too many wait.
+        """
+        now, is_taken = self._clock(), True
         if phase is Phase.START:
-            if self._outgoing.is_sending:
-                self.session.start_digit(digit, now)
+            is_taken = self._outgoing.is_sending and self.session.start_digit(digit, now)
         else:
             self.session.end_digit(digit, now, duration_ms)
         self._send_output()
         self._look_at_timer()
+        return is_taken
 
     def quality(self) -> MediaQuality:
         """How the media of the party fares."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 
 from gateway.errors import RemoteProtocolError
 from gateway.rtp.packet import RtpPacket
@@ -37,6 +38,19 @@ REMEMBERED_PRESSES = 16
 "Presses that ended and may still be repeated: more than can be under way in a reordering window."
 
 _EVENT = struct.Struct("!BBH")
+
+
+class DtmfMode(Enum):
+    """How key presses reach a party, and are looked for in what it sends."""
+
+    AUTO = "auto"
+    "By event packets if negotiated, else by INFO if the peer takes it, else as sound."
+    RFC4733 = "rfc4733"
+    "By event packets."
+    INFO = "info"
+    "By SIP INFO."
+    INBAND = "inband"
+    "As sound."
 
 
 @dataclass(slots=True)

@@ -112,6 +112,15 @@ class Informed:
 
 
 @dataclass(frozen=True, slots=True)
+class InfoAnswered:
+    """The peer has answered an INFO of ours, or never will; they are answered in their order."""
+
+    session: Session
+    status: int
+    "200 to 699; 408 where nothing came."
+
+
+@dataclass(frozen=True, slots=True)
 class Reoffered:
     """The peer wants the session changed: by re-INVITE, or by UPDATE or PRACK.
 
@@ -292,6 +301,7 @@ SessionEvent = (
     | Answered
     | Acked
     | Informed
+    | InfoAnswered
     | Reoffered
     | ReofferAnswered
     | ReofferFailed

@@ -89,6 +89,8 @@ class Reoffers:
         "What the peer said last."
         self._session = session
         self._timers = session.core.timers
+        self.peer_allows: tuple[str, ...] = ()
+        "Methods that the peer takes, as it said last; empty where it never did."
         self._peer_takes_update = False
         "By its Allow."
         self._is_update_refused = False
@@ -119,6 +121,7 @@ class Reoffers:
         except RemoteProtocolError:
             return
         if allowed:
+            self.peer_allows = allowed
             self._peer_takes_update = "UPDATE" in allowed
 
     def settle(self, now: float) -> None:

@@ -93,6 +93,11 @@ class Session:
         return None if dialog is None else dialog.remote_target
 
     @property
+    def takes_info(self) -> bool:
+        """Whether the peer has said in an Allow that it takes INFO."""
+        return any("INFO" in reoffers.peer_allows for reoffers in self._reoffers.values())
+
+    @property
     def is_cut_off(self) -> bool:
         """Whether its connection is closed, and the peer has to come back to be reached again."""
         way = None if self._is_ended else self._way
@@ -201,11 +206,22 @@ class Session:
         if self._refers is not None:
             self._refers.notify(status, reason, now)
 
-    def info(self, content_type: str, body: bytes, now: float) -> None:
-        """Send an INFO, after those before it; what the peer makes of it is not told."""
+    def info(
+        self, content_type: str, body: bytes, now: float, otherwise: tuple[str, bytes] | None = None
+    ) -> bool:
+        """Send an INFO, after those before it; `InfoAnswered` tells what the peer makes of it.
+
+        Args:
+            otherwise: content type and body for a peer that does not take the first (415).
+
+        Returns:
+            False where it is not sent: the session is not up, or too many wait.
+        """
         dialog = self._dialog_up
-        if dialog is not None and not self._is_ended:
-            self._informing().send(dialog, content_type, body, now)
+        if dialog is None or self._is_ended:
+            return False
+        bodies = [(content_type, body), *([] if otherwise is None else [otherwise])]
+        return self._informing().send(dialog, bodies, now)
 
     # What transactions tell their owner.
 
