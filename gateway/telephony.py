@@ -14,7 +14,7 @@ from typing import Any
 from gateway.call.hunt import Errand
 from gateway.errors import ConfigError, RoutingError
 from gateway.leg.sessions import SipLegs
-from gateway.net.chance import spread
+from gateway.net.chance import Tokens, spread
 from gateway.net.dns import AddressWatch, Resolver
 from gateway.net.driver import Driver
 from gateway.net.interface import is_loopback, listening_addresses
@@ -91,7 +91,7 @@ class Telephony:
         self._loop = loop
         now = loop.time()
         options = config.sip
-        new_token = partial(secrets.token_hex, 10)
+        new_token = Tokens()
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._users = {user.name: user for user in config.users}
         self._is_draining = False

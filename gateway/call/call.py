@@ -19,7 +19,6 @@ from gateway.call.events import (
     CallProgressed,
     CallStarted,
     LegDisturbed,
-    LegSignalled,
     TransferEnded,
 )
 from gateway.call.hearing import partners
@@ -55,7 +54,6 @@ from gateway.leg.leg import (
     Restored,
     Resumed,
     Role,
-    Signalled,
     TransferAsked,
     TransferProgress,
 )
@@ -249,10 +247,7 @@ class Call:
         party = self.parties.get(leg)
         if party is None:
             return
-        if isinstance(event, Signalled):
-            kind, role = party.leg.kind, party.role
-            self._room.tell(LegSignalled(self.id, now, leg, kind, role, event.sent, event.text))
-        elif party.state is not PartyState.ENDED:
+        if party.state is not PartyState.ENDED:
             self._advance(party, event, now)
 
     def handle_timer(self, now: float) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 from gateway.call.call import Call
 from gateway.errors import Fault, RoutingError
-from gateway.leg.leg import EndReason, Gone, Leg, LegEvent, LegId
+from gateway.leg.leg import EndReason, Gone, Leg, LegEvent, LegId, Signalled
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +40,18 @@ class Dispatcher:
         *,
         hand_over: Callable[[Entry, LegId, LegEvent], None],
         after: Callable[[Entry], None],
+        note: Callable[[Entry, LegId, Signalled], None],
     ) -> None:
         """
         Args:
             hand_over: takes an event of a leg, with the call that the leg is in now.
             after: is called after each step of a call.
+            note: takes what changes nothing in a call, in its turn.
         """
         self._loop = loop
         self._hand_over = hand_over
         self._after = after
+        self._note = note
         self._owners: dict[LegId, Entry] = {}
         self._posted: deque[tuple[LegId, LegEvent]] = deque()
         self._is_running = False
@@ -120,6 +123,9 @@ class Dispatcher:
                 leg, event = self._posted.popleft()
                 entry = self._owners.get(leg)
                 if entry is None:
+                    continue
+                if isinstance(event, Signalled):
+                    self._note(entry, leg, event)
                     continue
                 if isinstance(event, Gone):
                     del self._owners[leg]

@@ -22,7 +22,7 @@ from gateway.call.call import (
 from gateway.call.dispatch import Dispatcher, Entry
 from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted, LegSignalled
 from gateway.errors import CapacityError, Fault, RoutingError
-from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Role, TransferAsked
+from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Role, Signalled, TransferAsked
 from gateway.media.hub import Hub, PartyId
 from gateway.net.pacer import Pacer
 from gateway.private import Private
@@ -76,17 +76,35 @@ class Registry:
         self._going_on: dict[CallId, Call] = {}
         self._ended: OrderedDict[CallId, CallSummary] = OrderedDict()
         self._observers: list[Callable[[CallEvent], None]] = []
-        self._dispatcher = Dispatcher(loop, hand_over=self._hand_over, after=self._after)
+        self._watchers: list[Callable[[CallEvent], None]] = []
+        "Those of them that hear of signalling too."
+        self._dispatcher = Dispatcher(
+            loop, hand_over=self._hand_over, after=self._after, note=self._note
+        )
         self._is_draining = False
         self._emptied: asyncio.Event = asyncio.Event()
         self._emptied.set()
 
     # ---- observers
 
-    def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
-        """Hear every event of every call; the returned function ends that."""
+    def observe(
+        self, observer: Callable[[CallEvent], None], *, signalling: bool = True
+    ) -> Callable[[], None]:
+        """Hear every event of every call; the returned function ends that.
+
+        Args:
+            signalling: `LegSignalled` too, which most events of a call are.
+        """
         self._observers.append(observer)
-        return partial(self._observers.remove, observer)
+        if signalling:
+            self._watchers.append(observer)
+
+        def stop() -> None:
+            self._observers.remove(observer)
+            if signalling:
+                self._watchers.remove(observer)
+
+        return stop
 
     def calls(self) -> list[Call]:
         """The calls that go on, oldest first."""
@@ -303,6 +321,19 @@ class Registry:
                 return
         entry.call.on_leg_event(leg, event, self._loop.time())
 
+    def _note(self, entry: Entry, leg: LegId, event: Signalled) -> None:
+        """A message of a leg's signalling, for who watches: a call takes a dozen, and no notice."""
+        if log.isEnabledFor(logging.DEBUG):
+            arrow = "->" if event.sent else "<-"
+            log.debug("call=%s leg=%s %s %s", entry.call.id, leg, arrow, event.text)
+        party = entry.call.parties.get(leg) if self._watchers else None
+        if party is not None:
+            call_id, now, kind = entry.call.id, self._loop.time(), party.leg.kind
+            _tell(
+                self._watchers,
+                LegSignalled(call_id, now, leg, kind, party.role, event.sent, event.text),
+            )
+
     def _transfer_attended(self, entry: Entry, leg: LegId, replaced: LegId) -> None:
         """A party brings the other of this call together with the other of its second call."""
         asker, other = entry.call.parties[leg], self._dispatcher.owner(replaced)
@@ -384,14 +415,15 @@ class Registry:
                 event.status,
                 event.duration_s,
             )
-        elif isinstance(event, LegSignalled):
-            arrow = "->" if event.sent else "<-"
-            log.debug("call=%s leg=%s %s %s", event.call, event.leg, arrow, event.text)
-        for observer in tuple(self._observers):
-            try:
-                observer(event)
-            except Exception:
-                log.exception("an observer of call events broke on %s", type(event).__name__)
+        _tell(self._observers, event)
+
+
+def _tell(observers: list[Callable[[CallEvent], None]], event: CallEvent) -> None:
+    for observer in tuple(observers):
+        try:
+            observer(event)
+        except Exception:
+            log.exception("an observer of call events broke on %s", type(event).__name__)
 
 
 def _caller_of(call: Call) -> LegId:

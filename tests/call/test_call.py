@@ -15,7 +15,6 @@ from gateway.leg.leg import (
     Gone,
     Phase,
     Progressed,
-    Signalled,
 )
 from gateway.trunk.route import RouteOptions
 from tests.support.legs import CallBench
@@ -200,7 +199,6 @@ def test_call_is_over_only_when_every_leg_is_gone() -> None:
     bench.tell(bench.caller, Gone())
     assert not bench.call.is_over
 
-    bench.tell(bench.legs["trunk:lab"], Signalled(sent=False, text="200 OK"))
     bench.tell(bench.legs["trunk:lab"], Gone())
 
     assert bench.call.is_over
