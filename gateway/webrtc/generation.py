@@ -16,7 +16,7 @@ from aioice.ice import CandidatePair, Connection, StunProtocol
 from gateway.webrtc.candidate import parse_candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from aioice.candidate import Candidate
 
@@ -176,6 +176,13 @@ class Generation(Connection):
         self._open_checks[request.transaction_id] = route
         self.mux.transactions[request.transaction_id] = end
         end.send_stun(request, route.address)
+
+    def told_paths(self) -> Iterator[tuple[MuxSocket, Address]]:
+        """From which of our sockets to which of the peer's candidates, the latest first."""
+        for candidate in reversed(self._remote_candidates):
+            for socket, end in self._ends.items():
+                if end.local_candidate.can_pair_with(candidate):
+                    yield socket, (candidate.host, candidate.port)
 
     def take_consent(self, data: bytes, address: Address, now: float) -> bool:
         """Whether `data` answers a consent check; if it is authentic, consent is fresh."""

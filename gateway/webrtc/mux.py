@@ -14,7 +14,7 @@ from gateway.webrtc.udp import dropped
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, TimerHandle
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.webrtc.udp import Address, UdpSocket
 
@@ -63,6 +63,9 @@ class StunServer(Protocol):
     def ask(self, route: Route, *, nominate: bool) -> None:
         """Send one check there."""
 
+    def told_paths(self) -> Iterable[tuple[MuxSocket, Address]]:
+        """From which of our sockets to which addresses the peer has told of."""
+
     def receive_request(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> None:
         """Take a request that names our ufrag; it is not authenticated yet."""
 
@@ -86,6 +89,7 @@ class Route:
     __slots__ = (
         "address",
         "asked_at",
+        "asks",
         "consented_at",
         "media_at",
         "server",
@@ -107,6 +111,8 @@ class Route:
         "When the last authentic SRTP packet came from there."
         self.asked_at = float("-inf")
         "When it was last checked, after its pair was made."
+        self.asks = 0
+        "Checks since it last answered one."
         self.consented_at = float("-inf")
         "When it last answered such a check."
 

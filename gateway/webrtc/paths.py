@@ -8,6 +8,7 @@ anywhere that has not answered a check of ours (RFC 7675 §5.1), and no signalli
 from __future__ import annotations
 
 import random
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.webrtc.liveness import NEVER, SUSPECT_S, Liveness
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 MAX_ROUTES = 16
 "Validated addresses of one stream: a phone has two links, and NATs rebind."
 
-MAX_STRAYS = 4
-"Addresses of a stream that sent authentic media and are yet to answer a check."
+MAX_UNPROVEN = 16
+"Addresses of a stream that were told, or sent authentic media, and are yet to answer a check."
+
+MAX_ASKS_UNPROVEN = 8
+"""So often an address that was only told of is asked in searches: a page may name those of others,
+and then fall silent."""
 
 LINGER_S = 1.0
 "An address that carried media within this time is kept, whatever became of its generation."
@@ -69,7 +74,7 @@ class Paths:
         self._stream = stream
         self._on_target = on_target
         self._routes: dict[Key, Route] = {}
-        self._strays: dict[Key, Route] = {}
+        self._unproven: dict[Key, Route] = {}
         self._targeted_at = NEVER
         self._suspected_at = NEVER
         self._is_searching = False
@@ -83,8 +88,8 @@ class Paths:
         """The route to an address that has proven itself; None if it is another stream's."""
         route = self._routes.get((socket, address))
         if route is None:
-            stray = self._strays.pop((socket, address), None)
-            route = stray or Route(socket, address, self._stream, server)
+            route = self._unproven.pop((socket, address), None)
+            route = route or Route(socket, address, self._stream, server)
             is_new_address = all(known.address != address for known in self._routes.values())
             if not self._admit(route, now):
                 return None
@@ -102,10 +107,11 @@ class Paths:
         """An address answered a check of ours."""
         self.liveness.consent(now)
         route.consented_at = now
+        route.asks = 0
         if route is self.target:
             self._is_searching = False
         elif self.target is not None and self._is_better(route, self.target, now):
-            self._strays.pop((route.socket, route.address), None)
+            self._unproven.pop((route.socket, route.address), None)
             if self._is_known(route) or self._admit(route, now):
                 self.use(route, route.server, now)
                 self._ask(route, now, nominate=True)
@@ -121,16 +127,10 @@ class Paths:
 
     def find(self, socket: MuxSocket, address: Address, now: float) -> None:
         """Authentic media came from an address that nobody knows: a NAT has moved the peer."""
-        if self.active is None:
-            return
-        stray = self._strays.get((socket, address))
-        if stray is None:
-            if len(self._strays) >= MAX_STRAYS:
-                del self._strays[next(iter(self._strays))]
-            stray = Route(socket, address, self._stream, self.active)
-            self._strays[socket, address] = stray
-        stray.media_at = now
-        self.follow(stray, now)
+        if self.active is not None:
+            route = self._look_up(self.active, socket, address)
+            route.media_at = now
+            self.follow(route, now)
 
     def suspect(self, now: float) -> None:
         """The path may have changed: ask whether it still answers, and if not, whether any does."""
@@ -188,7 +188,7 @@ class Paths:
         self.rest()
         for key in list(self._routes):
             self._forget(key)
-        self._strays.clear()
+        self._unproven.clear()
 
     def close(self) -> None:
         """Break the cycles."""
@@ -215,6 +215,13 @@ class Paths:
         for route in self._routes.values():
             if route is not self.target and not route.server.is_over:
                 self._ask(route, now)
+        assert self.active is not None
+        for key in islice(self.active.told_paths(), MAX_UNPROVEN):
+            if key in self._routes:
+                continue
+            route = self._look_up(self.active, *key)
+            if route.asks < MAX_ASKS_UNPROVEN:
+                self._ask(route, now)
 
     def _is_better(self, route: Route, target: Route, now: float) -> bool:
         """Whether media should move to an address that has just answered."""
@@ -235,6 +242,7 @@ class Paths:
     def _ask(self, route: Route, now: float, *, nominate: bool = False) -> None:
         """Check an address. With USE-CANDIDATE where media goes: some ICE-lite peers want it."""
         route.asked_at = now
+        route.asks += 1
         server = self.active if route is self.target else route.server
         assert server is not None
         server.ask(route, nominate=nominate)
@@ -244,7 +252,17 @@ class Paths:
             self._timer.cancel()
         self._timer = self._mux.call_at(when, self._wake)
 
-    # The table.
+    # The tables.
+
+    def _look_up(self, server: StunServer, socket: MuxSocket, address: Address) -> Route:
+        """What is kept of an address that has proven nothing yet."""
+        route = self._unproven.get((socket, address))
+        if route is None:
+            if len(self._unproven) >= MAX_UNPROVEN:
+                del self._unproven[next(iter(self._unproven))]
+            route = Route(socket, address, self._stream, server)
+            self._unproven[socket, address] = route
+        return route
 
     def _is_known(self, route: Route) -> bool:
         return self._routes.get((route.socket, route.address)) is route
