@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.codec import SPEECH
 from gateway.document import (
     AgentSection,
     Document,
@@ -49,16 +50,17 @@ from gateway.options import (
 )
 from gateway.reader import Reader, read_port
 from gateway.route_options import read_route
+from gateway.rtp.dtmf import DtmfMode
 from gateway.sip.uri import parse_host_port
 from gateway.trunk.emergency import check_emergency_number
 from gateway.trunk.headers import check_value
 from gateway.trunk.route import is_dialable
-from gateway.trunk_options import CODECS, emergency_numbers, read_trunk, with_profiles
+from gateway.trunk_options import emergency_numbers, read_trunk, with_profiles
 from gateway.users.gate import algorithms_for
 from gateway.users.user import User
 from gateway.webrtc.options import WebRtcOptions
-
 from gateway.webrtc.turn import TurnOptions, is_turn_uri
+
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 
 
@@ -149,8 +151,8 @@ class _Sections(Reader):
             max_cpu=document.node.max_cpu,
             http=self._http(document.http) if document.http.listen else None,
             webrtc=self._webrtc(document.webrtc) if document.webrtc.listen else None,
-            sip=sip,
             turn=self._turn(document.webrtc),
+            sip=sip,
             rtp=self._rtp(document.rtp, sip),
             lab=None if document.lab is None else self._lab(document.lab),
             trunks=trunks,
@@ -234,7 +236,6 @@ class _Sections(Reader):
             controlling=webrtc.controlling,
         )
 
-    def _rtp(self, rtp: RtpSection, sip: SipOptions) -> RtpPortOptions:
     def _turn(self, webrtc: WebRtcSection) -> TurnOptions | None:
         for text in webrtc.turn:
             if not is_turn_uri(text):
@@ -248,6 +249,7 @@ class _Sections(Reader):
             raise self.wrong("[webrtc]", "turn_secret_env", None, remedy)
         return TurnOptions(webrtc.turn, secret, webrtc.turn_ttl_s)
 
+    def _rtp(self, rtp: RtpSection, sip: SipOptions) -> RtpPortOptions:
         first, dash, last = rtp.ports.partition("-")
         ports = [read_port(text) for text in (first, last)]
         if not dash or None in ports:
@@ -301,7 +303,8 @@ class _Sections(Reader):
             allow_md5=user.allow_md5,
             display_name=user.display_name,
             caller_id=user.caller_id,
-            codecs=tuple(CODECS[name] for name in user.codecs),
+            codecs=tuple(SPEECH[name] for name in user.codecs),
+            dtmf=DtmfMode(user.dtmf),
             max_contacts=user.max_contacts,
             symmetric_rtp=user.symmetric_rtp,
             allow_transfer=user.allow_transfer,

@@ -25,6 +25,8 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,31}$"
 Name = Annotated[str, Field(pattern=NAME)]
+DtmfName = Literal["auto", "rfc4733", "info", "inband"]
+CodecName = Literal["opus", "G722", "PCMU", "PCMA"]
 
 
 @section(config=_STRICT)
@@ -72,17 +74,16 @@ class WebRtcSection:
     include_loopback: bool = False
     "Also offer 127.0.0.1, for a browser on this machine."
     ice_deny: tuple[str, ...] = ()
-    """Networks in which no candidate of a browser is contacted, beside loopback, link-local and
-    metadata services, which never are; one's own servers, if they must not be knocked at."""
+    "Networks where no candidate of a browser is contacted, beside link-local and metadata services."
     controlling: bool = True
     "Take the controlling ICE role, although browsers offer; false keeps to RFC 8445."
-
     turn: tuple[str, ...] = ()
     "TURN servers for browsers that UDP does not get here from: turn:turn.example.com:3478, turns:…"
     turn_secret_env: str | None = None
     "Environment variable that holds the secret shared with them (coturn: static-auth-secret)."
     turn_ttl_s: Annotated[int, Field(ge=60, le=3600)] = 3600
     "How long the credentials are good for that a page gets; it gets others before."
+
 
 @section(config=_STRICT)
 class SipSection:
@@ -265,8 +266,11 @@ class TrunkSection:
     "Silence, of RTP and RTCP, after which a call is ended, 5 or more; 0 for never."
     symmetric_rtp: bool = False
     "Send media to where its media comes from, as NAT needs it."
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
-    "In the order of preference."
+    dtmf: DtmfName = "auto"
+    """How keys are pressed toward it: rfc4733, info or inband (as sound). auto: rfc4733 if
+    negotiated, else info if it takes that, else inband, which is listened for then too."""
+    codecs: Annotated[tuple[CodecName, ...], Field(min_length=1)] = ("PCMU", "PCMA")
+    "Of opus, G722, PCMU and PCMA, in the order of preference."
 
 
 @section(config=_STRICT)
@@ -297,8 +301,11 @@ class UserSection:
     "Tell its phones by re-INVITE that they are on hold; they hear our music either way."
     media_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     "Silence, of RTP and RTCP, after which a call is ended, 5 or more; 0 for never."
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
-    "In the order of preference."
+    dtmf: DtmfName = "auto"
+    """How keys are pressed toward its phones: rfc4733, info or inband (as sound). auto: rfc4733 if
+    negotiated, else info if one takes that, else inband, which is listened for then too."""
+    codecs: Annotated[tuple[CodecName, ...], Field(min_length=1)] = ("PCMU", "PCMA")
+    "Of opus, G722, PCMU and PCMA, in the order of preference."
 
 
 @section(config=_STRICT)
@@ -334,6 +341,11 @@ class RouteSection:
     "Statuses at which the next target is tried; silence always is one."
     failover_after_progress: bool = False
     "Try the next even when the caller has heard this one ring or speak."
+    transcode: Literal["auto", "never", "always"] = "auto"
+    """Decode and encode anew: auto, where the codecs differ that each side would choose alone;
+    never, both sides speak one codec or there is no call; always, even where they speak the same."""
+    codecs: tuple[CodecName, ...] = ()
+    "Codecs that both sides of its calls prefer, the best first; where left out, each its own."
 
 
 @section(config=_STRICT)

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from gateway.codec import TELEPHONE_EVENT
 from gateway.errors import RoutingError
 from gateway.options import Config
 from gateway.private import Private
@@ -22,6 +21,7 @@ from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.flow import Connect, Destination, Flow, Hop, Resolve, Send
 from gateway.sip.invite import InviteRequest
 from gateway.sip.message import Request, parse_message
+from gateway.trunk.codecs import complete
 from gateway.trunk.identity import CallerIdentity
 from gateway.trunk.invite import NO_ATTRIBUTES, build_invite
 from gateway.trunk.numbers import read_received
@@ -106,6 +106,7 @@ class Explanation:
         """For programs."""
         found = asdict(self)
         found["options"]["failover_on"] = sorted(self.options.failover_on)
+        found["options"]["codecs"]["transcode"] = self.options.codecs.transcode.value
         return found
 
 
@@ -265,7 +266,7 @@ def _write_invite(
     media = MediaDescription(port=config.rtp.first_port, address=address)
     offer = build_offer(
         replace(media, ptime_ms=20),
-        codecs=(*trunk.codecs, TELEPHONE_EVENT),
+        codecs=complete(trunk.codecs),
         origin=Origin("1", 1, media.address or host),
     )
     endpoint.invite(replace(request, offer=str(offer).encode()), 0.0)

@@ -224,7 +224,7 @@ class Node:
                     raise RoutingError("the route refuses", status=first[TargetKind.REJECT].status)
             if arrival.trunk is not None:
                 telephony.limits.enter(arrival.trunk.name, leg_id, TrunkDirection.IN, now)
-            leg = self.parties.arrival(leg_id, session, arrival)
+            leg = self.parties.arrival(leg_id, session, arrival, plan)
             leg.take_offer()
             if plan is None:
                 self._replace(event, leg, arrival)
@@ -282,8 +282,10 @@ class Node:
         plan = self._plan("api", to)
         call_id = self._new_id()
         numbers = (Private(from_), Private(to))
-        errand = Errand(call_id, (Private(""), Private(from_)), MAX_FORWARDS)
-        leg = self.parties.called(first, errand, Caller(NOBODY, {}), is_caller=True)
+        errand = Errand(
+            call_id, (Private(""), Private(from_)), MAX_FORWARDS, codecs=plan.options.codecs
+        )
+        leg = self.parties.called(first, errand, Caller(NOBODY, {}), onward=plan)
         self._callers[call_id] = Caller(CallerIdentity(number=Private(from_)), {})
         try:
             call = self.registry.place(

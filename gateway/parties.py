@@ -7,21 +7,14 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from gateway.agents.agent import Agent
 from gateway.agents.echo import Echo
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
 from gateway.call.hunt import Errand
-from gateway.codec import (
-    OPUS,
-    PCMA,
-    PCMU,
-    TELEPHONE_EVENT,
-    TELEPHONE_EVENT_48K,
-    Codec,
-)
+from gateway.codec import Codec
 from gateway.errors import ConfigError, RoutingError
 from gateway.leg.agent import AgentLeg
 from gateway.leg.browser import BrowserLeg, Send
@@ -38,22 +31,34 @@ from gateway.net.ports import PortPool, open_rtp_socket
 from gateway.options import AgentOptions, Config
 from gateway.rtp.session import RtpSession
 from gateway.sdp.description import Keying
-from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 from gateway.sip.flow import Flow
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import Uri
 from gateway.telephony import Arrival, Telephony
+from gateway.trunk.codecs import (
+    ANY,
+    OF_BROWSERS,
+    OF_STRANGERS,
+    Allowed,
+    CodecRules,
+    for_called,
+    for_caller,
+)
 from gateway.trunk.identity import CallerIdentity
 from gateway.trunk.limits import Direction
 from gateway.trunk.numbers import number_uri, write_called
 from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.trunk import Trunk
+from gateway.users.contacts import Contact
 from gateway.users.user import User
 from gateway.webrtc.port import WebRtcPort
 
 SIP_SESSION_BITS = 62
 "An o= line's session id is a number that fits a signed 64-bit integer (RFC 8866 §5.2)."
+
+_PARTIES = frozenset({TargetKind.AGENT, TargetKind.TRUNK, TargetKind.USER})
+"Targets that speak."
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,42 +111,56 @@ class Parties:
 
         Raises:
             RoutingError: 503, no browser is taken here.
+            NegotiationError: the route lets nothing be transcoded, and it would have to be.
         """
         if self.webrtc is None:
             raise RoutingError("this node takes no browsers", status=503)
+        rules = plan.options.codecs
+        allowed = for_caller(OF_BROWSERS, self._spoken_along(plan), rules)
         return BrowserLeg(
             self._new_id(),
-            codecs=self._codecs_for_page(plan),
-            stream=self._new_stream(self.webrtc.new_transport()),
+            codecs=allowed.codecs,
+            stream=self._new_stream(self.webrtc.new_transport(), rules),
             session_id=_session_id(),
             send=send,
             new_transport=self.webrtc.new_transport,
             loop=self._loop,
         )
 
-    def arrival(self, leg_id: LegId, session: InviteServer, arrival: Arrival) -> SipLeg:
+    def arrival(
+        self, leg_id: LegId, session: InviteServer, arrival: Arrival, plan: Plan | None
+    ) -> SipLeg:
         """The leg of an INVITE that is let in.
+
+        Args:
+            plan: along which it is to be called; None: it takes the place of another party.
 
         Raises:
             GatewayError: it offers what cannot be used, or no ports are left.
         """
+        party = arrival.trunk or arrival.user
+        keying = keying_of(session.offer, session.flow)
+        rules = ANY if plan is None else plan.options.codecs
+        along = () if plan is None else self._spoken_along(plan)
         return self._sip_leg(
             leg_id,
-            arrival.trunk or arrival.user,
-            keying_of(session.offer, session.flow),
+            party,
+            keying,
             session.flow.remote[0],
+            for_caller(_codecs_of(party, keying), along, rules),
+            rules,
             session=session,
         )
 
     # ---- who is called
 
     def called(
-        self, target: Target, errand: Errand, caller: Caller, *, is_caller: bool = False
+        self, target: Target, errand: Errand, caller: Caller, *, onward: Plan | None = None
     ) -> Leg:
         """The leg of a target, not yet dialled.
 
         Args:
-            is_caller: it is rung first, and is then in the place of who calls.
+            onward: it is rung first, and is then in the place of who calls along this.
 
         Raises:
             GatewayError: it cannot be dialled now, or there is no room.
@@ -157,15 +176,24 @@ class Parties:
                     caller=shown,
                     called=called,
                     loop=self._loop,
-                    is_caller=is_caller,
+                    is_caller=onward is not None,
                 )
             case TargetKind.TRUNK:
-                return self._trunk(leg_id, self._trunks[target.name], errand, caller)
+                trunk = self._trunks[target.name]
+                codecs = self._codecs_called(trunk.codecs, errand, onward)
+                return self._trunk(leg_id, trunk, errand, caller, codecs)
             case TargetKind.USER:
-                return self._phone(leg_id, target, errand, caller)
+                return self._phone(leg_id, target, errand, caller, onward)
         raise RoutingError(f"{target.kind.value} targets cannot be dialled", status=501)
 
-    def _trunk(self, leg_id: LegId, trunk: Trunk, errand: Errand, caller: Caller) -> SipLeg:
+    def _trunk(
+        self,
+        leg_id: LegId,
+        trunk: Trunk,
+        errand: Errand,
+        caller: Caller,
+        codecs: tuple[Codec, ...],
+    ) -> SipLeg:
         telephony = self._telephony
         request = telephony.request_to_trunk(trunk, errand, caller.identity, caller.attributes)
         destination = request.destination or trunk.destination
@@ -174,13 +202,14 @@ class Parties:
             return SipLeg(
                 leg_id,
                 legs=telephony.legs,
-                codecs=_codecs_of(trunk, Keying.NONE),
+                codecs=codecs,
                 session_id=_session_id(),
                 allow_local_media=telephony.is_on_this_machine(destination),
                 options=_leg_options(trunk),
                 request=request,
                 stream=self._new_stream(
-                    self._udp_media(telephony.address_of(destination), self._origin_of(trunk))
+                    self._udp_media(telephony.address_of(destination), self._origin_of(trunk)),
+                    errand.codecs,
                 ),
             )
         except Exception:
@@ -191,15 +220,24 @@ class Parties:
         """Where the SIP of a trunk comes from that may be behind NAT; None for all others."""
         return self._telephony.peers.address_of(trunk)[0] if trunk.symmetric_rtp else None
 
-    def _phone(self, leg_id: LegId, target: Target, errand: Errand, caller: Caller) -> SipLeg:
+    def _phone(
+        self, leg_id: LegId, target: Target, errand: Errand, caller: Caller, onward: Plan | None
+    ) -> SipLeg:
         """The leg of one device of a user."""
         user = self._users[target.name]
         contact = self._telephony.contact(target.name, target.contact)
         request = self._telephony.request_to_contact(user, contact, errand, caller.identity)
-        is_browser = contact.uri.parameters.get("transport") in ("ws", "wss")
-        is_browser = is_browser or contact.flow.is_websocket
-        keying = Keying.DTLS if is_browser else Keying.NONE
-        return self._sip_leg(leg_id, user, keying, contact.flow.remote[0], request=request)
+        keying = _keying_toward(contact)
+        codecs = self._codecs_called(_codecs_of(user, keying), errand, onward)
+        return self._sip_leg(
+            leg_id,
+            user,
+            keying,
+            contact.flow.remote[0],
+            Allowed(codecs),
+            errand.codecs,
+            request=request,
+        )
 
     def _sip_leg(
         self,
@@ -207,6 +245,8 @@ class Parties:
         party: Trunk | User | None,
         keying: Keying,
         peer: str,
+        allowed: Allowed,
+        rules: CodecRules,
         *,
         request: InviteRequest | None = None,
         session: InviteServer | None = None,
@@ -221,19 +261,20 @@ class Parties:
         return SipLeg(
             leg_id,
             legs=self._telephony.legs,
-            codecs=_codecs_of(party, keying),
+            codecs=allowed.codecs,
+            prefer=allowed.prefer,
             session_id=_session_id(),
             allow_local_media=is_loopback(peer),
             keying=keying,
             options=_leg_options(party),
             request=request,
             session=session,
-            stream=self._new_stream(media),
+            stream=self._new_stream(media, rules),
         )
 
     # ---- their media
 
-    def _new_stream(self, transport: MediaTransport) -> AudioStream:
+    def _new_stream(self, transport: MediaTransport, rules: CodecRules) -> AudioStream:
         now = self._loop.time()
         session = RtpSession(
             ssrc=secrets.randbits(32),
@@ -244,7 +285,13 @@ class Parties:
             ntp_offset=time.time() - now,
             spread=spread,
         )
-        return AudioStream(transport, session, pacer=self._pacer, clock=self._loop.time)
+        return AudioStream(
+            transport,
+            session,
+            pacer=self._pacer,
+            clock=self._loop.time,
+            may_relay=rules.relays,
+        )
 
     def _browser_media(self) -> MediaTransport:
         """What carries the media of a softphone in a browser.
@@ -259,15 +306,35 @@ class Parties:
     def _udp_media(self, peer: str | None, symmetric: str | None) -> MediaTransport:
         return UdpMediaTransport(self.ports, loop=self._loop, peer=peer, symmetric=symmetric)
 
-    def _codecs_for_page(self, plan: Plan) -> tuple[Codec, ...]:
-        """Opus first; told to stay narrowband where the far end is."""
-        narrow = all(
-            target.kind is TargetKind.TRUNK
-            and all(codec.sample_rate <= 8000 for codec in self._trunks[target.name].codecs)
+    # ---- what they speak
+
+    def _spoken_along(self, plan: Plan) -> list[tuple[Codec, ...] | None]:
+        """What each target of a plan may speak; None for an agent, which hears anything."""
+        return [
+            self._spoken_by(target)
             for group in plan.groups
             for target in group
-        )
-        return _browser_codecs(OPUS_NARROWBAND_FMTP if narrow else OPUS_FMTP)
+            if target.kind in _PARTIES
+        ]
+
+    def _spoken_by(self, target: Target) -> tuple[Codec, ...] | None:
+        match target.kind:
+            case TargetKind.TRUNK:
+                return self._trunks[target.name].codecs
+            case TargetKind.USER if not target.contact:
+                return self._users[target.name].codecs
+            case TargetKind.USER:
+                contact = self._telephony.contact(target.name, target.contact)
+                return _codecs_of(self._users[target.name], _keying_toward(contact))
+        return None
+
+    def _codecs_called(
+        self, codecs: tuple[Codec, ...], errand: Errand, onward: Plan | None
+    ) -> tuple[Codec, ...]:
+        """What a party is offered that is called, on behalf of another or to call onward."""
+        if onward is None:
+            return for_called(codecs, errand.heard, errand.codecs)
+        return for_caller(codecs, self._spoken_along(onward), onward.options.codecs).codecs
 
 
 def keying_of(offer: bytes | None, flow: Flow) -> Keying:
@@ -318,14 +385,16 @@ def make_agent(options: AgentOptions) -> Agent:
 
 
 def _codecs_of(party: Trunk | User | None, keying: Keying) -> tuple[Codec, ...]:
+    """What who is neither an agent nor a page may speak."""
     if keying is Keying.DTLS:
-        return _browser_codecs(OPUS_FMTP)
-    return (*((PCMU, PCMA) if party is None else party.codecs), TELEPHONE_EVENT)
+        return OF_BROWSERS
+    return OF_STRANGERS if party is None else party.codecs
 
 
-def _browser_codecs(fmtp: str) -> tuple[Codec, ...]:
-    opus = replace(OPUS, fmtp=fmtp)
-    return (opus, PCMU, PCMA, TELEPHONE_EVENT_48K, TELEPHONE_EVENT)
+def _keying_toward(contact: Contact) -> Keying:
+    """How the media of a phone is protected that is called: browsers have DTLS alone."""
+    is_browser = contact.uri.parameters.get("transport") in ("ws", "wss")
+    return Keying.DTLS if is_browser or contact.flow.is_websocket else Keying.NONE
 
 
 def _leg_options(party: Trunk | User | None) -> SipLegOptions:
@@ -338,6 +407,7 @@ def _leg_options(party: Trunk | User | None) -> SipLegOptions:
         sends_refer=party.takes_refer,
         signals_hold=party.signals_hold,
         plays_on_hold=isinstance(party, Trunk),
+        dtmf=party.dtmf,
         watch=WatchOptions(media_timeout_s=party.media_timeout_s),
         refer_to=partial(_refer_to, party) if isinstance(party, Trunk) else None,
     )

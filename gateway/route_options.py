@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.document import RouteSection, nearest
 from gateway.reader import Reader
+from gateway.trunk.codecs import CodecRules, Transcode
 from gateway.trunk.emergency import EmergencyNumbers
 from gateway.trunk.route import (
     Route,
@@ -98,4 +99,5 @@ def _read_options(route: RouteSection) -> RouteOptions:
         max_call_duration_s=route.max_call_duration_s,
         failover_on=frozenset(route.failover_on),
         failover_after_progress=route.failover_after_progress,
+        codecs=CodecRules(Transcode(route.transcode), route.codecs),
     )

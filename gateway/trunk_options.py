@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.codec import PCMA, PCMU
+from gateway.codec import SPEECH
 from gateway.document import RegisterSection, TrunkSection, nearest, place_of
 from gateway.errors import RemoteProtocolError
 from gateway.reader import Reader, is_host
+from gateway.rtp.dtmf import DtmfMode
 from gateway.sip.authenticator import Credentials
 from gateway.sip.session_timer import SessionTimerOptions
 from gateway.sip.uri import Uri, parse_host_port
@@ -40,9 +41,6 @@ from gateway.trunk.profile import profile_names, with_profile
 from gateway.trunk.registration import RegistrationOptions
 from gateway.trunk.route import check_pattern, is_dialable
 from gateway.trunk.trunk import Trunk
-
-CODECS = {"PCMU": PCMU, "PCMA": PCMA}
-"What a trunk may be given in `codecs`."
 
 SHORTEST_PROBE_S = 5
 "Trunks are asked no more often: the shortest of what they are asked at while they are down."
@@ -127,7 +125,8 @@ def read_trunk(reader: Reader, where: str, trunk: TrunkSection) -> Trunk:
             )
             for number, section in enumerate(trunk.register)
         ),
-        codecs=tuple(CODECS[name] for name in trunk.codecs),
+        codecs=tuple(SPEECH[name] for name in trunk.codecs),
+        dtmf=DtmfMode(trunk.dtmf),
         numbers=numbers,
         identity=identity,
         headers=headers,

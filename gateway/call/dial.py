@@ -87,6 +87,8 @@ class Dialler:
                 self._max_breadth,
                 headers,
                 plan.options.max_call_duration_s,
+                codecs=plan.options.codecs,
+                heard=waiting.leg.quality().codec,
             ),
             waiting=waiting.leg.id,
             ring=partial(self._ring, waiting.leg.id, role),

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError, RoutingError
 from gateway.leg.leg import Ended, EndReason, LegId, reason_of_error, reason_of_status
 from gateway.private import Private
 from gateway.sip.reason import REASONS
+from gateway.trunk.codecs import ANY, CodecRules
 from gateway.trunk.numbers import number_of
 from gateway.trunk.route import Plan, Target, TargetKind
 
@@ -45,6 +46,10 @@ class Errand:
     "How long who answers may stay, by the shortest of the routes that led there; None: for ever."
     has_alternative: bool = False
     "Whether there is a group behind the target's: silence leads there soon (F2)."
+    codecs: CodecRules = ANY
+    "What the route says of codecs."
+    heard: str | None = None
+    "The codec of whom the target will hear; None: not known, or an agent's."
 
 
 class Hunt:
@@ -201,6 +206,7 @@ class Hunt:
                 errand,
                 numbers=(errand.numbers[0], Private(plan.called or dialled)),
                 max_forwards=errand.max_forwards - 1,
+                codecs=plan.options.codecs,
                 max_duration_s=_shorter(errand.max_duration_s, plan.options.max_call_duration_s),
             )
             found += [(group, onward) for group in plan.groups]

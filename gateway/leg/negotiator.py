@@ -12,6 +12,7 @@ from dataclasses import replace
 from gateway.codec import Codec
 from gateway.errors import NegotiationError
 from gateway.leg.stream import AudioStream
+from gateway.sdp.choice import Preference
 from gateway.sdp.description import (
     Direction,
     Keying,
@@ -42,6 +43,7 @@ class Negotiator:
         *,
         codecs: Sequence[Codec],
         session_id: str,
+        prefer: Preference = Preference.THEIRS,
         keying: Keying = Keying.NONE,
         allow_local_media: bool = False,
     ) -> None:
@@ -49,6 +51,7 @@ class Negotiator:
         Args:
             codecs: what the leg may speak, in our order, telephone-event among them.
             session_id: digits for the o= lines of our descriptions.
+            prefer: whose order of codecs decides where the peer offers.
             allow_local_media: whether the peer may name loopback addresses for its media.
         """
         self.local: SessionDescription | None = None
@@ -59,6 +62,7 @@ class Negotiator:
         "What the peer still does while it holds us; None: it does not."
         self._stream = stream
         self._codecs = codecs
+        self._prefer = prefer
         self._session_id = session_id
         self._keying = keying
         self._allow_local_media = allow_local_media
@@ -127,6 +131,7 @@ class Negotiator:
             codecs=self._codecs,
             origin=Origin(self._session_id, 1, media.address or "127.0.0.1"),
             previous=None if self._agreement is None else self.local,
+            prefer=self._prefer,
         )
         self._apply(answer, agreement, section)
         return str(answer).encode()

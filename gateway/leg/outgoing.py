@@ -26,11 +26,14 @@ MAX_ENCODER_RATE = 24_000
 class Outgoing:
     """The sending half of a stream: encoder, packet lengths, what may be relayed."""
 
-    def __init__(self, transport: MediaTransport, session: RtpSession) -> None:
+    def __init__(
+        self, transport: MediaTransport, session: RtpSession, *, may_relay: bool = True
+    ) -> None:
         self.transport = transport
         self.codec: Codec | None = None
         "What the party is sent; None before it is negotiated."
         self.is_stopped = False
+        self._may_relay = may_relay
         self._session = session
         self._send_codec: Codec | None = None  # None while nothing is to be sent
         self._send_scale = 1
@@ -103,7 +106,12 @@ class Outgoing:
     def _relays(self, frame: AudioFrame, codec: Codec) -> bool:
         """Whether frames like this one are passed on as they are."""
         heard = frame.codec
-        relays = heard is not None and frame.payload is not None and heard.name == codec.name
+        relays = (
+            self._may_relay
+            and heard is not None
+            and frame.payload is not None
+            and heard.name == codec.name
+        )
         self._relayed = heard if relays else None
         return relays
 

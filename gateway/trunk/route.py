@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import RoutingError
+from gateway.trunk.codecs import ANY, CodecRules
 from gateway.trunk.emergency import NO_MORE, EmergencyNumbers, EmergencyRefused
 
 MAX_DIALLED_CHARACTERS = 64
@@ -67,6 +68,8 @@ class RouteOptions:
     "What a target says that lets the next be tried. Silence always does."
     failover_after_progress: bool = False
     "Whether the next is tried even when the caller has heard this one ring or speak already."
+    codecs: CodecRules = ANY
+    "Which codecs its calls prefer, and when payloads are transcoded."
 
 
 @dataclass(frozen=True, slots=True)
