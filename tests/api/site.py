@@ -58,16 +58,7 @@ class FakeNode:
             raise RuntimeError("bug")
         if to == "nowhere":
             raise RoutingError("no route leads from browser to this destination")
-        transport = self._new_transport()
-        leg = BrowserLeg(
-            f"page-{len(self.transports)}",
-            stream=new_stream(self.loop, self.exchange.pacer, transport),
-            codecs=CODECS,
-            session_id="1",
-            send=send,
-            new_transport=self._new_transport,
-            loop=self.loop,
-        )
+        leg = self._page_leg(send)
         try:
             leg.take_offer(offer)
             call = self.exchange.place(self.plan, caller=leg)
@@ -77,6 +68,29 @@ class FakeNode:
         if call.outcome is None:
             leg.announce(call.id)
         return leg, call
+
+    def ring(self, name: str) -> None:
+        """Somebody calls the page that came last."""
+
+        def place(send: Send) -> tuple[BrowserLeg, Call]:
+            leg = self._page_leg(send)
+            self.exchange._make = lambda _target: leg
+            return leg, self.exchange.place(["user:ann"], source="trunk:lab")
+
+        *_, page = self.pages
+        page.ring(name, place)
+
+    def _page_leg(self, send: Send) -> BrowserLeg:
+        transport = self._new_transport()
+        return BrowserLeg(
+            f"page-{len(self.transports)}",
+            stream=new_stream(self.loop, self.exchange.pacer, transport),
+            codecs=CODECS,
+            session_id="1",
+            send=send,
+            new_transport=self._new_transport,
+            loop=self.loop,
+        )
 
     def _new_transport(self) -> FakeTransport:
         transport = FakeTransport(is_webrtc=True)
