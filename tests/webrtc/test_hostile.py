@@ -376,7 +376,7 @@ async def test_a_response_counts_only_where_the_request_left(loop: VirtualLoop) 
     loop.network.passes = lambda _datagram: False
 
     for _ in range(40):
-        asked = loop.network.sent_to(BROWSER)[-1]
+        asked = [d for d in loop.network.sent_to(BROWSER) if d.source[0] == GATEWAY][-1]
         misled = stun.Message(
             stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=asked.data[8:20]
         )

@@ -369,19 +369,22 @@ async def test_media_from_the_old_path_is_taken_as_long_as_it_comes(loop: Virtua
 @in_virtual_time
 async def test_a_restart_mends_a_lost_path(loop: VirtualLoop) -> None:
     gateway = new_end(open_gateway(loop))
-    hosts = [BROWSER, "198.51.100.2"]
+    other_link = "198.51.100.2"
+    hosts = [BROWSER, other_link]
     two_links = WebRtcOptions(listen="0.0.0.0:0", controlling=False)
     browser = new_end(open_browser(loop, two_links, hosts=hosts))
     offer = browser.offer()
     offer.candidates = offer.candidates[:1]
+    loop.network.passes = lambda d: other_link not in (d.source[0], d.destination[0])
     gateway.transport.accept(offer)
     browser.transport.accept(gateway.offer())
     await until_connected(gateway, browser)
     sequence = await talk(gateway, browser, seconds=1)
 
-    loop.network.passes = lambda d: BROWSER not in (d.source[0], d.destination[0])
+    cut(loop)
     await until(lambda: gateway.state is DISCONNECTED, within=3)
     heard = len(gateway.packets)
+    loop.network.passes = lambda d: BROWSER not in (d.source[0], d.destination[0])
     negotiate(browser, gateway, restart=True)
     await talk(gateway, browser, seconds=1, first=sequence)
 
