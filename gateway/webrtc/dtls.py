@@ -12,7 +12,7 @@ from gateway.rtp.srtp import SrtpReceiver, SrtpSender
 from gateway.webrtc.options import DtlsRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiortc.rtcicetransport import RTCIceTransport
 
@@ -24,6 +24,9 @@ HASHES = frozenset({"sha-256", "sha-384", "sha-512"})
 
 MAX_RECORDS = 32
 "Datagrams waiting to be read: a handshake has ten."
+
+CANCEL_AGAIN_S = 0.05
+"How long a task that was cancelled is given to end."
 
 
 class DtlsState(Enum):
@@ -91,7 +94,7 @@ class DtlsAssociation(RTCDtlsTransport):
         pump = self._task
         await self.stop()
         if pump is not None:
-            await asyncio.wait([pump])
+            await end_all([pump])
         self._ssl = None
         self._link.send, self._on_change = _nowhere, _ignore
 
@@ -107,6 +110,20 @@ class DtlsAssociation(RTCDtlsTransport):
             raise
         except Exception as error:
             raise ConnectionError(f"DTLS: {error!r}") from error
+
+
+async def end_all(tasks: Iterable[asyncio.Future[None]]) -> None:
+    """Cancel tasks, until they are over.
+
+    Before Python 3.12 `asyncio.wait_for`, by which aiortc waits for a record, loses a cancellation
+    that comes in the same turn as the record: the handshake would go on for minutes, with nobody
+    there, and be waited for.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 class _Link:

@@ -144,6 +144,8 @@ class WebRtcPort:
         task = self._loop.create_task(self._guard(work, what))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # What is cancelled before its first turn would complain that nobody has awaited it.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, None], what: str) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from asyncio import wait
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import NegotiationError
 from gateway.net.media import TransportState
 from gateway.sdp.description import Fingerprint
-from gateway.webrtc.dtls import HASHES, DtlsAssociation, DtlsState
+from gateway.webrtc.dtls import HASHES, DtlsAssociation, DtlsState, end_all
 from gateway.webrtc.ice import IceEndpoint
 from gateway.webrtc.liveness import Path
 from gateway.webrtc.options import DtlsRole
@@ -329,10 +328,7 @@ class WebRtcTransport:
         task.add_done_callback(self._tasks.discard)
 
     async def _shut(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await wait(self._tasks)
+        await end_all(self._tasks)
         if self._dtls is not None:
             await self._dtls.shut()
         await self._ice.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import itertools
 import weakref
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,6 +29,10 @@ from tests.webrtc.peers import (
     rtp,
     until_connected,
 )
+
+if TYPE_CHECKING:
+    from gateway.webrtc.mux import Route
+    from gateway.webrtc.transport import WebRtcTransport
 
 RECEIVER_REPORT = b"\x80\xc9\x00\x01\x00\x00\x12\x34"
 
@@ -423,6 +429,47 @@ async def test_closing_at_any_moment_leaves_nothing_behind(loop: VirtualLoop) ->
 
     await gateway_port.close()
     await browser_port.close()
+
+
+@pytest.mark.parametrize("role", DtlsRole)
+def test_closing_in_the_turn_in_which_a_record_comes_ends_the_handshake(role: DtlsRole) -> None:
+    """The cancellation of who waits for that record may get lost."""
+
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        options = WebRtcOptions(listen=f"{GATEWAY}:10000", dtls_role=role)
+        gateway_port, browser_port = open_gateway(loop, options), open_browser(loop)
+        loop.network.delay_s = 0.05
+
+        for number in range(1, 4):
+            gateway, browser = new_end(gateway_port), new_end(browser_port)
+            negotiate(browser, gateway)
+            for end in (gateway, browser):
+                close_at_record(end.transport, number)
+            await elapse(1.0)
+            gateway.transport.close()
+            browser.transport.close()
+
+            for port in (gateway_port, browser_port):
+                closes_at = loop.time()
+                await port.close()
+                assert loop.time() - closes_at < 0.5
+            gateway_port, browser_port = open_gateway(loop, options), open_browser(loop)
+        await hang_up(new_end(gateway_port), new_end(browser_port))
+
+    scenario()
+
+
+def close_at_record(transport: WebRtcTransport, number: int) -> None:
+    """Close it as soon as so many datagrams of DTLS have come."""
+    receive, left = transport.receive_dtls, itertools.count(number - 1, -1)
+
+    def take(data: bytes, route: Route, _now: float) -> None:
+        receive(data, route, _now)
+        if next(left) == 0:
+            transport.close()
+
+    transport.receive_dtls = take  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
