@@ -51,6 +51,10 @@ class Incoming:
         self._ahead = 0  # ticks that were filled in before it was known what is missing
         self._beat_at = now
 
+    def recent(self) -> tuple[AudioFrame, ...]:
+        """The last frames of the party, oldest first."""
+        return self._voice.recent
+
     def expect_nothing(self) -> None:
         """The party is not to speak, and so is not missing."""
         self._heard_at, self._ahead = None, 0

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Protocol
 
 from gateway.errors import CapacityError, Fault, GatewayError
+from gateway.leg.quality import QualityAlert, ReceivedQuality, SentQuality
 from gateway.media.frame import AudioFrame
 from gateway.media.hub import Listener
 from gateway.media.playout import Playout
@@ -282,6 +283,7 @@ LegEvent = (
     | TransferAsked
     | HoldAsked
     | MediaStopAsked
+    | QualityAlert
     | TransferProgress
     | Signalled
     | Ended
@@ -297,12 +299,17 @@ class MediaQuality:
     round_trip_ms: float | None = None
     jitter_ms: float | None = None
     loss_percent: float | None = None
+    "Of what it sends, in the last report interval."
     digits_received: int = 0
     "Keys that the party has pressed."
     digits_sent: int = 0
     "Keys that were pressed toward it."
     digits_unsent: int = 0
     "Keys that could not be: it takes none, or too many at once."
+    received: ReceivedQuality | None = None
+    sent: SentQuality | None = None
+    alerts: tuple[QualityAlert, ...] = ()
+    "What is wrong now."
 
 
 class Leg(Protocol):

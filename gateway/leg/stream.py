@@ -9,12 +9,13 @@ call. The pacer's beat carries what must go on without packets: RTCP, digits, co
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 
 from gateway.codec import Codec
 from gateway.leg.incoming import Incoming
 from gateway.leg.leg import DigitPressed, MediaQuality, Phase
+from gateway.leg.meter import QualityMeter
 from gateway.leg.outgoing import Outgoing
+from gateway.leg.quality import QualityAlert
 from gateway.media.frame import AudioFrame
 from gateway.net.media import MediaTransport, TransportState
 from gateway.net.pacer import Pacer
@@ -43,6 +44,9 @@ class AudioStream:
         self._clock = clock
         self._incoming = Incoming(session, on_other=self._look_at_timer, now=clock())
         self._outgoing = Outgoing(transport, session, may_relay=may_relay)
+        self._meter = QualityMeter(session, self._incoming.recent)
+        self.on_alert: Callable[[QualityAlert], None] = _no_alerts
+        "What is told when something is wrong with the media, or no longer."
         self._is_connected = False
         self._timer_at = clock()
         transport.on_packet = self._incoming.receive
@@ -76,6 +80,12 @@ class AudioStream:
         self._outgoing.configure(agreement)
         if not agreement.direction.receives:
             self._incoming.expect_nothing()
+        self._meter.configure(agreement, self._clock())
+        self._look_at_timer()
+
+    def begin(self) -> None:
+        """The call is up: who is not heard from now on is missed (`on_alert`)."""
+        self._meter.begin(self._clock())
 
     @property
     def codec(self) -> Codec | None:
@@ -90,6 +100,7 @@ class AudioStream:
     def on_state(self, state: TransportState) -> None:
         """The path changed; told by the leg, which hears the transport."""
         self._is_connected = state is TransportState.CONNECTED
+        self._meter.set_connected(connected=self._is_connected, now=self._clock())
 
     def attach(self, transport: MediaTransport) -> None:
         """Go on over another transport, the old one closed: numbers and statistics stay."""
@@ -110,8 +121,10 @@ class AudioStream:
         if goodbye and not self._outgoing.is_stopped:
             self.transport.send(goodbye)
         self._stop_pacing()
+        self._meter.close()
         self._incoming.close()
         self._outgoing.close()
+        self.on_alert = _no_alerts
         self.transport.on_packet = _nothing
         self.transport.close()
 
@@ -131,15 +144,8 @@ class AudioStream:
         return is_taken
 
     def quality(self) -> MediaQuality:
-        """How the media of the party fares."""
-        stats = self.session.stats
-        codec = self.codec
-        return MediaQuality(
-            codec=None if codec is None else codec.name,
-            round_trip_ms=stats.rtt_ms,
-            jitter_ms=stats.received.jitter_ms,
-            loss_percent=100 * stats.received.fraction_lost,
-        )
+        """How the media of the party fares; after the end, how it fared."""
+        return self._meter.quality()
 
     def _on_beat(self, now: float) -> None:
         if self._timer_at <= now:
@@ -147,18 +153,25 @@ class AudioStream:
             self._send_output()
             for item in self.session.take_events():
                 self._incoming.take(item, now)
+            if self._meter.look_at <= now:
+                for alert in self._meter.look(now):
+                    self.on_alert(alert)
             self._look_at_timer()
         self._incoming.on_beat(now)
 
     def _look_at_timer(self) -> None:
-        timer_at = self.session.next_timer()
-        self._timer_at = inf if timer_at is None else timer_at
+        timer_at, look_at = self.session.next_timer(), self._meter.look_at
+        self._timer_at = look_at if timer_at is None or look_at < timer_at else timer_at
 
     def _send_output(self) -> None:
         """Digits and reports that are due."""
         for packet in self.session.take_output():
             if not self._outgoing.is_stopped:
                 self.transport.send(packet)
+
+
+def _no_alerts(alert: QualityAlert) -> None:
+    """No leg listens yet, or any more."""
 
 
 def _nothing(data: bytes, now: float) -> None:

@@ -63,27 +63,32 @@ class Reporter:
         self.malformed = 0
         "Packets that could not be read."
 
-    def receive(self, data: bytes, send_rate: int, now: float) -> None:
+    def receive(self, data: bytes, send_rate: int, now: float) -> bool:
         """Take one RTCP packet of the peer.
 
         Args:
             send_rate: the clock rate of what we send, in which the peer tells our jitter.
+
+        Returns:
+            Whether an SR or RR was in it, whomever that reported on.
         """
+        has_report = False
         try:
             packets = parse_rtcp(data)
         except RemoteProtocolError:
             self.malformed += 1
-            return
+            return has_report
         for packet in packets:
             if isinstance(packet, SenderReport):
                 self._last_sr = (packet.ssrc, packet.ntp >> 16 & 0xFFFF_FFFF, now)
             if isinstance(packet, SenderReport | ReceiverReport):
-                self.reported_at = now
+                self.reported_at, has_report = now, True
                 for block in packet.reports:
                     if block.ssrc == self._ssrc:
                         self._take_block(block, send_rate, now)
             elif isinstance(packet, ExtendedReport):
                 self._take_extended(packet, now)
+        return has_report
 
     def build(
         self,

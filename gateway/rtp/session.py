@@ -17,6 +17,9 @@ from gateway.rtp.receiver import Received, Receiver, ReceiverOptions
 from gateway.rtp.report import Reporter
 from gateway.rtp.stats import SendStats, StreamStats
 
+SAMPLE_PACKETS = 8
+"Payloads that are kept when a sample is asked for: 160 ms at 20 ms."
+
 TIMER_SLACK_S = 0.0005
 "What is due within this is due: uvloop's timers count whole milliseconds."
 
@@ -84,6 +87,8 @@ class RtpSession:
         self._is_plain = False  # neither a marker is due nor a digit under way
         self._packets = self._bytes = 0
         self._packets_reported = 0
+        self._reached = self._unheard = 0
+        self._sample: list[bytes] = []
         self._sent_at = now
         self._report_at = now + self._spread_out(options.first_report_s)
         self._output: list[bytes] = []
@@ -120,7 +125,14 @@ class RtpSession:
     def receive_rtcp(self, data: bytes, now: float) -> None:
         """Take one RTCP packet, in the clear; nothing is raised, whatever it is."""
         rate = 8000 if self._codec is None else self._codec.clock_rate
-        self._reporter.receive(data, rate, now)
+        reporter, before = self._reporter, self._reporter.remote
+        if not reporter.receive(data, rate, now):
+            return
+        remote = reporter.remote
+        if remote is not None and (before is None or remote.sequence != before.sequence):
+            ahead = (self._sequence - 1 - remote.sequence) & 0xFFFF
+            self._reached = self._packets - (ahead if ahead < 0x8000 else 0)
+        self._unheard = self._packets - self._reached
 
     def send(self, payload: bytes, duration: int, now: float) -> bytes:
         """The RTP packet for the next `duration` of our timeline, in units of the send clock.
@@ -145,6 +157,25 @@ class RtpSession:
         self._bytes += len(payload)
         self._sent_at = now
         return _pack_header(head, sequence, timestamp, self._ssrc) + payload
+
+    def take_sample(self) -> bytes:
+        """Some payloads that were sent since it was last asked; the next few will be kept.
+
+        `send` gives way to one that keeps them for just so many packets: it costs the rest nothing.
+        """
+        sample, self._sample = self._sample, []
+        self.__dict__["send"] = self._send_and_keep
+        return b"".join(sample)
+
+    def _send_and_keep(self, payload: bytes, duration: int, now: float) -> bytes:
+        self._sample.append(payload)
+        if len(self._sample) >= SAMPLE_PACKETS:
+            self.end_sample()
+        return RtpSession.send(self, payload, duration, now)
+
+    def end_sample(self) -> None:
+        """Keep nothing more."""
+        self.__dict__.pop("send", None)
 
     def skip(self, duration: int) -> None:
         """Let `duration` of our timeline pass unsent (DTX), in units of the send clock."""
@@ -222,11 +253,12 @@ class RtpSession:
         received.bad_reports = self._reporter.malformed
         return StreamStats(
             received,
-            SendStats(self._packets, self._bytes, self._digits.dropped, self._sequence),
+            SendStats(self._packets, self._bytes, self._digits.dropped),
             self._reporter.remote,
             self._reporter.rtt_ms,
             self._reporter.voice,
             self._reporter.reported_at,
+            self._unheard,
         )
 
     def _send_digits(self, now: float) -> None:

@@ -53,8 +53,6 @@ class SendStats:
     "Payload bytes."
     digits_dropped: int = 0
     "Presses for which there was no room."
-    sequence: int = 0
-    "The number that the next packet will have, 16 bits."
 
 
 @dataclass(slots=True)
@@ -86,6 +84,8 @@ class StreamStats:
     "What the peer's RTCP XR said last about our packets."
     reported_at: float | None = None
     "Loop seconds of the peer's last SR or RR, whomever it reported on; None: there was none."
+    unheard: int = 0
+    "Packets sent before that report, after the last one that the peer says has reached it."
 
 
 @dataclass(slots=True)
