@@ -18,11 +18,14 @@ from gateway.media.level import LevelMeter
 from gateway.rtp.emodel import rate
 from gateway.rtp.quality import rate_received, way_ms
 from gateway.rtp.session import RtpSession
-from gateway.rtp.stats import RemoteStats, StreamStats
+from gateway.rtp.stats import Glance, RemoteStats, StreamStats
 from gateway.sdp.negotiation import Agreement
 
 LOOK_S = 1.0
 "How often it is looked. A silence of `MISSING_S` is noticed so much later at most."
+
+LISTEN_LOOKS = 4
+"At every so many looks some frames are listened to: 160 ms of 4 s, which is one frame in 25."
 
 MISSING_S = 3.0
 "A party that is to be heard and of which nothing comes for so long is not heard."
@@ -70,6 +73,7 @@ class QualityMeter:
         "When `look` is due, in loop seconds."
         self._session = session
         self._recent = recent
+        self._looks = 0
         self._said_until = -1  # the position after the last frame that was looked at
         self._heard, self._told = LevelMeter(), LevelMeter()
         self._jitter, self._remote_jitter = _Extremes(), _Extremes()
@@ -110,19 +114,20 @@ class QualityMeter:
         """Look no more; `quality` goes on telling what was."""
         self.look_at = inf
         self._alerts.clear()
-        self._session.end_sample()
+        self._session.take_sample()
 
     def look(self, now: float) -> list[QualityAlert]:
         """Look at the stream; returns what has gone wrong, or right again, since the last look."""
         self.look_at = now + LOOK_S
-        stats = self._session.stats
-        self._listen()
-        if stats.received.packets:
-            self._jitter.take(stats.received.jitter_ms)
+        self._looks += 1
+        self._listen(self._looks % LISTEN_LOOKS)
+        seen = self._session.glance()
+        if seen.packets:
+            self._jitter.take(seen.jitter_ms)
         told: list[QualityAlert] = []
-        self._judge_receiving(stats, now, told)
-        self._judge_window(stats, told)
-        self._judge_reports(stats, now, told)
+        self._judge_receiving(seen, now, told)
+        self._judge_window(seen, told)
+        self._judge_reports(seen, told)
         return told
 
     def quality(self) -> MediaQuality:
@@ -140,22 +145,25 @@ class QualityMeter:
 
     # ---- looking
 
-    def _listen(self) -> None:
-        """Measure what was said since the last look, or the end of it: some frames of a second."""
-        frames = [frame for frame in self._recent() if frame.position >= self._said_until]
-        if frames:
-            self._said_until = frames[-1].position + frames[-1].duration
-            self._heard.look_at_frames(frames)
-            self._session.signal_dbov = self._heard.level_dbov
-        if self._codec in LAWS:
+    def _listen(self, turn: int) -> None:
+        """Measure some frames, those said or those heard: at each look but a part of it."""
+        if turn == 1:
+            frames = [frame for frame in self._recent() if frame.position >= self._said_until]
+            if frames:
+                self._said_until = frames[-1].position + frames[-1].duration
+                self._heard.look_at_frames(frames)
+                self._session.signal_dbov = self._heard.level_dbov
+        elif self._codec in LAWS and turn == 2:
+            self._session.begin_sample()
+        elif self._codec in LAWS and turn == 3:
             self._told.look_at_payload(self._codec, self._session.take_sample())
 
-    def _judge_receiving(self, stats: StreamStats, now: float, told: list[QualityAlert]) -> None:
+    def _judge_receiving(self, seen: Glance, now: float, told: list[QualityAlert]) -> None:
         """Whether anything comes from the party."""
-        packets, missing = stats.received.packets, stats.received.pattern.missing
-        if packets != self._packets:
-            self._learn_pauses(stats, now, missing - self._missing)
-            self._packets, self._missing, self._came_at = packets, missing, now
+        if seen.packets != self._packets:
+            if self._packets and now - self._came_at > 2 * LOOK_S:
+                self._learn_pauses(now - self._came_at - LOOK_S, seen.missing - self._missing)
+            self._packets, self._missing, self._came_at = seen.packets, seen.missing, now
         is_expected = self._began_at is not None and self._receives and self._is_connected
         if not is_expected:
             self._came_at = now
@@ -163,19 +171,19 @@ class QualityMeter:
         is_missing = is_expected and now - self._came_at >= patience_s - SLACK_S
         self._set(Alert.ONE_WAY_AUDIO, Way.RECEIVED, is_missing, told)
 
-    def _learn_pauses(self, stats: StreamStats, now: float, missing: int) -> None:
+    def _learn_pauses(self, silent_s: float, missing: int) -> None:
         """One that comes back after a while, and has lost nothing meanwhile, was silent (DTX).
 
         Opus in DTX still sends every 400 ms (RFC 7587 §3.1.3).
         """
-        silent_ms = (now - self._came_at - LOOK_S) * 1000
-        if self._packets and silent_ms > 1000 and stats.received.codec != "opus":
-            self._pauses = self._pauses or missing * stats.received.packet_ms < silent_ms / 2
+        received = self._session.stats.received
+        if received.codec != "opus" and missing * received.packet_ms < silent_s * 1000 / 2:
+            self._pauses = True
 
-    def _judge_window(self, stats: StreamStats, told: list[QualityAlert]) -> None:
+    def _judge_window(self, seen: Glance, told: list[QualityAlert]) -> None:
         """Whether much is lost, or too loud, of what comes."""
-        pattern, heard = stats.received.pattern, self._heard
-        self._marks.append(_Mark(pattern.expected, pattern.missing, heard.samples, heard.clipped))
+        heard = self._heard
+        self._marks.append(_Mark(seen.expected, seen.missing, heard.samples, heard.clipped))
         first, last = self._marks[0], self._marks[-1]
         expected, samples = last.expected - first.expected, last.samples - first.samples
         if expected >= MIN_EXPECTED:
@@ -186,21 +194,21 @@ class QualityMeter:
             limits = LITTLE_CLIPPED, MUCH_CLIPPED
             self._judge(Alert.CLIPPING, Way.RECEIVED, share, limits, told)
 
-    def _judge_reports(self, stats: StreamStats, now: float, told: list[QualityAlert]) -> None:
+    def _judge_reports(self, seen: Glance, told: list[QualityAlert]) -> None:
         """Whether the party's reports say that it hears us, and how well."""
-        remote = stats.remote
+        remote = seen.remote
         if remote is not None and remote is not self._remote:
             self._remote = remote
             self._remote_jitter.take(remote.jitter_ms)
             limits = LOW_LOSS, HIGH_LOSS
             self._judge(Alert.HIGH_LOSS, Way.SENT, remote.fraction_lost, limits, told)
-        reported_at, began_at = stats.reported_at, self._began_at
+        reported_at, began_at = seen.reported_at, self._began_at
         if not self._sends or not self._is_connected:
             self._set(Alert.ONE_WAY_AUDIO, Way.SENT, False, told)
         elif reported_at is not None and reported_at != self._reported_at:
             self._reported_at = reported_at
             if began_at is not None and reported_at >= began_at + SETTLE_S:
-                unheard_ms = stats.unheard * self._ptime_ms - (stats.rtt_ms or 0.0)
+                unheard_ms = seen.unheard * self._ptime_ms - (seen.rtt_ms or 0.0)
                 is_unheard = unheard_ms >= UNHEARD_S * 1000
                 self._set(Alert.ONE_WAY_AUDIO, Way.SENT, is_unheard, told)
 

@@ -72,13 +72,15 @@ class LossGauge:
         "_cluster_end",
         "_cluster_missing",
         "_cluster_start",
-        "_missing",
         "_runs",
         "_starts_lossy",
+        "missing",
     )
 
     def __init__(self) -> None:
-        self._missing = self._runs = 0
+        self.missing = 0
+        "Packets that were not there when their time came."
+        self._runs = 0
         self._bursts = self._burst_packets = self._burst_missing = 0
         # The losses that may yet turn out to be one burst: packets from start to before end.
         self._cluster_start = self._cluster_end = -G_MIN
@@ -90,7 +92,7 @@ class LossGauge:
         if count <= 0:
             return
         received = place - self._cluster_end
-        self._missing += count
+        self.missing += count
         if received > 0 or not self._runs:
             self._runs += 1
         if received >= G_MIN or not self._cluster_missing:
@@ -111,7 +113,7 @@ class LossGauge:
             missing += self._cluster_missing
         ends_lossy = is_open and self._cluster_end >= expected
         gaps = bursts + 1 - starts_lossy - ends_lossy
-        return LossPattern(expected, self._missing, self._runs, bursts, packets, missing, gaps)
+        return LossPattern(expected, self.missing, self._runs, bursts, packets, missing, gaps)
 
     def _close_cluster(self) -> None:
         if self._cluster_missing < 2:

@@ -239,10 +239,10 @@ class Receiver:
             packet_ms=self._duration / self._clock * 1000 if self._duration else 20.0,
         )
 
-    @property
-    def packets(self) -> int:
-        """Valid packets so far, as in `stats`."""
-        return self._packets
+    def glance(self) -> tuple[int, float, int, int]:
+        """Packets, jitter (ms), and how many were expected and missing: a little of `stats`."""
+        jitter = self._jitter / self._clock * 1000 if self._clock else 0.0
+        return self._packets, jitter, self._sequence, self._gauge.missing
 
     @property
     def _end(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.rtp.burst import LossPattern
 from gateway.rtp.xr import VoiceMetrics
@@ -86,6 +87,20 @@ class StreamStats:
     "Loop seconds of the peer's last SR or RR, whomever it reported on; None: there was none."
     unheard: int = 0
     "Packets sent before that report, after the last one that the peer says has reached it."
+
+
+class Glance(NamedTuple):
+    """What a meter looks at again and again, of `StreamStats`."""
+
+    packets: int
+    jitter_ms: float
+    expected: int
+    missing: int
+    "Of those that were expected."
+    remote: RemoteStats | None
+    rtt_ms: float | None
+    reported_at: float | None
+    unheard: int
 
 
 @dataclass(slots=True)
