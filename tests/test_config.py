@@ -23,6 +23,7 @@ from gateway.lab.lab import (
 from gateway.net.tls import TlsOptions
 from gateway.options import Config, Listen
 from gateway.private import Secret
+from gateway.rtp.dtmf import DtmfMode
 from gateway.trunk.route import Plan, Router, Target, TargetKind
 from gateway.trunk.trunk import Peers
 
@@ -171,7 +172,7 @@ def test_a_trunk_is_read_whole(tmp_path: Path) -> None:
     text = TRUNK + (
         'username = "acme"\npassword_env = "CARRIER_PASSWORD"\nrealm = "carrier"\n'
         'caller_id = "+15550100"\nallow = ["198.51.100.0/24", "2001:db8::/32", "203.0.113.7"]\n'
-        'codecs = ["PCMA"]\n'
+        'codecs = ["PCMA"]\ndtmf = "info"\n'
     )
 
     trunk = load(tmp_path, text, {"CARRIER_PASSWORD": "hunter2"}).trunks[0]
@@ -179,6 +180,7 @@ def test_a_trunk_is_read_whole(tmp_path: Path) -> None:
     assert (trunk.name, str(trunk.uri), trunk.username) == ("carrier", "sip:198.51.100.1", "acme")
     assert trunk.password == Secret("hunter2")
     assert (trunk.realm, trunk.caller_id, trunk.codecs) == ("carrier", "+15550100", (PCMA,))
+    assert trunk.dtmf is DtmfMode.INFO
     assert [str(network) for network in trunk.allow] == [
         "198.51.100.0/24",
         "2001:db8::/32",
@@ -479,6 +481,7 @@ WRONG = [
     (TRUNK + 'password = "x"', "password is no key; did you mean 'password_env'?"),
     (TRUNK + 'password_env = "NO"', "password_env = 'NO': set the environment variable NO"),
     (TRUNK + 'username = "x"', "password_env is missing: name the variable"),
+    (TRUNK + 'dtmf = "sound"', "dtmf = 'sound': "),
     (TRUNK + 'codecs = ["G729"]', "codecs = 'G729': "),
     (TRUNK + 'allow = [""]', "allow = '': write a network"),
     (TRUNK + TRUNK, "[[trunk]] 2: name = 'carrier': give each trunk a name of its own"),

@@ -301,7 +301,8 @@ class Keys:
             phase = Phase.END if heard.is_end else Phase.START
             edge = DigitPressed(heard.digit, phase, heard.duration_ms)
             self._tell_all(self.receiver.hear(KeySource.TONE, edge, self._loop.time()))
-        if detector.is_sounding:
+        if detector.is_suspected:
+            # What has passed of the press by now is too short for anybody to take it for one.
             frame = AudioFrame(frame.position, frame.duration, frame.heard_at)
         self._push(frame)
 

@@ -35,7 +35,7 @@ from gateway.leg.leg import (
     reason_of_error,
 )
 from gateway.leg.meaning import REASON_HEADERS, rejection, rung, told_end, words
-from gateway.leg.negotiator import Negotiator
+from gateway.leg.negotiator import MediaRules, Negotiator
 from gateway.leg.sessions import SipLegs
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import LOOK_S, MediaWatch, WatchOptions
@@ -82,7 +82,8 @@ class SipLegOptions:
     """Whether what it sends while it holds others is music for them. A phone sends silence then,
     or what its microphone hears."""
     watch: WatchOptions = field(default_factory=WatchOptions)
-    dtmf: DtmfMode = DtmfMode.RFC4733
+    media: MediaRules = field(default_factory=MediaRules)
+    dtmf: DtmfMode = DtmfMode.AUTO
     "How key presses are sent to it, and looked for in what it sends."
     refer_to: Callable[[str], Uri] | None = None
     "How a number is written to it in Refer-To; None: at its own domain."
@@ -126,11 +127,13 @@ class SipLeg:
         self._options = options or SipLegOptions()
         self._negotiator = Negotiator(
             stream,
-            codecs=codecs,
+            codecs=[codec for codec in codecs if self._options.dtmf.takes(codec)],
             session_id=session_id,
             prefer=prefer,
             keying=keying,
             allow_local_media=allow_local_media,
+            rules=self._options.media,
+            peer=self._peer_address,
         )
         self._keying = keying
         self._request = request
@@ -162,6 +165,7 @@ class SipLeg:
         )
         self.listener = self._keys.listener
         stream.transport.on_state = self._on_state
+        stream.on_alert = self._tell
         if session is not None:
             legs.add(session, self)
 
@@ -481,6 +485,7 @@ class SipLeg:
     def _begin_watch(self) -> None:
         if self._watch is None and not self.has_ended:
             self._watch = MediaWatch(self._options.watch, self._now())
+            self._stream.begin()
             self._look_again()
 
     def _look_again(self) -> None:
@@ -552,6 +557,11 @@ class SipLeg:
             return Uri("sip", number, host=self._request.target.host)
         assert isinstance(self._session, InviteServer)
         return Uri("sip", number, host=self._session.request.from_.uri.host)
+
+    def _peer_address(self) -> str | None:
+        """Where the peer's SIP comes from."""
+        flow = None if self._session is None else self._session.flow
+        return None if flow is None else flow.remote[0]
 
     def _now(self) -> float:
         return self._legs.loop.time()

@@ -98,6 +98,11 @@ class KeyDetector:
         """Whether a key is down."""
         return self._sounding is not None
 
+    @property
+    def is_suspected(self) -> bool:
+        """Whether the last look found a key, be it down or not: it may be about to be."""
+        return self._candidate is not None or self._sounding is not None
+
     def push(self, pcm: NDArray[np.int16]) -> list[KeyHeard]:
         """Hear what is said next, at 8 kHz, in pieces of any length."""
         edges: list[KeyHeard] = []

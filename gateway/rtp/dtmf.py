@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.codec import Codec
 from gateway.errors import RemoteProtocolError
 from gateway.rtp.packet import RtpPacket
 
@@ -51,6 +52,10 @@ class DtmfMode(Enum):
     "By SIP INFO."
     INBAND = "inband"
     "As sound."
+
+    def takes(self, codec: Codec) -> bool:
+        """Whether a format is offered: who is offered events sends no other kind of keys."""
+        return codec.name != "telephone-event" or self in (DtmfMode.AUTO, DtmfMode.RFC4733)
 
 
 @dataclass(slots=True)

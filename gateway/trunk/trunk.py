@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from gateway.codec import PCMA, PCMU, Codec
 from gateway.errors import RoutingError
 from gateway.private import Secret
+from gateway.rtp.dtmf import DtmfMode
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.sip.flow import Destination
 from gateway.sip.hunt import NO_RESPONSE_S
 from gateway.sip.session_timer import SessionTimerOptions
@@ -48,6 +50,8 @@ class Trunk:
     "The number shown on calls to it; None: the caller's own."
     allow: tuple[Network, ...] = ()
     "Who may call in as this trunk, beside the addresses of its uri."
+    dtmf: DtmfMode = DtmfMode.AUTO
+    "How keys are pressed toward it, and looked for in what it sends."
     codecs: tuple[Codec, ...] = (PCMU, PCMA)
     "What it is offered and may use, in this order."
     proxy: Uri | None = None
@@ -82,6 +86,14 @@ class Trunk:
     "Whether it is asked by REFER to call who a party of its is transferred to; else we call."
     signals_hold: bool = False
     "Whether it is told by re-INVITE that we hold it."
+    srtp: SrtpPolicy = SrtpPolicy.OFF
+    "Whether its media is protected by keys in the SDP (RFC 4568)."
+    srtp_without_tls: bool = False
+    "Whether these keys may be sent where everybody on the way can read them."
+    media_allow: tuple[Network, ...] = ()
+    "Where its media is, beside where its SIP comes from: private addresses too."
+    rtcp_mux: bool = False
+    "Whether it is offered RTP and RTCP on one port (RFC 5761)."
     media_timeout_s: float = 30.0
     "How long it may send neither RTP nor RTCP in a call; 0: for ever."
     symmetric_rtp: bool = False

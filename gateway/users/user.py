@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from gateway.codec import PCMA, PCMU, Codec
 from gateway.private import Secret
+from gateway.rtp.dtmf import DtmfMode
+from gateway.sdp.crypto import SrtpPolicy
 
 MAX_CONTACTS = 10
 "Devices of one user that ring together: a call dials them all."
@@ -24,6 +26,8 @@ class User:
     "Shown to whom the user calls; empty: the name alone."
     caller_id: str | None = None
     "Number shown to whom the user calls, whatever its phone says; None: the name."
+    dtmf: DtmfMode = DtmfMode.AUTO
+    "How keys are pressed toward its phones, and looked for in what they send."
     codecs: tuple[Codec, ...] = (PCMU, PCMA)
     "What its phones are offered and may use, in this order."
     max_contacts: int = MAX_CONTACTS
@@ -38,5 +42,11 @@ class User:
     "Whether it is asked by REFER to call who a party of its is transferred to; else we call."
     signals_hold: bool = False
     "Whether it is told by re-INVITE that we hold it."
+    srtp: SrtpPolicy = SrtpPolicy.OFF
+    "Whether its media is protected by keys in the SDP (RFC 4568)."
+    srtp_without_tls: bool = False
+    "Whether these keys may be sent where everybody on the way can read them."
+    rtcp_mux: bool = False
+    "Whether it is offered RTP and RTCP on one port (RFC 5761)."
     media_timeout_s: float = 30.0
     "How long it may send neither RTP nor RTCP in a call; 0: for ever."

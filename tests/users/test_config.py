@@ -11,6 +11,7 @@ from gateway.codec import PCMA, PCMU
 from gateway.config import parse_config
 from gateway.errors import ConfigError, RoutingError
 from gateway.options import Config
+from gateway.rtp.dtmf import DtmfMode
 from gateway.trunk.route import Plan, Router, Target, TargetKind
 
 ENVIRONMENT = {"ANN_PASSWORD": "secret"}
@@ -28,7 +29,7 @@ def test_user_needs_a_name_and_a_password() -> None:
     (ann,) = config.users
     assert (ann.name, ann.password.value) == ("ann", "secret")
     assert (ann.allow_md5, ann.symmetric_rtp, ann.max_contacts) == (False, True, 10)
-    assert ann.codecs == (PCMU, PCMA)
+    assert (ann.codecs, ann.dtmf) == ((PCMU, PCMA), DtmfMode.AUTO)
     assert (config.sip.domains, config.sip.realm) == ((), "voice-gateway")
 
 
@@ -36,7 +37,7 @@ def test_everything_of_a_user_can_be_said() -> None:
     text = ANN + (
         'display_name = "Ann A."\ncaller_id = "+15550100"\nallow_md5 = true\nmax_contacts = 2\n'
         "symmetric_rtp = false\n"
-        'codecs = ["PCMA"]\n[sip]\ndomains = ["Voice.example.com", "2001:db8::1"]\n'
+        'codecs = ["PCMA"]\ndtmf = "inband"\n[sip]\ndomains = ["Voice.example.com", "2001:db8::1"]\n'
         'never_ban = ["192.0.2.0/24"]\n'
     )
 
@@ -45,7 +46,7 @@ def test_everything_of_a_user_can_be_said() -> None:
     (ann,) = config.users
     assert (ann.display_name, ann.max_contacts, ann.codecs) == ("Ann A.", 2, (PCMA,))
     assert ann.caller_id == "+15550100"
-    assert (ann.allow_md5, ann.symmetric_rtp) == (True, False)
+    assert (ann.allow_md5, ann.symmetric_rtp, ann.dtmf) == (True, False, DtmfMode.INBAND)
     assert config.sip.domains == ("voice.example.com", "2001:db8::1")
     assert config.sip.realm == "Voice.example.com"
     assert [str(network) for network in config.sip.never_ban] == ["192.0.2.0/24"]
