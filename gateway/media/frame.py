@@ -6,30 +6,17 @@ payload ▸ Voice.frame ▸ AudioFrame ▸ relayed as it came, or pcm(rate): dec
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.codec import TICK_RATE, Codec
-from gateway.media.conceal import PLC_MS, ComfortNoise, Concealment, background_rms
-from gateway.media.g711 import LAWS
-from gateway.media.g722 import G722_RATE, G722Decoder
-from gateway.media.opus import RATES, OpusDecoder
-from gateway.media.resample import Resampler
+from gateway.media.branch import PLC_TICKS, RECENT_FRAMES, Branch, Pcm, fit
+from gateway.media.opus import RATES
 
-Pcm = NDArray[np.int16]
-"Mono, full scale ±32768."
-
-RECENT_FRAMES = 8
-"""Frames a voice remembers: 160 ms at 20 ms. A decoder opened late is warmed on them (a cold one
-starts 12 dB low for 100 ms), and a listener that lags behind still finds its frame in order."""
+__all__ = ["RECENT_FRAMES", "AudioFrame", "BornFrame", "ConcealedFrame", "Pcm", "Voice"]
 
 _OPUS = "opus"
-_G722 = "G722"
-_PLC_TICKS = PLC_MS * TICK_RATE // 1000
-_SMOOTH_MS = 5
 
 
 class AudioFrame:
@@ -104,6 +91,11 @@ class AudioFrame:
         return (position + self.duration) * rate // TICK_RATE - position * rate // TICK_RATE
 
     @property
+    def is_noise(self) -> bool:
+        """Whether nothing is said in it: silence that is nobody's, or comfort noise."""
+        return self.codec is None and self._voice is None
+
+    @property
     def natural_rate(self) -> int:
         """A rate in Hz that loses little of it: to copy it, or to choose an encoder by."""
         return self.origin or RATES[-1]
@@ -115,6 +107,10 @@ class AudioFrame:
         if codec is None:
             return 8000
         return 0 if codec.name == _OPUS else codec.sample_rate
+
+    def sound(self, branch: Branch, wanted: int) -> Pcm:
+        """For `Branch.render`: `wanted` samples at its rate, or what it makes so many of."""
+        return branch.decode(self, wanted)
 
     def _render(self, rate: int) -> Pcm:
         """What is nobody's voice."""
@@ -137,11 +133,14 @@ class BornFrame(AudioFrame):
     def origin(self) -> int:
         return self.rate
 
+    def sound(self, branch: Branch, wanted: int) -> Pcm:
+        return branch.take(self.born)
+
 
 class ConcealedFrame(AudioFrame):
-    """A piece that was lost."""
+    """A piece that was lost, or never sent."""
 
-    __slots__ = ("_origin", "following")
+    __slots__ = ("_origin", "following", "follows", "noise_rms", "run")
 
     def __init__(
         self,
@@ -149,13 +148,19 @@ class ConcealedFrame(AudioFrame):
         duration: int,
         heard_at: float,
         voice: Voice,
-        origin: int,
-        following: bytes | None,
+        before: AudioFrame | None,
     ) -> None:
+        """`before` is the piece that it follows."""
         super().__init__(position, duration, heard_at, voice=voice)
-        self.following = following
-        "The payload after it, for its FEC."
-        self._origin = origin
+        self._origin = before.origin if before is not None else 8000
+        self.run: int = duration + (before.run if isinstance(before, ConcealedFrame) else 0)
+        "Ticks concealed in a row, up to its end."
+        self.following: bytes | None = None
+        "The payload after it: for its FEC, or to lead over to."
+        self.follows: Codec | None = None
+        "Of that."
+        self.noise_rms: float | None = None
+        "How loud the speaker says that its silence is; None if it does not say."
 
     @property
     def origin(self) -> int:
@@ -164,6 +169,17 @@ class ConcealedFrame(AudioFrame):
     @property
     def natural_rate(self) -> int:
         return self._origin or 16_000
+
+    @property
+    def is_noise(self) -> bool:
+        return self.noise_rms is not None or self.run > PLC_TICKS
+
+    def sound(self, branch: Branch, wanted: int) -> Pcm:
+        if self.noise_rms is not None:
+            return branch.rest(self.noise_rms, wanted)
+        if self.following is None or self.follows is None:
+            return branch.conceal(self, wanted)
+        return branch.lead_over(self, self.follows, self.following, wanted)
 
 
 class Voice:
@@ -179,7 +195,7 @@ class Voice:
         self.position = 0
         "Where the next frame begins."
         self._recent: deque[AudioFrame] = deque(maxlen=RECENT_FRAMES)
-        self._branches: dict[int, _Branch] = {}
+        self._branches: dict[int, Branch] = {}
 
     def frame(self, codec: Codec, payload: bytes, duration: int, heard_at: float) -> AudioFrame:
         """The next piece, as received. Whatever the payload decodes to, it lasts `duration`."""
@@ -193,14 +209,28 @@ class Voice:
         """The next piece is missing.
 
         It is made of the FEC in the `following` payload if that is given and carries any; else by
-        PLC, for 60 ms in a row; from then on it is comfort noise, as loud as the background was.
+        PLC, for 60 ms in a row, which leads over to `following` where that is G.711; from then on
+        it is comfort noise, as loud as the background was.
         """
-        origin = self._recent[-1].origin if self._recent else 8000
-        position = self.position
-        frame = ConcealedFrame(position, duration, heard_at, self, origin, following)
-        self.position = position + duration
+        frame = self._missing(duration, heard_at)
+        if following is not None:
+            spoken = (past.codec for past in reversed(self._recent) if past.codec is not None)
+            frame.following, frame.follows = following, next(spoken, None)
         self._recent.append(frame)
         return frame
+
+    def pause(self, duration: int, heard_at: float, rms: float) -> AudioFrame:
+        """The speaker says nothing, and told how that sounds: noise as loud as `rms` (RFC 3389)."""
+        frame = self._missing(duration, heard_at)
+        frame.noise_rms = rms
+        self._recent.append(frame)
+        return frame
+
+    def _missing(self, duration: int, heard_at: float) -> ConcealedFrame:
+        before = self._recent[-1] if self._recent else None
+        position = self.position
+        self.position = position + duration
+        return ConcealedFrame(position, duration, heard_at, self, before)
 
     def frame_of_pcm(self, pcm: Pcm, rate: int, heard_at: float) -> AudioFrame:
         """The next piece, born as mono PCM. It is not copied: do not write to it any more.
@@ -231,7 +261,7 @@ class Voice:
         """For `AudioFrame.pcm`: the audio of one of this voice's frames, after those before it."""
         branch = self._branches.get(rate)
         if branch is None:
-            branch = self._branches[rate] = _Branch(rate)
+            branch = self._branches[rate] = Branch(rate)
         position = frame.position
         if branch.position == position:
             # Nearly every frame is the next of its codec, at a rate that it is decoded at.
@@ -239,7 +269,7 @@ class Voice:
             if payload and frame.codec is branch.codec and branch.direct is not None:
                 pcm = branch.direct(payload)
                 if len(pcm) * TICK_RATE != frame.duration * rate:
-                    pcm = _fit(pcm, frame.samples(rate))
+                    pcm = fit(pcm, frame.samples(rate))
                 branch.past.append(pcm)
                 branch.position = position + frame.duration
                 return pcm
@@ -261,184 +291,8 @@ class Voice:
         self._recent.clear()
 
 
-class _Branch:
-    """One speaker at one rate: what has to be remembered between frames."""
-
-    __slots__ = (
-        "_concealed",
-        "_concealment",
-        "_g722",
-        "_noise",
-        "_noise_rms",
-        "_opus",
-        "_origin",
-        "_rate",
-        "_resampler",
-        "_unknown",
-        "codec",
-        "direct",
-        "past",
-        "position",
-    )
-
-    def __init__(self, rate: int) -> None:
-        self.position = 0
-        "Ticks: where the next frame to be rendered begins."
-        self._rate = rate
-        self._opus: OpusDecoder | None = None
-        self._g722: G722Decoder | None = None
-        self._resampler: Resampler | None = None
-        self._origin: int | None = None
-        self.past: deque[Pcm] = deque(maxlen=RECENT_FRAMES)
-        self._concealed = 0
-        self._concealment: Concealment | None = None
-        self._noise = ComfortNoise()
-        self._noise_rms = 0.0
-        self._unknown = 0
-        self.codec: Codec | None = None
-        self.direct: Callable[[bytes], Pcm] | None = None
-
-    @property
-    def junk(self) -> int:
-        return self._unknown + (self._opus.junk if self._opus is not None else 0)
-
-    def render(self, frame: AudioFrame) -> Pcm:
-        pcm = self._render_anew(frame)
-        self._learn(frame)
-        return pcm
-
-    def _learn(self, frame: AudioFrame) -> None:
-        """Whether frames like this one can be decoded directly, and by what."""
-        codec = frame.codec
-        self.codec, self.direct = codec, None
-        if codec is None or self._concealed:
-            return
-        if codec.name == _OPUS and self._rate in RATES:
-            self.direct = self._opus_decoder().decode
-        elif codec.name in LAWS and codec.sample_rate == self._rate:
-            self.direct = LAWS[codec.name].decode
-        elif codec.name == _G722 and self._rate == G722_RATE:
-            self.direct = self._g722_decoder().decode
-
-    def _render_anew(self, frame: AudioFrame) -> Pcm:
-        origin = frame.origin
-        source = origin or _opus_rate(self._rate)
-        wanted = frame.samples(self._rate)
-        if source != self._rate:
-            pcm = self._resample(frame, source)
-        elif isinstance(frame, ConcealedFrame):
-            pcm = self._conceal(frame, wanted)
-        else:
-            pcm = self._decode(frame, wanted)
-        if len(pcm) != wanted:
-            pcm = _fit(pcm, wanted)
-        if origin != self._origin:
-            if self._origin is not None:
-                pcm = _smooth(pcm, self.past, self._rate)
-            self._origin = origin
-        self.past.append(pcm)
-        return pcm
-
-    def _resample(self, frame: AudioFrame, source: int) -> Pcm:
-        """From the branch of this voice that decodes it, in order there as here."""
-        resampler = self._resampler
-        if resampler is None or resampler.from_rate != source:
-            resampler = self._resampler = Resampler(source, self._rate)
-        return resampler.process(frame.pcm(source))
-
-    def _decode(self, frame: AudioFrame, wanted: int) -> Pcm:
-        codec, payload = frame.codec, frame.payload
-        if codec is None or payload is None:
-            pcm = frame.born if isinstance(frame, BornFrame) else np.zeros(wanted, np.int16)
-        elif codec.name == _OPUS:
-            pcm = self._opus_decoder().decode(payload)
-        elif codec.name in LAWS and payload:
-            pcm = LAWS[codec.name].decode(payload)
-        elif codec.name == _G722 and payload:
-            pcm = self._g722_decoder().decode(payload)
-        else:
-            self._unknown += 1
-            return self._invent(frame, wanted)
-        if self._concealed:
-            pcm = self._end_gap(pcm)
-        return pcm
-
-    def _conceal(self, frame: ConcealedFrame, wanted: int) -> Pcm:
-        if frame.following is not None and frame.origin == 0:
-            pcm = self._opus_decoder().decode_fec(frame.following, wanted)
-            return self._end_gap(pcm) if self._concealed else pcm
-        return self._invent(frame, wanted)
-
-    def _invent(self, frame: AudioFrame, wanted: int) -> Pcm:
-        """PLC for 60 ms, then comfort noise."""
-        if self._concealed == 0:
-            self._begin_gap(is_opus=frame.origin == 0)
-        self._concealed += frame.duration
-        if self._concealed > _PLC_TICKS:
-            self._concealment = None
-            return self._noise.fill(wanted, self._noise_rms)
-        if self._concealment is not None:
-            return self._concealment.fill(wanted)
-        return self._opus_decoder().conceal(wanted)
-
-    def _begin_gap(self, *, is_opus: bool) -> None:
-        history = np.concatenate(self.past) if self.past else np.zeros(0, np.int16)
-        self._noise_rms = background_rms(history, self._rate)
-        if not is_opus:
-            self._concealment = Concealment(history, self._rate)
-
-    def _end_gap(self, pcm: Pcm) -> Pcm:
-        if self._concealment is not None:
-            pcm = self._concealment.join(pcm)
-            self._concealment = None
-        elif self._concealed > _PLC_TICKS:
-            pcm = _smooth(pcm, self.past, self._rate)
-        self._concealed = 0
-        return pcm
-
-    def _opus_decoder(self) -> OpusDecoder:
-        if self._opus is None:
-            self._opus = OpusDecoder(self._rate)
-        return self._opus
-
-    def _g722_decoder(self) -> G722Decoder:
-        if self._g722 is None:
-            self._g722 = G722Decoder()
-        return self._g722
-
-    def close(self) -> None:
-        if self._opus is not None:
-            self._opus.close()
-
-
 @lru_cache(maxsize=32)
 def _silence(samples: int) -> Pcm:
     silence = np.zeros(samples, np.int16)
     silence.flags.writeable = False
     return silence
-
-
-def _opus_rate(rate: int) -> int:
-    """The rate to decode Opus at for `rate`: the same, or the next higher one to resample from."""
-    if rate in RATES:
-        return rate
-    return next((native for native in RATES if native > rate), RATES[-1])
-
-
-def _fit(pcm: Pcm, wanted: int) -> Pcm:
-    """Exactly `wanted` samples: a peer whose payload and timestamps disagree shifts no timeline."""
-    fitted = np.zeros(wanted, np.int16)
-    fitted[: len(pcm)] = pcm[:wanted]
-    return fitted
-
-
-def _smooth(pcm: Pcm, past: deque[Pcm], rate: int) -> Pcm:
-    """The same audio without the step from what was last played: it fades within 5 ms."""
-    if not past or not len(past[-1]) or not len(pcm):
-        return pcm
-    size = min(_SMOOTH_MS * rate // 1000, len(pcm))
-    step = float(past[-1][-1]) - float(pcm[0])
-    fade = step * (1 - np.arange(1, size + 1, dtype=np.float32) / (size + 1))
-    smooth = pcm.copy()
-    smooth[:size] = np.clip(pcm[:size] + fade, -32768, 32767)
-    return smooth

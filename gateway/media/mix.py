@@ -57,6 +57,10 @@ class MixedFrame(AudioFrame):
         self._parts = parts
 
     @property
+    def is_noise(self) -> bool:
+        return not self._parts
+
+    @property
     def natural_rate(self) -> int:
         return max((part.frame.natural_rate for part in self._parts), default=8000)
 

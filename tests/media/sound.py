@@ -28,6 +28,15 @@ def speechlike(seconds: float, rate: int, level_dbfs: float = -14.0) -> Pcm:
     return speech
 
 
+def chirp(low: float, high: float, seconds: float, rate: int, level_dbfs: float = -10.0) -> Pcm:
+    """A tone that climbs evenly."""
+    at = np.arange(round(seconds * rate)) / rate
+    turns = low * at + (high - low) / seconds * at**2 / 2
+    wave = 32767 * 10 ** (level_dbfs / 20) * np.sin(2 * np.pi * turns)
+    glide: Pcm = np.rint(wave).astype(np.int16)
+    return glide
+
+
 def frames_of(pcm: Pcm, size: int) -> list[Pcm]:
     """Whole pieces of `size` samples; what is left over is dropped."""
     return [pcm[start : start + size] for start in range(0, len(pcm) - size + 1, size)]

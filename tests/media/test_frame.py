@@ -14,6 +14,7 @@ from gateway.media.tone import level_dbfs
 from tests.media.parties import START, Talker
 from tests.media.sound import (
     Pcm,
+    chirp,
     delay_of,
     frames_of,
     frequency_of,
@@ -229,6 +230,37 @@ def test_a_lost_piece_of_a_vowel_is_like_the_vowel() -> None:
 
     pcm = heard(frames, 8000)
     assert snr_db(pcm[1600:1680], vowel[1600:1680]) > 20
+
+
+def test_a_hole_leads_over_to_what_follows_it() -> None:
+    glide = chirp(150, 500, 0.4, 8000)
+    payload = MU_LAW.encode(glide[1760:1920])
+    blind, seeing = Talker(glide), Talker(glide)
+    for talker in (blind, seeing):
+        for _ in range(10):
+            talker.next().pcm(8000)
+
+    guessed = blind.voice.conceal(960, START).pcm(8000)
+    joined = seeing.voice.conceal(960, START, payload).pcm(8000)
+
+    heard_after = seeing.voice.frame(PCMU, payload, 960, START).pcm(8000)
+    assert np.array_equal(heard_after, MU_LAW.decode(payload))
+    assert abs(int(heard_after[0]) - int(joined[-1])) < steepest_step(glide) * 1.5
+    assert snr_db(joined[80:], glide[1680:1760]) > snr_db(guessed[80:], glide[1680:1760]) + 3
+
+
+def test_pause_sounds_as_loud_as_the_speaker_says_and_does_not_click() -> None:
+    talker = Talker(tone(200, 1.0, 8000, -6))
+    frames = [talker.next() for _ in range(10)]
+    frames += [talker.voice.pause(960, START, 100.0) for _ in range(10)]
+    frames += [talker.next() for _ in range(5)]
+
+    pcm = heard(frames, 8000)
+
+    assert [frame.is_noise for frame in frames] == [False] * 10 + [True] * 10 + [False] * 5
+    pause = pcm[1680:3200].astype(np.float64)
+    assert np.sqrt(np.mean(pause**2)) == pytest.approx(100, rel=0.1)
+    assert steepest_step(pcm) < 1.6 * steepest_step(pcm[:1600])
 
 
 def test_concealment_fades_within_60_ms_to_comfort_noise() -> None:
