@@ -6,10 +6,11 @@ from typing import Protocol
 
 from gateway.codec import SPEECH, Codec
 from gateway.errors import NegotiationError
+from gateway.media.effort import Effort, Workload, opus_options
 from gateway.media.frame import Pcm
 from gateway.media.g711 import LAWS, Law
 from gateway.media.g722 import G722Encoder
-from gateway.media.opus import FRAME_MS, OpusEncoder, OpusOptions, options_for
+from gateway.media.opus import FRAME_MS, OpusEncoder, OpusOptions
 
 
 class Encoder(Protocol):
@@ -44,23 +45,59 @@ class G711Encoder:
 class OpusFrameEncoder:
     """Frames of 2.5, 5, 10, 20, 40 or 60 ms."""
 
-    __slots__ = ("close", "configure", "encode", "frame_samples", "sample_rate")
+    __slots__ = (
+        "__weakref__",
+        "_codec",
+        "_effort",
+        "_encoder",
+        "_loss_percent",
+        "_workload",
+        "encode",
+        "frame_samples",
+        "sample_rate",
+    )
 
-    def __init__(self, rate: int, options: OpusOptions) -> None:
-        encoder = OpusEncoder(rate, options)
+    def __init__(self, rate: int, codec: Codec, workload: Workload, loss_percent: int) -> None:
         self.sample_rate = rate
         self.frame_samples = rate * FRAME_MS // 1000
-        self.encode = encoder.encode
-        self.configure = encoder.configure
-        self.close = encoder.close
+        self._codec = codec
+        self._effort = workload.effort
+        self._loss_percent = loss_percent
+        self._workload = workload
+        self._encoder = OpusEncoder(rate, self._options())
+        self.encode = self._encoder.encode
+        workload.add(self)
+
+    def spend(self, effort: Effort) -> None:
+        """Go on with that effort, from the next frame on, without a click."""
+        self._effort = effort
+        self._encoder.configure(self._options())
+
+    def close(self) -> None:
+        """Free it; it must not be used after."""
+        self._workload.discard(self)
+        self._encoder.close()
+
+    def _options(self) -> OpusOptions:
+        return opus_options(
+            self.sample_rate, self._codec, self._effort, loss_percent=self._loss_percent
+        )
 
 
-def make_encoder(codec: Codec, *, rate: int = 8000, options: OpusOptions | None = None) -> Encoder:
+UNBURDENED = Workload()
+"Of a process that is never told to spend less: tests, tools."
+
+
+def make_encoder(
+    codec: Codec, *, rate: int = 8000, workload: Workload = UNBURDENED, loss_percent: int = 0
+) -> Encoder:
     """The encoder that makes payloads of `codec`.
 
     Args:
+        codec: with the fmtp of who will receive them.
         rate: for Opus, the rate in Hz of what will be encoded: 8000 where it came over G.711.
-        options: for Opus; what suits the rate if None.
+        workload: says what it may spend, now and later.
+        loss_percent: what the receiver loses; of Opus it is sent FEC then, if it wants any.
 
     Raises:
         NegotiationError: a codec that we do not encode.
@@ -69,7 +106,7 @@ def make_encoder(codec: Codec, *, rate: int = 8000, options: OpusOptions | None 
     if codec.name in LAWS:
         return G711Encoder(LAWS[codec.name])
     if codec.name == "opus":
-        return OpusFrameEncoder(rate, options or options_for(rate))
+        return OpusFrameEncoder(rate, codec, workload, loss_percent)
     if codec.name == "G722":
         return G722Encoder()
     raise NegotiationError(f"{codec.name} is not encoded; {', '.join(SPEECH)} are")

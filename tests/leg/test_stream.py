@@ -9,9 +9,10 @@ import pytest
 
 from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
 from gateway.leg.leg import DigitPressed, Phase
+from gateway.media.effort import opus_options
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.g711 import A_LAW, MU_LAW
-from gateway.media.opus import OpusEncoder, options_for
+from gateway.media.opus import OpusEncoder
 from gateway.media.tone import tone_level_dbfs
 from gateway.net.media import TransportState
 from gateway.net.pacer import Pacer
@@ -114,7 +115,7 @@ def said(codec: Codec, pcm: Pcm, *, rate: int = 8000, ptime_ms: int = 20) -> lis
     voice = Voice()
     pieces = frames_of(pcm, rate * ptime_ms // 1000)
     if codec.name == "opus":
-        encoder = OpusEncoder(rate, options_for(rate))
+        encoder = OpusEncoder(rate, opus_options(rate))
         payloads = [encoder.encode(piece) for piece in pieces]
     else:
         law = MU_LAW if codec.name == "PCMU" else A_LAW

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from gateway.codec import OPUS, PCMU, Codec
+from gateway.media.effort import opus_options
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.g711 import MU_LAW
 from gateway.media.hub import Hub, PartyId
-from gateway.media.opus import OpusEncoder, options_for
+from gateway.media.opus import OpusEncoder
 from tests.media.sound import Pcm, frames_of
 
 START = 1000.0
@@ -26,7 +27,7 @@ class Talker:
         self._codec = codec
         pieces = frames_of(pcm, rate * ptime_ms // 1000)
         if codec.name == OPUS.name:
-            encoder = OpusEncoder(rate, options_for(rate))
+            encoder = OpusEncoder(rate, opus_options(rate))
             self.payloads = [encoder.encode(piece) for piece in pieces]
         else:
             self.payloads = [MU_LAW.encode(piece) for piece in pieces]

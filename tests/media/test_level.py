@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from gateway.codec import OPUS, PCMA, PCMU, Codec
+from gateway.media.effort import opus_options
 from gateway.media.frame import Voice
 from gateway.media.g711 import LAWS
 from gateway.media.level import LevelMeter
-from gateway.media.opus import OpusEncoder, options_for
+from gateway.media.opus import OpusEncoder
 from tests.media.sound import Pcm, frames_of, tone
 
 MS = 48
@@ -67,7 +68,7 @@ def test_nothing_was_measured_before_the_first_look() -> None:
 
 
 def test_opus_is_measured_only_where_somebody_decoded_it() -> None:
-    encoder, voice = OpusEncoder(8000, options_for(8000)), Voice()
+    encoder, voice = OpusEncoder(8000, opus_options(8000)), Voice()
     pieces = frames_of(sine(-20, 0.4), 160)
     frames = [voice.frame(OPUS, encoder.encode(piece), 20 * MS, 0.0) for piece in pieces]
     unheard, heard = LevelMeter(), LevelMeter()

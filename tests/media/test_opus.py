@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.media import opus
+from gateway.media.effort import opus_options
 from gateway.media.opus import (
     RATES,
     Application,
@@ -20,7 +21,6 @@ from gateway.media.opus import (
     OpusDecoder,
     OpusEncoder,
     OpusOptions,
-    options_for,
     opus_duration,
 )
 from gateway.media.tone import level_dbfs
@@ -43,7 +43,7 @@ def coded(pcm: Pcm, rate: int, options: OpusOptions) -> list[bytes]:
 
 @pytest.mark.parametrize("rate", RATES)
 def test_a_tone_keeps_frequency_and_level_at_every_rate(rate: int) -> None:
-    payloads = coded(tone(440, 1.0, rate, -10), rate, options_for(rate))
+    payloads = coded(tone(440, 1.0, rate, -10), rate, opus_options(rate))
     decoder = OpusDecoder(rate)
 
     heard = np.concatenate([decoder.decode(payload) for payload in payloads])
@@ -56,7 +56,7 @@ def test_a_tone_keeps_frequency_and_level_at_every_rate(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", RATES)
 def test_any_encoder_is_heard_at_any_decoder_rate(rate: int) -> None:
-    payloads = coded(tone(1000, 0.6, 16_000), 16_000, options_for(16_000))
+    payloads = coded(tone(1000, 0.6, 16_000), 16_000, opus_options(16_000))
     decoder = OpusDecoder(rate)
 
     heard = np.concatenate([decoder.decode(payload) for payload in payloads])
