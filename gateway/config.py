@@ -51,6 +51,7 @@ from gateway.options import (
 from gateway.reader import Reader, read_port
 from gateway.route_options import read_route
 from gateway.rtp.dtmf import DtmfMode
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.sip.uri import parse_host_port
 from gateway.trunk.emergency import check_emergency_number
 from gateway.trunk.headers import check_value
@@ -307,6 +308,9 @@ class _Sections(Reader):
             dtmf=DtmfMode(user.dtmf),
             max_contacts=user.max_contacts,
             symmetric_rtp=user.symmetric_rtp,
+            srtp=SrtpPolicy(user.srtp),
+            srtp_without_tls=user.srtp_without_tls,
+            rtcp_mux=user.rtcp_mux,
             allow_transfer=user.allow_transfer,
             allow_redirect=user.allow_redirect,
             takes_refer=user.transfer == "refer",

@@ -266,6 +266,14 @@ class TrunkSection:
     "Silence, of RTP and RTCP, after which a call is ended, 5 or more; 0 for never."
     symmetric_rtp: bool = False
     "Send media to where its media comes from, as NAT needs it."
+    media_allow: tuple[str, ...] = ()
+    "Networks its media is in, private ones too, beside the address of its SIP and public ones."
+    srtp: Literal["off", "optional", "required"] = "off"
+    "Protect media by keys in the SDP, over TLS: never, where both can, or else no call."
+    srtp_without_tls: bool = False
+    "Let these keys go where everybody on the way can read them."
+    rtcp_mux: bool = False
+    "Offer RTP and RTCP on one port; where it is offered, it is taken anyway."
     dtmf: DtmfName = "auto"
     """How keys are pressed toward it: rfc4733, info or inband (as sound). auto: rfc4733 if
     negotiated, else info if it takes that, else inband, which is listened for then too."""
@@ -291,6 +299,12 @@ class UserSection:
     "Phones that ring together; one more puts out the one heard of longest ago."
     symmetric_rtp: bool = True
     "Send media to where the phone's comes from, as NAT needs it."
+    srtp: Literal["off", "optional", "required"] = "off"
+    "Protect media by keys in the SDP, over TLS: never, where both can, or else no call."
+    srtp_without_tls: bool = False
+    "Let these keys go where everybody on the way can read them."
+    rtcp_mux: bool = False
+    "Offer RTP and RTCP on one port; where it is offered, it is taken anyway."
     allow_transfer: bool = False
     "Let its phones transfer calls (REFER): to what its routes let it dial."
     allow_redirect: bool = False

@@ -15,11 +15,11 @@ from gateway.agents.echo import Echo
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
 from gateway.call.hunt import Errand
 from gateway.codec import Codec
-from gateway.errors import ConfigError, RoutingError
+from gateway.errors import ConfigError, NegotiationError, RoutingError
 from gateway.leg.agent import AgentLeg
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import Leg, LegId
-from gateway.leg.negotiator import offered_keying
+from gateway.leg.negotiator import MediaRules, offered_keying
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
@@ -28,8 +28,10 @@ from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport, UdpMediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
+from gateway.net.sdes import SdesMediaTransport
 from gateway.options import AgentOptions, Config
 from gateway.rtp.session import RtpSession
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.sdp.description import Keying
 from gateway.sip.flow import Flow
 from gateway.sip.invite import InviteRequest
@@ -146,7 +148,7 @@ class Parties:
             leg_id,
             party,
             keying,
-            session.flow.remote[0],
+            session.flow,
             for_caller(_codecs_of(party, keying), along, rules),
             rules,
             session=session,
@@ -197,6 +199,8 @@ class Parties:
         telephony = self._telephony
         request = telephony.request_to_trunk(trunk, errand, caller.identity, caller.attributes)
         destination = request.destination or trunk.destination
+        is_private = destination.secure or destination.transport == "tls"
+        placed = _media_rules(trunk, is_private=is_private)
         telephony.limits.enter(trunk.name, leg_id, Direction.OUT, self._loop.time())
         try:
             return SipLeg(
@@ -205,10 +209,12 @@ class Parties:
                 codecs=codecs,
                 session_id=_session_id(),
                 allow_local_media=telephony.is_on_this_machine(destination),
-                options=_leg_options(trunk),
+                options=_leg_options(trunk, placed),
                 request=request,
                 stream=self._new_stream(
-                    self._udp_media(telephony.address_of(destination), self._origin_of(trunk)),
+                    self._udp_media(
+                        telephony.address_of(destination), self._origin_of(trunk), placed
+                    ),
                     errand.codecs,
                 ),
             )
@@ -233,7 +239,7 @@ class Parties:
             leg_id,
             user,
             keying,
-            contact.flow.remote[0],
+            contact.flow,
             Allowed(codecs),
             errand.codecs,
             request=request,
@@ -244,20 +250,21 @@ class Parties:
         leg_id: LegId,
         party: Trunk | User | None,
         keying: Keying,
-        peer: str,
+        flow: Flow,
         allowed: Allowed,
         rules: CodecRules,
         *,
         request: InviteRequest | None = None,
         session: InviteServer | None = None,
     ) -> SipLeg:
-        """The leg of who is at a known address and calls (`session`) or is called (`request`)."""
+        """The leg of who is at the end of a flow and calls (`session`) or is called (`request`)."""
         media: MediaTransport
+        peer, placed = flow.remote[0], MediaRules()
         if keying is Keying.DTLS:
             media = self._browser_media()
         else:
-            is_symmetric = party is not None and party.symmetric_rtp
-            media = self._udp_media(peer, peer if is_symmetric else None)
+            placed = _media_rules(party, is_private=flow.is_secure)
+            media = self._udp_media(peer, peer if placed.is_symmetric else None, placed)
         return SipLeg(
             leg_id,
             legs=self._telephony.legs,
@@ -266,7 +273,7 @@ class Parties:
             session_id=_session_id(),
             allow_local_media=is_loopback(peer),
             keying=keying,
-            options=_leg_options(party),
+            options=_leg_options(party, placed),
             request=request,
             session=session,
             stream=self._new_stream(media, rules),
@@ -303,8 +310,16 @@ class Parties:
             raise RoutingError("this node takes no browsers: [webrtc] is empty", status=488)
         return self.webrtc.new_transport()
 
-    def _udp_media(self, peer: str | None, symmetric: str | None) -> MediaTransport:
-        return UdpMediaTransport(self.ports, loop=self._loop, peer=peer, symmetric=symmetric)
+    def _udp_media(
+        self, peer: str | None, symmetric: str | None, rules: MediaRules
+    ) -> MediaTransport:
+        if rules.srtp is SrtpPolicy.OFF:
+            make: Callable[..., MediaTransport] = UdpMediaTransport
+        else:
+            make = partial(SdesMediaTransport, policy=rules.srtp)
+        return make(
+            self.ports, loop=self._loop, peer=peer, symmetric=symmetric, media_allow=rules.allow
+        )
 
     # ---- what they speak
 
@@ -397,7 +412,31 @@ def _keying_toward(contact: Contact) -> Keying:
     return Keying.DTLS if is_browser or contact.flow.is_websocket else Keying.NONE
 
 
-def _leg_options(party: Trunk | User | None) -> SipLegOptions:
+def _media_rules(party: Trunk | User | None, *, is_private: bool) -> MediaRules:
+    """How the media of a party is protected, and where it may be.
+
+    Args:
+        is_private: whether nobody on the way can read its SIP, and the keys in it (A34).
+
+    Raises:
+        NegotiationError: its media is to be protected, and everybody could read the keys.
+    """
+    if party is None:
+        return MediaRules()
+    srtp = party.srtp
+    if not (is_private or party.srtp_without_tls):
+        if srtp is SrtpPolicy.REQUIRED:
+            raise NegotiationError(f"{party.name}: srtp is required, and its SIP is not over TLS")
+        srtp = SrtpPolicy.OFF
+    return MediaRules(
+        srtp=srtp,
+        is_symmetric=party.symmetric_rtp,
+        allow=party.media_allow if isinstance(party, Trunk) else (),
+        offers_mux=party.rtcp_mux,
+    )
+
+
+def _leg_options(party: Trunk | User | None, media: MediaRules) -> SipLegOptions:
     """What a trunk, or one of a user's phones, may do in a call; strangers may do nothing."""
     if party is None:
         return SipLegOptions()
@@ -409,6 +448,7 @@ def _leg_options(party: Trunk | User | None) -> SipLegOptions:
         plays_on_hold=isinstance(party, Trunk),
         dtmf=party.dtmf,
         watch=WatchOptions(media_timeout_s=party.media_timeout_s),
+        media=media,
         refer_to=partial(_refer_to, party) if isinstance(party, Trunk) else None,
     )
 

@@ -11,6 +11,7 @@ from gateway.document import RegisterSection, TrunkSection, nearest, place_of
 from gateway.errors import RemoteProtocolError
 from gateway.reader import Reader, is_host
 from gateway.rtp.dtmf import DtmfMode
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.sip.authenticator import Credentials
 from gateway.sip.session_timer import SessionTimerOptions
 from gateway.sip.uri import Uri, parse_host_port
@@ -139,6 +140,10 @@ def read_trunk(reader: Reader, where: str, trunk: TrunkSection) -> Trunk:
         signals_hold=trunk.signal_hold,
         media_timeout_s=trunk.media_timeout_s,
         symmetric_rtp=trunk.symmetric_rtp,
+        media_allow=tuple(reader.network(where, "media_allow", text) for text in trunk.media_allow),
+        srtp=_srtp(reader, where, trunk, proxy or uri),
+        srtp_without_tls=trunk.srtp_without_tls,
+        rtcp_mux=trunk.rtcp_mux,
         profile=trunk.profile,
     )
 
@@ -296,6 +301,20 @@ def _registration(
         proxy=proxy,
         expires_s=section.expires_s or trunk.register_expires_s,
     )
+
+
+def _srtp(reader: Reader, where: str, trunk: TrunkSection, next_hop: Uri) -> SrtpPolicy:
+    """What is asked for; without TLS nobody could be called."""
+    is_tls = next_hop.scheme == "sips" or next_hop.parameters.get("transport") == "tls"
+    policy = SrtpPolicy(trunk.srtp)
+    if policy is SrtpPolicy.REQUIRED and not (is_tls or trunk.srtp_without_tls):
+        raise reader.wrong(
+            where,
+            "srtp",
+            trunk.srtp,
+            'its keys need transport = "tls"; or write srtp_without_tls = true',
+        )
+    return policy
 
 
 def _with_transport(reader: Reader, where: str, uri: Uri, transport: str | None) -> Uri:

@@ -42,4 +42,4 @@ def test_a34_media_of_who_comes_by_websocket_is_never_plain(protocol: str | None
 
 def test_offer_without_audio_is_of_no_use() -> None:
     with pytest.raises(NegotiationError, match="no audio"):
-        keying_of(SDP.replace("audio", "video").format("RTP/AVP").encode(), flow("udp"))
+        keying_of(SDP.replace("audio", "video").format("RTP/SAVP").encode(), flow("udp"))

@@ -6,13 +6,15 @@ spellings: sendonly, recvonly, inactive, c=0.0.0.0, port 0 (RFC 3264 §8.4, RFC 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from gateway.codec import Codec
 from gateway.errors import NegotiationError
 from gateway.leg.stream import AudioStream
 from gateway.sdp.choice import Preference
+from gateway.sdp.crypto import SrtpPolicy, settle_keys
 from gateway.sdp.description import (
     Direction,
     Keying,
@@ -29,9 +31,29 @@ from gateway.sdp.negotiation import (
     build_offer,
     find_audio,
 )
-from gateway.sdp.target import check_media_target
+from gateway.sdp.target import Network, check_media_target
 
 PTIME_MS = 20
+
+_KEYINGS = {
+    SrtpPolicy.OFF: (Keying.NONE,),
+    SrtpPolicy.OPTIONAL: (Keying.SDES, Keying.NONE),
+    SrtpPolicy.REQUIRED: (Keying.SDES,),
+}
+"What may be taken of an offer, the best first."
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRules:
+    """How the media of a party that has no DTLS is protected, and where it may be."""
+
+    srtp: SrtpPolicy = SrtpPolicy.OFF
+    is_symmetric: bool = False
+    "Whether it is sent to where it sends from: what it says of that may be of its own network."
+    allow: tuple[Network, ...] = ()
+    "Networks that it may be in, private ones too."
+    offers_mux: bool = False
+    "Whether we offer RTP and RTCP on one port (RFC 5761); what it offers is taken anyway."
 
 
 class Negotiator:
@@ -46,6 +68,8 @@ class Negotiator:
         prefer: Preference = Preference.THEIRS,
         keying: Keying = Keying.NONE,
         allow_local_media: bool = False,
+        rules: MediaRules | None = None,
+        peer: Callable[[], str | None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -53,6 +77,7 @@ class Negotiator:
             session_id: digits for the o= lines of our descriptions.
             prefer: whose order of codecs decides where the peer offers.
             allow_local_media: whether the peer may name loopback addresses for its media.
+            peer: the address that its SIP comes from, once that is known.
         """
         self.local: SessionDescription | None = None
         "What we said last, of what is in force or was never answered yet."
@@ -66,6 +91,12 @@ class Negotiator:
         self._session_id = session_id
         self._keying = keying
         self._allow_local_media = allow_local_media
+        self._rules = rules or MediaRules()
+        self._peer = peer
+        self._is_secured = False
+        "Whether there are keys of SDES: from then on the stream is not made plain (A34)."
+        self._place: tuple[str | None, int] | None = None
+        "Where the peer's media was last."
         self._offer: SessionDescription | None = None
         "A later offer of ours that has no answer yet."
         self._agreement: Agreement | None = None
@@ -101,6 +132,14 @@ class Negotiator:
         else:
             agreement = accept_answer(offer, answer)
             section = answer.media[agreement.index]
+            if self._keying is not Keying.DTLS:
+                section = settle_keys(
+                    section,
+                    self._rules.srtp,
+                    offered=offer.media[agreement.index],
+                    # Of several callees that a proxy rings, each answers for itself.
+                    is_secured=self._is_secured and pending is not None,
+                )
             self._accept_media(section)
             self._apply(offer, agreement, section)
         self._agreed = body
@@ -122,9 +161,10 @@ class Negotiator:
             answer = answer_without_media(offer, origin=previous.origin, previous=previous)
             self._rest(answer)
             return str(answer).encode()
-        section = offer.media[find_audio(offer, codecs=self._codecs, keying=self._keying)]
+        section = self._find_audio(offer)
+        has_moved = self._has_moved(section)
         self._accept_media(section)
-        media = self._describe()
+        media = self._describe(restart=has_moved)
         answer, agreement = answer_offer(
             offer,
             media=media,
@@ -143,25 +183,53 @@ class Negotiator:
 
     # ---- inside
 
-    def _describe(self) -> MediaDescription:
+    def _find_audio(self, offer: SessionDescription) -> MediaDescription:
+        """The section that is accepted of an offer, with the one key that is used."""
+        if self._keying is Keying.DTLS:
+            return offer.media[find_audio(offer, codecs=self._codecs, keying=self._keying)]
+        *better, last = _KEYINGS[self._rules.srtp]
+        for keying in better:
+            with suppress(NegotiationError):
+                index = find_audio(offer, codecs=self._codecs, keying=keying)
+                return settle_keys(offer.media[index], self._rules.srtp)
+        index = find_audio(offer, codecs=self._codecs, keying=last)
+        return settle_keys(offer.media[index], self._rules.srtp, is_secured=self._is_secured)
+
+    def _has_moved(self, section: MediaDescription) -> bool:
+        """Whether what is protected comes to another place than before, which knows no ROC."""
+        place = (section.address, section.port)
+        return self._is_secured and not section.is_muted and place != self._place
+
+    def _describe(self, *, restart: bool = False) -> MediaDescription:
         is_dtls = self._keying is Keying.DTLS
         media = MediaDescription(
             direction=self.direction,
             ptime_ms=None if is_dtls else PTIME_MS,
-            rtcp_mux=is_dtls,
+            rtcp_mux=is_dtls or self._rules.offers_mux,
             rtcp_rsize=is_dtls,
         )
-        return self._stream.transport.describe(media)
+        return self._stream.transport.describe(media, restart=restart)
 
     def _accept_media(self, section: MediaDescription) -> None:
         if self._keying is not Keying.DTLS and not section.is_muted:
-            check_media_target(section.address, section.port, allow_local=self._allow_local_media)
-        self._stream.transport.accept(section)
+            check_media_target(
+                section.address,
+                section.port,
+                allow_local=self._allow_local_media,
+                peer=None if self._rules.is_symmetric else self._peer(),
+                allow=self._rules.allow,
+            )
+        # Who is not let speak does not have to, to be sent to.
+        direction = section.direction & self.direction.reversed
+        self._stream.transport.accept(replace(section, direction=direction))
 
     def _apply(
         self, local: SessionDescription, agreement: Agreement, theirs: MediaDescription
     ) -> None:
         self.local, self._agreement = local, agreement
+        self._is_secured = self._keying is not Keying.DTLS and bool(theirs.crypto)
+        if not theirs.is_muted:
+            self._place = (theirs.address, theirs.port)
         self._note(Direction.INACTIVE if theirs.is_muted else theirs.direction)
         self._stream.configure(agreement)
 
@@ -189,11 +257,14 @@ def offered_keying(sdp: bytes | None, otherwise: Keying) -> Keying:
         otherwise: for an INVITE without an offer.
 
     Raises:
-        RemoteProtocolError: it is not SDP.
-        NegotiationError: it has no audio.
+        RemoteProtocolError: it speaks of protection, and is not SDP.
+        NegotiationError: likewise, and it has no audio.
     """
     if sdp is None:
         return otherwise
+    if b"SAVP" not in sdp:
+        # Most are plain, and are read in full when they are answered.
+        return Keying.NONE
     for section in parse_sdp(sdp).media:
         if section.kind == "audio" and not section.is_rejected:
             return section.keying
