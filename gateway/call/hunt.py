@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.errors import GatewayError, RoutingError
+from gateway.errors import GatewayError, NegotiationError, RoutingError
 from gateway.leg.leg import Ended, EndReason, LegId, reason_of_error, reason_of_status
 from gateway.private import Private
 from gateway.sip.reason import REASONS
@@ -88,6 +88,7 @@ class Hunt:
         "What was dialled in this hunt: a redirection back to it is a loop."
         self._redirects = 0
         self._failure: Ended | None = None
+        self._unasked: Ended | None = None
         self._was_heard = False
 
     def start(self, now: float) -> Ended | None:
@@ -161,7 +162,7 @@ class Hunt:
             self._ring_all(group, errand, now)
             if self.ringing:
                 return None
-        return self._over(self._failure or Ended(EndReason.NOT_FOUND, 404))
+        return self._over(self._failure or self._unasked or Ended(EndReason.NOT_FOUND, 404))
 
     def _ring_all(self, group: Sequence[Target], errand: Errand, now: float) -> None:
         """Ring all of a group that can be: some are down, for others there is no room."""
@@ -174,6 +175,9 @@ class Hunt:
                 if not self._is_available(target):
                     raise RoutingError(f"{target} is down", status=503)
                 leg = self._ring_target(target, errand, now)
+            except NegotiationError as error:
+                # Nobody was asked: whatever another says counts for more.
+                self._unasked = Ended(reason_of_error(error), error.status, fault=error.fault)
             except GatewayError as error:
                 refused = Ended(reason_of_error(error), error.status, fault=error.fault)
                 self._failure = self._graver(refused)

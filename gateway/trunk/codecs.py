@@ -79,11 +79,7 @@ def for_caller(
     ordered = _in_order(codecs, rules)
     people = [target for target in targets if target is not None]
     if rules.transcode is Transcode.NEVER and people:
-        counts = [sum(map(codec.is_same_format, _flat(people))) for codec in ordered]
-        shared = [(count, codec) for count, codec in zip(counts, ordered, strict=True) if count]
-        # What more of them speak goes first: the call may have to try several.
-        shared.sort(key=lambda pair: -pair[0])
-        ordered = tuple(codec for _, codec in shared)
+        ordered = _in_order(_shared(codecs, people), rules)
         if not ordered:
             raise NegotiationError(
                 f"nothing is transcoded on this route: who calls may speak {format_names(codecs)},"
@@ -146,6 +142,17 @@ def complete(codecs: Sequence[Codec], *, narrow: bool = False) -> tuple[Codec, .
 def _in_order(codecs: Sequence[Codec], rules: CodecRules) -> tuple[Codec, ...]:
     places = {name: place for place, name in enumerate(rules.preferred)}
     return tuple(sorted(codecs, key=lambda codec: places.get(codec.name, len(places))))
+
+
+def _shared(codecs: Sequence[Codec], targets: Sequence[Sequence[Codec]]) -> list[Codec]:
+    """What any of the targets speaks too: what more of them do first, then in their order."""
+    spoken = [[codec.name for codec in target] for target in targets]
+    places = {
+        codec: [names.index(codec.name) for names in spoken if codec.name in names]
+        for codec in codecs
+    }
+    shared = [codec for codec in codecs if places[codec]]
+    return sorted(shared, key=lambda codec: (-len(places[codec]), sum(places[codec])))
 
 
 def _flat(targets: Sequence[Sequence[Codec]]) -> list[Codec]:

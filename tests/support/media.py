@@ -80,9 +80,11 @@ class FakeTransport:
         return [data for data in self.sent if is_rtcp(data)]
 
 
-def new_stream(loop: VirtualLoop, pacer: Pacer, transport: FakeTransport) -> AudioStream:
+def new_stream(
+    loop: VirtualLoop, pacer: Pacer, transport: FakeTransport, *, may_relay: bool = True
+) -> AudioStream:
     """A stream over it, with first numbers that are known: 1000 and 5000."""
     session = RtpSession(
         ssrc=0x1111, sequence=1000, timestamp=5000, cname="test", now=loop.time(), ntp_offset=0.0
     )
-    return AudioStream(transport, session, pacer=pacer, clock=loop.time)
+    return AudioStream(transport, session, pacer=pacer, clock=loop.time, may_relay=may_relay)

@@ -187,16 +187,16 @@ class SipBench:
 
     def new_box(self, **given: object) -> LegBox:
         """A leg of a `request` to send, or of a `session` that came."""
+        given = {"codecs": (PCMU, PCMA, TELEPHONE_EVENT), **self.given, **given}
+        may_relay = bool(given.pop("may_relay", True))
         transport = FakeTransport(loop=self.loop)
         box = LegBox(transport)
         box.leg = SipLeg(
             f"leg-{len(self.boxes)}",
             legs=self.legs,
-            stream=new_stream(self.loop, self.pacer, transport),
-            codecs=(PCMU, PCMA, TELEPHONE_EVENT),
+            stream=new_stream(self.loop, self.pacer, transport, may_relay=may_relay),
             session_id="123",
             allow_local_media=False,
-            **self.given,  # type: ignore[arg-type]
             **given,  # type: ignore[arg-type]
         )
         box.leg.on_event = box.told.append

@@ -42,7 +42,7 @@ def test_a_browser_speaks_g711_where_its_route_prefers_that() -> None:
 def test_a_caller_speaks_what_the_called_do_where_nothing_is_transcoded() -> None:
     allowed = for_caller(OF_BROWSERS, [(PCMA, PCMU)], NEVER)
 
-    assert names(allowed.codecs) == ["PCMU", "PCMA"]
+    assert names(allowed.codecs) == ["PCMA", "PCMU"]
     assert allowed.prefer is Preference.OURS
 
 
