@@ -8,6 +8,7 @@ A packet in is a frame out in the same callback. The pacer's beat fills what is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from gateway.codec import TICK_RATE
 from gateway.leg.leg import DigitPressed, Phase
@@ -22,6 +23,16 @@ BEAT_S = BEAT_TICKS / TICK_RATE
 
 PATIENCE_S = 0.04
 "So long after the end of its last packet a party counts as silent, and is filled in for."
+
+MAX_PATIENCE_S = 0.1
+"""Where packets come later than that, it is longer, up to about this: what was filled in is left
+out when it comes, so that jitter would be heard. Whoever hears it has a jitter buffer anyway."""
+
+PATIENCE_STEP_S = 0.01
+"By how much more than one came late the next may."
+
+FORGET_S = 10.0
+"After so long without a late packet a party is waited for no longer than another."
 
 MAX_LATE_TICKS = 100 * TICKS_PER_MS
 """So much at most of what comes at the pace of speech is left out for what was filled in. Beyond it
@@ -50,6 +61,8 @@ class Incoming:
         self._next_at = 0  # where the next packet is due: ticks of the party's own timeline
         self._ahead = 0  # ticks that were filled in before it was known what is missing
         self._beat_at = now
+        self._patience_s = PATIENCE_S
+        self._jittered_at = now  # when a packet was late last
 
     def recent(self) -> tuple[AudioFrame, ...]:
         """The last frames of the party, oldest first."""
@@ -101,9 +114,16 @@ class Incoming:
         if stalled_s > BEAT_S:
             # We were away, not the party: what it said meanwhile has yet to be read.
             heard_at = self._heard_at = heard_at + stalled_s
-        if now - heard_at > self._heard_ticks / TICK_RATE + PATIENCE_S:
-            self._ahead += BEAT_TICKS
-            self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
+        if now - heard_at > self._heard_ticks / TICK_RATE + self._patience_s:
+            self._fill_beat(now)
+
+    def _fill_beat(self, now: float) -> None:
+        if self._session.waits_until < inf:
+            return  # it is there, behind one that is missing: what comes after tells more of that
+        if now - self._jittered_at > FORGET_S:
+            self._patience_s = PATIENCE_S
+        self._ahead += BEAT_TICKS
+        self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
 
     def _take_digit(self, event: DigitEvent) -> None:
         self.on_digit(DigitPressed(event.digit, Phase(event.phase), event.duration_ms))
@@ -126,13 +146,21 @@ class Incoming:
         if gap >= MIN_GAP_TICKS:
             self._fill(gap, now, None)
         is_late = self._ahead >= duration and self._is_late(duration, now)
+        pause_s = 0.0 if self._heard_at is None else now - self._heard_at
         self._heard_at, self._heard_ticks = now, duration
         if is_late:
+            self._learn_jitter(pause_s - duration / TICK_RATE, now)
             # Its place was filled while it was missing. Playing it too would add its length to
             # the delay of the call, for good.
             self._ahead -= duration
             return
         self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+
+    def _learn_jitter(self, late_s: float, now: float) -> None:
+        """A packet came so late that its place was filled: wait longer for the next."""
+        self._jittered_at = now
+        if self._patience_s < late_s <= MAX_PATIENCE_S:
+            self._patience_s = late_s + PATIENCE_STEP_S
 
     def _is_late(self, duration: int, now: float) -> bool:
         """Whether a packet is of the time that was filled in; else that is forgotten."""

@@ -8,7 +8,9 @@ call. The pacer's beat carries what must go on without packets: RTCP, digits, co
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable
+from math import inf
 
 from gateway.codec import Codec
 from gateway.leg.incoming import Incoming
@@ -49,6 +51,9 @@ class AudioStream:
         "What is told when something is wrong with the media, or no longer."
         self._is_connected = False
         self._timer_at = clock()
+        self._pacer = pacer
+        self._alarm: TimerHandle | None = None  # rings when a missing packet is given up
+        self._alarm_at = inf
         transport.on_packet = self._incoming.receive
         self._stop_pacing = pacer.add(self._on_beat)
         self.hear: Callable[[AudioFrame], None] = self._outgoing.hear
@@ -109,6 +114,7 @@ class AudioStream:
         old.close()
         self.transport = self._outgoing.transport = transport
         self._is_connected = False
+        self._meter.set_connected(connected=False, now=self._clock())
         transport.on_packet = self._incoming.receive
 
     def stop_sending(self) -> None:
@@ -121,6 +127,7 @@ class AudioStream:
         if goodbye and not self._outgoing.is_stopped:
             self.transport.send(goodbye)
         self._stop_pacing()
+        self._set_alarm(inf)
         self._meter.close()
         self._incoming.close()
         self._outgoing.close()
@@ -149,19 +156,35 @@ class AudioStream:
 
     def _on_beat(self, now: float) -> None:
         if self._timer_at <= now:
-            self.session.handle_timer(now)
-            self._send_output()
-            for item in self.session.take_events():
-                self._incoming.take(item, now)
-            if self._meter.look_at <= now:
-                for alert in self._meter.look(now):
-                    self.on_alert(alert)
-            self._look_at_timer()
+            self._handle_timer(now)
         self._incoming.on_beat(now)
+
+    def _handle_timer(self, now: float) -> None:
+        self.session.handle_timer(now)
+        self._send_output()
+        for item in self.session.take_events():
+            self._incoming.take(item, now)
+        if self._meter.look_at <= now:
+            for alert in self._meter.look(now):
+                self.on_alert(alert)
+        self._look_at_timer()
 
     def _look_at_timer(self) -> None:
         timer_at, look_at = self.session.next_timer(), self._meter.look_at
         self._timer_at = look_at if timer_at is None or look_at < timer_at else timer_at
+        if self.session.waits_until != self._alarm_at:
+            self._set_alarm(self.session.waits_until)
+
+    def _set_alarm(self, at: float) -> None:
+        """What waits for a missing packet leaves when it is given up, not on the next beat."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = None if at == inf else self._pacer.call_at(at, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm, self._alarm_at = None, inf
+        self._handle_timer(self._clock())
 
     def _send_output(self) -> None:
         """Digits and reports that are due."""

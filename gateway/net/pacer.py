@@ -50,6 +50,10 @@ class Pacer:
         self._arm()
         return partial(self._remove, phase, member)
 
+    def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        """Call back once, at its own time: for the rare thing that cannot wait for the beat."""
+        return self._loop.call_at(when, callback)
+
     @property
     def count(self) -> int:
         """How many are called back."""

@@ -237,6 +237,11 @@ class RtpSession:
         digits_at = self._digits.next_timer()
         return next_at if digits_at is None or next_at < digits_at else digits_at
 
+    @property
+    def waits_until(self) -> float:
+        """When packets that wait for one before them leave without it; infinity if none does."""
+        return self._receiver.waits_until
+
     def take_output(self) -> Sequence[bytes]:
         """RTP packets of digits and RTCP packets, to be sent now in this order."""
         output, self._output = self._output, []

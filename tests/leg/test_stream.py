@@ -20,7 +20,8 @@ from gateway.rtp.dtmf import DIGITS
 from gateway.sdp.description import Direction
 from gateway.sdp.negotiation import Agreement
 from tests.media.sound import Pcm, frames_of, tone
-from tests.support.loop import VirtualLoop, elapse, in_virtual_time
+from tests.support.impair import Impairer
+from tests.support.loop import START, VirtualLoop, elapse, in_virtual_time
 from tests.support.media import FakeTransport, new_stream
 
 MS = 48
@@ -309,6 +310,56 @@ async def test_packets_in_the_wrong_order_are_put_right(loop: VirtualLoop) -> No
     bench.arrive(b"b" * 160)
 
     assert [frame.payload and frame.payload[:1] for frame in bench.frames] == [b"a", b"b", b"c"]
+    await bench.close()
+
+
+@in_virtual_time
+async def test_what_waits_for_a_lost_packet_leaves_when_that_is_given_up(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await elapse(0.007)
+    bench.arrive()
+    bench.lose()
+    await elapse(0.04)
+    bench.arrive()
+    came_at: list[float] = []
+    bench.stream.on_frame = lambda _frame: came_at.append(loop.time())
+
+    await elapse(0.1)
+
+    # Not on the beat, which is 7 ms off.
+    assert came_at[:2] == pytest.approx([START + 0.087] * 2)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_jitter_of_100_ms_is_learned_and_takes_no_packet_for_long(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    wire = Impairer(3, jitter_ms=100)
+    started_at = loop.time()
+    for number in range(1500):
+        for due, _ in wire.send(b"", started_at + number * 0.02):
+            loop.call_at(due, bench.arrive)
+    await elapse(10)
+    frames, spoken = len(bench.frames), bench.spoken
+
+    await elapse(20)
+
+    assert spoken < 500
+    assert len(bench.frames) - frames == bench.spoken - spoken == pytest.approx(1000, abs=5)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_one_outage_teaches_no_patience(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop)
+    await bench.talk(1)
+    await elapse(0.5)
+    await bench.talk(1)
+    bench.frames.clear()
+
+    await elapse(0.085)
+
+    assert bench.heard_ms == 40
     await bench.close()
 
 

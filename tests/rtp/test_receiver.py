@@ -16,6 +16,8 @@ from gateway.rtp.dtmf import DigitEvent
 from gateway.rtp.receiver import (
     MAX_HOLES,
     MAX_WAITING,
+    ORDERLY_PACKETS,
+    ORDERLY_WAIT_S,
     Hole,
     Packet,
     Receiver,
@@ -176,6 +178,40 @@ def test_the_receiver_asks_to_be_called_when_patience_ends(source: Source, sink:
     sink.take(source.next())
 
     assert sink.receiver.timer_at == pytest.approx(sink.now + 0.04)
+
+
+def keep_order(source: Source, sink: Sink) -> None:
+    for _ in range(ORDERLY_PACKETS):
+        sink.take(source.next())
+
+
+def test_on_a_path_that_keeps_the_order_a_lost_packet_is_given_up_soon(
+    source: Source, sink: Sink
+) -> None:
+    keep_order(source, sink)
+    source.skip(1)
+
+    assert sink.take(source.next()) == []
+    assert sink.receiver.waits_until == pytest.approx(sink.now + ORDERLY_WAIT_S)
+    assert [type(item) for item in sink.wait(0.0101)] == [Hole, Packet]
+
+
+@pytest.mark.parametrize("late_s", [0.005, 0.03])
+def test_a_path_that_disturbs_the_order_is_waited_for_from_then_on(
+    source: Source, sink: Sink, late_s: float
+) -> None:
+    keep_order(source, sink)
+    overtaken = source.next()
+    sink.take(source.next())
+    sink.wait(late_s)
+    sink.take(overtaken, after=0)
+    source.skip(1)
+
+    sink.take(source.next())
+
+    assert sink.receiver.waits_until == pytest.approx(sink.now + 0.04)
+    stats = sink.receiver.stats
+    assert (stats.reordered, stats.late) == ((1, 0) if late_s < ORDERLY_WAIT_S else (0, 1))
 
 
 def test_patience_is_an_option(source: Source) -> None:
