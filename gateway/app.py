@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import logging
 import signal
 import ssl
@@ -90,6 +91,9 @@ async def serve(config: Config) -> int:
             await _first_of(serving, http)
         loop.add_signal_handler(signal.SIGHUP, _reload, node)
         _announce(config, node)
+        # What is here by now stays: the collector, which stops everything, need not look at it.
+        gc.collect()
+        gc.freeze()
         await _first_of(stop.asked, http)
         log.info("stopping: no new calls; %d go on", len(node.registry.calls()))
         draining = asyncio.ensure_future(node.drain(config.drain_s))

@@ -101,6 +101,9 @@ def _serve(chosen: argparse.Namespace) -> int:
         level=logging.DEBUG if chosen.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # No line names a thread, a process or a place in the code: they need not be found out.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # as Python's logging HOWTO has it, under "Optimization"
     # These two are chatty about every page and every pair; what matters is told by us.
     for name in ("aioice", "aiortc", "hypercorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

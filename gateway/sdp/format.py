@@ -51,7 +51,11 @@ def read_codecs(
         codecs.setdefault(payload_type, STATIC[payload_type])
     parameters, rest = _read_fmtps(codecs, rest)
     order = dict.fromkeys(number for f in formats if (number := parse_number(f, 127)) in codecs)
-    return tuple(replace(codecs[p], fmtp=parameters.get(p, "")) for p in order if p in codecs), rest
+    return tuple(
+        replace(codecs[p], fmtp=parameters[p]) if p in parameters else codecs[p]
+        for p in order
+        if p in codecs
+    ), rest
 
 
 def format_codecs(codecs: Sequence[Codec]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.sip.session import Session
 
 _COOKIE = "z9hg4bk"
+_read_ip = lru_cache(1024)(ip_address)
+"Few addresses are written often: our own, and those of peers."
 
 
 MAX_CLOSED = 4096
@@ -68,7 +71,7 @@ def may_follow(host: str, flow: Flow) -> bool:
     one behind a public peer, our own loopback named by somebody else.
     """
     try:
-        address, peer = ip_address(host), ip_address(flow.remote[0])
+        address, peer = _read_ip(host), _read_ip(flow.remote[0])
     except ValueError:
         return False
     return not (
@@ -85,7 +88,7 @@ def follow_address(uri: Uri, flow: Flow, may: Callable[[str, Flow], bool] = may_
     if flow.is_reliable or uri.parameters.get("transport") not in (None, flow.transport):
         return flow
     try:
-        address = str(ip_address(uri.host))
+        address = str(_read_ip(uri.host))
     except ValueError:
         return flow
     return replace(flow, remote=(address, uri.port or 5060)) if may(address, flow) else flow
