@@ -356,7 +356,7 @@ class Node:
 
     def calls(self) -> Sequence[CallSummary]:
         now = self._loop.time()
-        return [call.summary(now) for call in self.registry.calls()]
+        return [call.summary(now, measured=False) for call in self.registry.calls()]
 
     def summary(self, call_id: str) -> CallSummary | None:
         return self.registry.summary(call_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.api.quality import describe_alert, describe_quality
 from gateway.call.events import (
     CallAnswered,
     CallDigit,
@@ -11,9 +12,11 @@ from gateway.call.events import (
     CallEvent,
     CallProgressed,
     CallStarted,
+    LegAlerted,
     LegDisturbed,
     LegEnded,
     LegHeld,
+    LegMeasured,
     LegMoved,
     LegSignalled,
     LegStarted,
@@ -21,7 +24,16 @@ from gateway.call.events import (
     TransferStarted,
 )
 
-LegEvent = LegStarted | LegSignalled | LegDisturbed | LegHeld | LegMoved | LegEnded
+LegEvent = (
+    LegStarted
+    | LegSignalled
+    | LegDisturbed
+    | LegHeld
+    | LegMeasured
+    | LegAlerted
+    | LegMoved
+    | LegEnded
+)
 
 
 def describe_call_event(event: CallEvent) -> dict[str, Any]:
@@ -64,6 +76,12 @@ def _of_leg(event: LegEvent) -> dict[str, Any]:
             told = {"type": "leg.restored" if event.restored else "leg.disturbed"}
         case LegHeld():
             told = {"type": "leg.held", "by_us": event.by_us, "direction": event.direction.value}
+        case LegMeasured():
+            quality = describe_quality(event.leg, event.quality).model_dump()
+            told = {"type": "leg.quality", "final": event.is_final, **quality}
+        case LegAlerted():
+            told = {"type": "leg.quality_alert", "over": event.alert.is_over}
+            told |= describe_alert(event.leg, event.alert)
         case LegMoved():
             told = {"type": "leg.moved", "to": event.to}
         case LegEnded():

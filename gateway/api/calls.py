@@ -13,6 +13,7 @@ from quart import websocket
 from gateway.api.call_events import describe_call_event
 from gateway.api.openapi import Operation
 from gateway.api.outbox import Outbox
+from gateway.api.quality import QualityInfo, describe_quality
 from gateway.api.server import ApiError, check_json
 from gateway.api.trunks import TrunkControl, describe_trunk_event
 from gateway.call.call import CallSummary, TransferMode
@@ -102,6 +103,8 @@ class LegInfo(BaseModel):
     "Whether we hold it."
     holds: bool
     "Whether it holds us."
+    quality: QualityInfo | None
+    "Not in lists; after the end, of all its time."
 
 
 class Outcome(BaseModel):
@@ -285,6 +288,7 @@ def describe_call(summary: CallSummary) -> CallInfo:
                 state=leg.state.value,
                 on_hold=leg.on_hold,
                 holds=leg.holds,
+                quality=None if leg.quality is None else describe_quality(leg.id, leg.quality),
             )
             for leg in summary.legs
         ],

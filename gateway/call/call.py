@@ -18,6 +18,7 @@ from gateway.call.events import (
     CallId,
     CallProgressed,
     CallStarted,
+    LegAlerted,
     LegDisturbed,
     TransferEnded,
 )
@@ -57,6 +58,7 @@ from gateway.leg.leg import (
     TransferAsked,
     TransferProgress,
 )
+from gateway.leg.quality import QualityAlert
 from gateway.media.hub import Hub
 from gateway.private import Private
 from gateway.sip.invite import MAX_FORWARDS
@@ -286,8 +288,12 @@ class Call:
         """The parties whose media takes part now."""
         return self._room.heard()
 
-    def summary(self, now: float) -> CallSummary:
-        """What can be told about the call now, or after its end."""
+    def summary(self, now: float, *, measured: bool = True) -> CallSummary:
+        """What can be told about the call now, or after its end.
+
+        Args:
+            measured: how everybody's media fares too, which takes a moment for many calls.
+        """
         ended_at = self.outcome.at if self.outcome is not None else now
         answered_at = self.answered_at
         return CallSummary(
@@ -297,7 +303,7 @@ class Call:
             called=self.numbers[1],
             age_s=ended_at - self.started_at,
             talked_s=0.0 if answered_at is None else ended_at - answered_at,
-            legs=tuple(map(describe_party, self.parties.values())),
+            legs=tuple(describe_party(party, measured=measured) for party in self.parties.values()),
             outcome=self.outcome,
         )
 
@@ -323,12 +329,13 @@ class Call:
             case Disturbed() | Restored():
                 restored = isinstance(event, Restored)
                 self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
+            case QualityAlert():
+                self._room.tell(LegAlerted(self.id, now, party.leg.id, event))
             case MediaChanged():
                 self.hub.refresh(party.leg.id)
-            case Held():
-                self._room.note_held(party, event.direction, now)
-            case Resumed():
-                self._room.note_held(party, None, now)
+            case Held() | Resumed():
+                direction = event.direction if isinstance(event, Held) else None
+                self._room.note_held(party, direction, now)
             case TransferAsked():
                 self._transfers.on_asked(party, event, now)
             case HoldAsked() | MediaStopAsked():
@@ -388,6 +395,7 @@ class Call:
         self.answered_at = now
         hunt.on_answered(party.leg.id, now)
         self._caller.leg.answer()
+        self._room.measure(now)
         self._room.lay_routes(now)
 
     def _on_digit(self, party: Party, event: DigitPressed, now: float) -> None:

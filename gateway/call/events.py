@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.errors import Fault
-from gateway.leg.leg import EndReason, LegId, LegKind, Phase, Role
+from gateway.leg.leg import EndReason, LegId, LegKind, MediaQuality, Phase, Role
+from gateway.leg.quality import QualityAlert
 from gateway.private import Private
 from gateway.sdp.description import Direction
 
@@ -109,6 +110,28 @@ class LegHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class LegMeasured:
+    """How a party's media fares: told every so often, and when the party leaves."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    quality: MediaQuality
+    is_final: bool
+    "Whether the party has left: then these are the figures of all its time."
+
+
+@dataclass(frozen=True, slots=True)
+class LegAlerted:
+    """Something is wrong with a party's media, or is so no longer."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    alert: QualityAlert
+
+
+@dataclass(frozen=True, slots=True)
 class LegMoved:
     """A party goes on in another call, with its dialog and its stream."""
 
@@ -182,6 +205,8 @@ CallEvent = (
     | CallDigit
     | LegDisturbed
     | LegHeld
+    | LegMeasured
+    | LegAlerted
     | LegMoved
     | TransferStarted
     | TransferEnded

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.call.events import CallEnded, CallId
-from gateway.leg.leg import Leg, LegId, LegKind, Role
+from gateway.leg.leg import Leg, LegId, LegKind, MediaQuality, Role
 from gateway.private import Private
 from gateway.sdp.description import Direction
 
@@ -45,6 +45,8 @@ class Party:
     "Whether we hold it."
     is_apart: bool = False
     "Whether it hears and is heard by nobody while others are brought together."
+    quality: MediaQuality | None = None
+    "How its media fared; None while it is there."
 
     @property
     def is_muted(self) -> bool:
@@ -70,6 +72,8 @@ class LegSummary:
     "Whether we hold it."
     holds: bool = False
     "Whether it holds us."
+    quality: MediaQuality | None = None
+    "How its media fares, or fared; None where it has none, or nothing was measured."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class CallSummary:
     "How it ended; None while it goes on."
 
 
-def describe_party(party: Party) -> LegSummary:
+def describe_party(party: Party, *, measured: bool) -> LegSummary:
     """A party as the API tells it."""
     return LegSummary(
         party.leg.id,
@@ -97,4 +101,12 @@ def describe_party(party: Party) -> LegSummary:
         party.state,
         party.is_on_hold,
         party.held is not None,
+        quality_of(party) if measured else None,
     )
+
+
+def quality_of(party: Party) -> MediaQuality | None:
+    """How a party's media fares, or fared; None where nothing came or went."""
+    quality = party.quality or party.leg.quality()
+    flows = (quality.received, quality.sent)
+    return quality if any(flow is not None and flow.packets for flow in flows) else None

@@ -10,16 +10,20 @@ from gateway.call.events import (
     CallId,
     LegEnded,
     LegHeld,
+    LegMeasured,
     LegMoved,
     LegStarted,
 )
 from gateway.call.hearing import MUSIC, RINGBACK, routes
-from gateway.call.party import Party, PartyState
+from gateway.call.party import Party, PartyState, quality_of
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, LegId
 from gateway.media.hub import Hub, PartyId
 from gateway.media.loop import REFILL_S, TONE_RATE, Loop, hold_music, ringing_tone
 from gateway.sdp.description import Direction
+
+MEASURE_S = 10.0
+"How often it is told how everybody's media fares."
 
 
 class Room:
@@ -34,6 +38,7 @@ class Room:
         "Who waits for somebody that rings, and is to hear a ringing tone of ours."
         self._loops: dict[PartyId, Loop] = {}
         self._refill_at: float | None = None
+        self._measure_at: float | None = None
         self._events: list[CallEvent] = []
 
     # ---- who is there
@@ -55,6 +60,8 @@ class Room:
         """The party is out of the call."""
         party.state = PartyState.ENDED
         self.hub.leave(party.leg.id)
+        party.quality = party.leg.quality()
+        self._tell_quality(party, now, is_final=True)
         self.tell(LegEnded(self.id, now, party.leg.id, why.reason, why.status, why.text))
 
     def release(self, leg: LegId, to: CallId, now: float) -> Party:
@@ -115,9 +122,13 @@ class Room:
         hears = routes(self.parties.values(), ringing_for=self.ringing_for)
         self._play({name for heard in hears.values() for name in heard if name in _SOUNDS}, now)
         self.hub.route(hears)
+        if not hears:
+            self._measure_at = None
 
     def handle_timer(self, now: float) -> None:
-        """What we play may need more to play."""
+        """What we play may need more to play, and it may be time to tell how media fares."""
+        if self._measure_at is not None and now >= self._measure_at:
+            self._measure(now)
         if self._refill_at is not None and now >= self._refill_at:
             self._refill_at = now + REFILL_S
             for loop in self._loops.values():
@@ -125,7 +136,26 @@ class Room:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
-        return self._refill_at
+        refill_at, measure_at = self._refill_at, self._measure_at
+        if refill_at is None or measure_at is None:
+            return refill_at if measure_at is None else measure_at
+        return min(refill_at, measure_at)
+
+    def measure(self, now: float) -> None:
+        """From now on it is told how everybody's media fares, until nobody is there."""
+        if self._measure_at is None:
+            self._measure_at = now + MEASURE_S
+
+    def _measure(self, now: float) -> None:
+        heard = self.heard()
+        self._measure_at = now + MEASURE_S if heard else None
+        for party in heard:
+            self._tell_quality(party, now, is_final=False)
+
+    def _tell_quality(self, party: Party, now: float, *, is_final: bool) -> None:
+        quality = quality_of(party)
+        if quality is not None:
+            self.tell(LegMeasured(self.id, now, party.leg.id, quality, is_final))
 
     def _play(self, wanted: Collection[PartyId], now: float) -> None:
         for name in [name for name in self._loops if name not in wanted]:

@@ -116,6 +116,7 @@ class BrowserLeg:
         self._restart: asyncio.TimerHandle | None = None
         self._keys = Keys(stream, tell=self._tell, loop=loop)
         stream.transport.on_state = self._on_state
+        stream.on_alert = self._tell
 
     @property
     def on_event(self) -> Callable[[LegEvent], None]:
@@ -255,6 +256,7 @@ class BrowserLeg:
         self.take_offer(offer)
         self.announce(self.id)
         self._tell(Answered())
+        self._stream.begin()
 
     def decline(self) -> None:
         """The page turns the call down."""
@@ -287,6 +289,7 @@ class BrowserLeg:
         self._signal("progress", told)
 
     def answer(self) -> None:
+        self._stream.begin()
         self._signal("answered", {"codec": {"browser": self.quality().codec}})
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:

@@ -110,7 +110,8 @@ class FakeNode:
         return call.summary(self.loop.time())
 
     def calls(self) -> Sequence[CallSummary]:
-        return [call.summary(self.loop.time()) for call in self.registry.calls()]
+        now = self.loop.time()
+        return [call.summary(now, measured=False) for call in self.registry.calls()]
 
     def summary(self, call_id: str) -> CallSummary | None:
         return self.registry.summary(call_id)

@@ -1,0 +1,143 @@
+"""How a leg's media fares, as JSON: in the record of a call and in events (docs/quality.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from gateway.leg.leg import LegId, MediaQuality
+from gateway.leg.quality import Alert, QualityAlert, ReceivedQuality, SentQuality, Way
+
+
+class ReceivedInfo(BaseModel):
+    """What comes from the party, measured by the gateway."""
+
+    packets: int
+    bytes: int
+    lost: int
+    loss_percent: float
+    "Lost or late, of all that were expected."
+    late: int
+    reordered: int
+    duplicates: int
+    jitter_ms: float | None
+    jitter_max_ms: float | None
+    jitter_mean_ms: float | None
+    burst_ratio: float
+    r_factor: float | None
+    mos: float | None
+    level_dbov: float | None
+    "Sampled; so are clipping and silence."
+    clipping_percent: float | None
+    silence_percent: float | None
+
+
+class SentInfo(BaseModel):
+    """What goes to the party: what was sent, and what its reports say of it."""
+
+    packets: int
+    bytes: int
+    lost: int | None
+    loss_percent: float | None
+    jitter_ms: float | None
+    jitter_max_ms: float | None
+    jitter_mean_ms: float | None
+    r_factor: float | None
+    mos: float | None
+    is_mos_told: bool
+    "Whether the party told it itself, in RTCP XR."
+    level_dbov: float | None
+    clipping_percent: float | None
+    silence_percent: float | None
+
+
+class AlertInfo(BaseModel):
+    """Something that is wrong now."""
+
+    alert: str
+    direction: str
+    text: str
+
+
+class QualityInfo(BaseModel):
+    """How the media of one party fares, or fared."""
+
+    codec: str | None
+    round_trip_ms: float | None
+    received: ReceivedInfo | None
+    sent: SentInfo | None
+    alerts: list[AlertInfo]
+
+
+def describe_quality(leg: LegId, quality: MediaQuality) -> QualityInfo:
+    """The figures, rounded to what they are worth."""
+    return QualityInfo(
+        codec=quality.codec,
+        round_trip_ms=_round(quality.round_trip_ms, 1),
+        received=None if quality.received is None else _describe_received(quality.received),
+        sent=None if quality.sent is None else _describe_sent(quality.sent),
+        alerts=[AlertInfo(**describe_alert(leg, alert)) for alert in quality.alerts],
+    )
+
+
+def describe_alert(leg: LegId, alert: QualityAlert) -> dict[str, Any]:
+    """What is wrong, which way, and in words."""
+    return {
+        "alert": alert.alert.value,
+        "direction": alert.way.value,
+        "text": _WORDS[alert.alert, alert.way].format(leg),
+    }
+
+
+_WORDS = {
+    (Alert.ONE_WAY_AUDIO, Way.RECEIVED): "nothing comes from {}",
+    (Alert.ONE_WAY_AUDIO, Way.SENT): "{} gets nothing (its reports say so)",
+    (Alert.HIGH_LOSS, Way.RECEIVED): "much of what {} sends is lost",
+    (Alert.HIGH_LOSS, Way.SENT): "much of what {} is sent is lost (its reports say so)",
+    (Alert.CLIPPING, Way.RECEIVED): "{} is too loud, and clipped",
+    (Alert.CLIPPING, Way.SENT): "{} is sent sound that is clipped",
+}
+
+
+def _describe_received(it: ReceivedQuality) -> ReceivedInfo:
+    return ReceivedInfo(
+        packets=it.packets,
+        bytes=it.bytes,
+        lost=it.lost,
+        loss_percent=round(it.loss_percent, 2),
+        late=it.late,
+        reordered=it.reordered,
+        duplicates=it.duplicates,
+        jitter_ms=_round(it.jitter_ms, 2),
+        jitter_max_ms=_round(it.jitter_max_ms, 2),
+        jitter_mean_ms=_round(it.jitter_mean_ms, 2),
+        burst_ratio=round(it.burst_ratio, 2),
+        r_factor=_round(it.r_factor, 1),
+        mos=_round(it.mos, 2),
+        level_dbov=_round(it.level_dbov, 1),
+        clipping_percent=_round(it.clipping_percent, 2),
+        silence_percent=_round(it.silence_percent, 1),
+    )
+
+
+def _describe_sent(it: SentQuality) -> SentInfo:
+    return SentInfo(
+        packets=it.packets,
+        bytes=it.bytes,
+        lost=it.lost,
+        loss_percent=_round(it.loss_percent, 2),
+        jitter_ms=_round(it.jitter_ms, 2),
+        jitter_max_ms=_round(it.jitter_max_ms, 2),
+        jitter_mean_ms=_round(it.jitter_mean_ms, 2),
+        r_factor=_round(it.r_factor, 1),
+        mos=_round(it.mos, 2),
+        is_mos_told=it.is_mos_told,
+        level_dbov=_round(it.level_dbov, 1),
+        clipping_percent=_round(it.clipping_percent, 2),
+        silence_percent=_round(it.silence_percent, 1),
+    )
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
