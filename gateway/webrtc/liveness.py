@@ -31,8 +31,11 @@ DOUBTFUL_INTERVAL_S = 1.0
 "Between checks on a path in doubt, so that its return is noticed within a second."
 
 
-SUSPECT_S = 0.15
+SUSPECT_S = 0.1
 "Media that flowed steadily and is silent for so long may have lost its path."
+
+SEARCH_S = 0.2
+"Silent for so long, and without an answer: then every known address is asked."
 
 BREAKING_S = 0.05
 "Media that flowed and is silent for so long is watched more closely than every sweep does."

@@ -11,7 +11,7 @@ import random
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.webrtc.liveness import NEVER, SUSPECT_S, Liveness
+from gateway.webrtc.liveness import NEVER, SEARCH_S, SUSPECT_S, Liveness
 from gateway.webrtc.mux import Route
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ and then fall silent."""
 LINGER_S = 1.0
 "An address that carried media within this time is kept, whatever became of its generation."
 
-SEARCH_AFTER_S = 0.05
-"So long the address in use has to answer before every other is asked: 200 ms after the last media."
+PATIENCE_S = 0.05
+"So long at least the address in use has to answer before every other is asked."
 
 SETTLE_S = 0.2
 """Media that comes from elsewhere is not followed so soon after a change: what is still under way
@@ -132,13 +132,17 @@ class Paths:
             route.media_at = now
             self.follow(route, now)
 
-    def suspect(self, now: float) -> None:
-        """The path may have changed: ask whether it still answers, and if not, whether any does."""
+    def suspect(self, now: float, *, search_at: float = NEVER) -> None:
+        """The path may have changed: ask whether it still answers, and if not, whether any does.
+
+        Args:
+            search_at: not before this are the others asked.
+        """
         if self.target is None or now - self._suspected_at < SUSPECT_EVERY_S:
             return
         self._suspected_at = now
         self._ask_target(now)
-        self._wake_at(now + SEARCH_AFTER_S)
+        self._wake_at(max(search_at, now + PATIENCE_S))
 
     # What is done.
 
@@ -209,7 +213,7 @@ class Paths:
             self._is_searching = True
             self._search(now)
         elif self.liveness.is_broken(now):
-            self.suspect(now)
+            self.suspect(now, search_at=self.liveness.media_at + SEARCH_S)
 
     def _search(self, now: float) -> None:
         for route in self._routes.values():

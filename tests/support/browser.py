@@ -44,6 +44,8 @@ class BrowserOptions:
     "Whether that file starts again at its end; otherwise silence follows it."
     hosts: tuple[tuple[str, str], ...] = ()
     "Names and the addresses they stand for."
+    executable: str = EXECUTABLE
+    "What starts Chromium, e.g. on another machine."
 
     def arguments(self) -> list[str]:
         """Chromium's command line."""
@@ -66,7 +68,7 @@ async def open_browser(options: BrowserOptions = BrowserOptions()) -> AsyncItera
     """Start Chromium; it is closed with everything in it."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=EXECUTABLE, args=options.arguments()
+            executable_path=options.executable, args=options.arguments()
         )
         try:
             yield browser
