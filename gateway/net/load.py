@@ -1,12 +1,13 @@
 """How busy this process is: whether it can take one more call (F24, F26; RFC 6357 §4).
 
 A call that is refused at once is tried elsewhere; one that is taken by a process that has no time
-spoils those that go on.
+spoils those that go on. Before any is refused, and before a frame is late, encoders spend less.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import time
@@ -14,6 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from gateway.media.effort import Effort, Workload
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 "How often it is looked."
@@ -30,6 +35,16 @@ DESCRIPTOR_LOOKS = 8
 MAX_LAG_S = 0.05
 MAX_DESCRIPTORS = 0.9
 "Of those that the system allows us: live calls may still need one."
+
+STRAIN = {Effort.LEAN: (0.8, 0.008), Effort.FRUGAL: (0.92, 0.015)}
+"""From when on encoders spend no more than that: a share of the CPU time at which calls are
+refused, and seconds that the loop comes late. A frame is late when the next is due: 20 ms."""
+
+CALM = 0.9
+"More is spent again where the load is below this share of what made it less,"
+
+CALM_LOOKS = 40
+"for 10 s; one step at a time."
 
 _OWN_DESCRIPTORS = ("/proc/self/fd", "/dev/fd")
 
@@ -56,14 +71,20 @@ class LoadWatch:
         max_cpu: float,
         cpu_time: Callable[[], float] = time.process_time,
         count_descriptors: Callable[[], float] | None = None,
+        workload: Workload | None = None,
     ) -> None:
         """Begin to look.
 
         Args:
             max_cpu: of one core; above it, for 2 s, no new calls are taken. 0: whatever it is.
+            workload: the encoders that are to spend less under load, and more again after it.
             count_descriptors: how many of the allowed files are open, 0.0 to 1.0.
         """
         self.figures = Figures()
+        self.workload = workload or Workload()
+        self.lowered = 0
+        "How often encoders were told to spend less."
+        self._calm_looks = 0
         self._loop = loop
         self._max_cpu = max_cpu
         self._cpu_time = cpu_time
@@ -110,8 +131,47 @@ class LoadWatch:
             lag_s=sorted(self._lags)[-2] if len(self._lags) > BUSY_LOOKS else 0.0,
             descriptors=descriptors,
         )
+        self._spend()
         self._due = now + LOOK_S
         self._timer = self._loop.call_at(self._due, self._look)
+
+    def _spend(self) -> None:
+        """Have encoders spend less at once, more again step by step."""
+        spent = self.workload.effort
+        wanted = self._bearable(1.0)
+        if wanted > spent:
+            self._calm_looks = 0
+            self.lowered += 1
+            self._change(wanted)
+        elif self._bearable(CALM) >= spent:
+            self._calm_looks = 0
+        else:
+            self._calm_looks += 1
+            if self._calm_looks >= CALM_LOOKS:
+                self._calm_looks = 0
+                self._change(Effort(spent - 1))
+
+    def _bearable(self, share: float) -> Effort:
+        """What the figures allow, were the limits that share of what they are."""
+        figures, bearable = self.figures, Effort.FULL
+        if self._max_cpu:
+            for effort, (cpu, lag_s) in STRAIN.items():
+                if figures.cpu > share * cpu * self._max_cpu or figures.lag_s > share * lag_s:
+                    bearable = effort
+        return bearable
+
+    def _change(self, effort: Effort) -> None:
+        figures, before = self.figures, self.workload.effort
+        self.workload.change(effort)
+        log.log(
+            logging.WARNING if effort > before else logging.INFO,
+            "encoders: %s effort from now on, after %s; %.0f %% of a core are used, the loop comes"
+            " %.0f ms late",
+            effort.name.lower(),
+            before.name.lower(),
+            100 * figures.cpu,
+            1000 * figures.lag_s,
+        )
 
 
 def open_descriptors() -> float:

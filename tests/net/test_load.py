@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.media.effort import Effort
 from gateway.net.load import BUSY_LOOKS, LOOK_S, LoadWatch, open_descriptors
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
 
@@ -120,3 +121,96 @@ def test_one_stall_is_no_load_and_two_are() -> None:
 
 def test_open_files_of_this_process_are_counted() -> None:
     assert 0.0 < open_descriptors() < 1.0
+
+
+# ---- what encoders spend
+
+
+async def strained(loop: VirtualLoop, process: Process, load: LoadWatch, share: float) -> Effort:
+    """What encoders spend after 3 s at this share of a core."""
+    process.share = share
+    await elapse(3)
+    return load.workload.effort
+
+
+@in_virtual_time
+async def test_f24_encoders_spend_less_before_calls_are_refused(loop: VirtualLoop) -> None:
+    process = Process()
+    load = watch(loop, process)
+    await elapse(5)
+
+    found = [
+        (await strained(loop, process, load, share), load.trouble is None)
+        for share in (0.6, 0.7, 0.8, 0.9)
+    ]
+
+    assert found == [
+        (Effort.FULL, True), (Effort.LEAN, True), (Effort.FRUGAL, True), (Effort.FRUGAL, False),
+    ]  # fmt: skip
+    assert load.lowered == 2
+    load.close()
+
+
+@in_virtual_time
+async def test_encoders_spend_more_again_step_by_step(loop: VirtualLoop) -> None:
+    process = Process()
+    load = watch(loop, process)
+    await elapse(5)
+    await strained(loop, process, load, 0.8)
+    process.share = 0.3
+
+    efforts = []
+    for _ in range(3):
+        await elapse(9)
+        efforts.append(load.workload.effort)
+        await elapse(2)
+
+    assert efforts == [Effort.FRUGAL, Effort.LEAN, Effort.FULL]
+    load.close()
+
+
+@in_virtual_time
+async def test_effort_does_not_flap_at_the_limit(loop: VirtualLoop) -> None:
+    process = Process()
+    load = watch(loop, process)
+    await elapse(5)
+    await strained(loop, process, load, 0.7)
+
+    # What is saved by it is no reason to spend it again.
+    for share in (0.65, 0.7) * 20:
+        await strained(loop, process, load, share)
+
+    assert load.lowered == 1
+    assert load.workload.effort is Effort.LEAN
+    load.close()
+
+
+def test_encoders_spend_less_when_the_loop_comes_late() -> None:
+    loop = StalledLoop()
+
+    async def show() -> None:
+        load = watch(loop, Process())
+        await elapse(3.001)
+
+        for _ in range(3):
+            loop.stall(LOOK_S + 0.02)
+            await elapse(LOOK_S)
+
+        assert load.workload.effort is Effort.FRUGAL
+        assert load.trouble is None
+        load.close()
+
+    loop.run_until_complete(show())
+    loop.finish()
+
+
+@in_virtual_time
+async def test_encoders_spend_what_they_like_where_no_limit_is_set(loop: VirtualLoop) -> None:
+    process = Process()
+    load = watch(loop, process, max_cpu=0.0)
+    process.share = 1.0
+
+    await elapse(10)
+
+    assert load.workload.effort is Effort.FULL
+    load.close()
