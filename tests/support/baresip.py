@@ -29,6 +29,7 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
 module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so
@@ -67,13 +68,16 @@ class Registration:
     transport: str = "udp"
     ca: Path | None = None
     "Over TLS: who vouches for the registrar."
+    media_encryption: str = ""
+    "Of its media, in baresip's words: srtp, srtp-mand, srtp-mandf."
 
     @property
     def account(self) -> str:
         """As a line of baresip's accounts."""
         return (
             f"<sip:{self.user}@{self.registrar};transport={self.transport}>;regint=60"
-            f";auth_user={self.user};auth_pass={self.password};answermode=auto;audio_codecs=pcmu\n"
+            f";auth_user={self.user};auth_pass={self.password};answermode=auto;audio_codecs=pcmu"
+            f"{_encryption(self.media_encryption)}\n"
         )
 
 
@@ -161,6 +165,7 @@ async def running_baresip(
     dials: str | None = None,
     number: str = NUMBER,
     registration: Registration | None = None,
+    media_encryption: str = "",
 ) -> AsyncIterator[Baresip]:
     """Start it; it takes SIP when this returns, and is registered if it is to be.
 
@@ -171,9 +176,13 @@ async def running_baresip(
         dials: whom it calls at once; None: it waits for calls.
         number: its own.
         registration: None: it is called at its port, as anybody.
+        media_encryption: of who does not register, as in `Registration`.
     """
     port = port or free_sip_port()
-    account = f"<sip:{number}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n"
+    account = (
+        f"<sip:{number}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu"
+        f"{_encryption(media_encryption)}\n"
+    )
     ca = None
     if registration is not None:
         account, ca = registration.account, registration.ca
@@ -195,6 +204,10 @@ async def running_baresip(
         yield baresip
     finally:
         await baresip.quit()
+
+
+def _encryption(kind: str) -> str:
+    return f";mediaenc={kind}" if kind else ""
 
 
 def _configure(

@@ -28,6 +28,8 @@ register_only_when_network_is_up=0
 verify_server_certs=1
 verify_server_cn=1
 root_ca={ca}
+media_encryption={media_encryption}
+media_encryption_mandatory={is_mandatory}
 
 [video]
 automatically_initiate=0
@@ -138,5 +140,7 @@ def _configure(directory: Path, registration: Registration, says_hz: float) -> N
         user=registration.user,
         password=registration.password,
         ca=registration.ca or "",
+        media_encryption="srtp" if registration.media_encryption else "none",
+        is_mandatory=int(registration.media_encryption.startswith("srtp-mand")),
     )
     (directory / "linphonerc").write_text(config)
