@@ -222,6 +222,8 @@ class Readiness(BaseModel):
     """That the gateway takes new calls."""
 
     status: str
+    effort: str
+    "What encoders spend: full, or under load lean (complexity 0) or frugal (fewer bits too)."
 
 
 class Destination(BaseModel):
@@ -247,7 +249,7 @@ def _page_operations(node: Node, options: HttpOptions) -> list[Operation]:
     async def ready() -> Readiness:
         if node.unready is not None:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", node.unready)
-        return Readiness(status="ready")
+        return Readiness(status="ready", effort=node.effort.name.lower())
 
     async def destinations() -> Destinations:
         agents = [

@@ -15,6 +15,7 @@ from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingErro
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.sip import SipLeg
+from gateway.media.effort import Effort, Workload
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
@@ -99,6 +100,7 @@ class Node:
             webrtc=webrtc,
             loop=loop,
             pacer=pacer,
+            workload=Workload() if load is None else load.workload,
             new_id=self._new_id,
         )
         self.registry = Registry(
@@ -134,6 +136,11 @@ class Node:
         if self.registry.is_draining:
             return "the gateway stops"
         return None if self._load is None else self._load.trouble
+
+    @property
+    def effort(self) -> Effort:
+        """What encoders may spend now: less than all of it while there is much to do."""
+        return Effort.FULL if self._load is None else self._load.workload.effort
 
     @property
     def webrtc_port(self) -> int | None:

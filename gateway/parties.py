@@ -23,6 +23,7 @@ from gateway.leg.negotiator import MediaRules, offered_keying
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
+from gateway.media.effort import Workload
 from gateway.net.chance import spread
 from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport, UdpMediaTransport
@@ -89,10 +90,12 @@ class Parties:
         webrtc: WebRtcPort | None,
         loop: asyncio.AbstractEventLoop,
         pacer: Pacer,
+        workload: Workload,
         new_id: Callable[[], LegId],
     ) -> None:
         """
         Args:
+            workload: says what encoding may cost.
             ports: of plain RTP.
             webrtc: carries the media of browsers; None: none is taken.
         """
@@ -104,6 +107,7 @@ class Parties:
         self._users = {user.name: user for user in config.users}
         self._loop = loop
         self._pacer = pacer
+        self._workload = workload
         self._new_id = new_id
 
     # ---- who calls
@@ -298,6 +302,7 @@ class Parties:
             pacer=self._pacer,
             clock=self._loop.time,
             may_relay=rules.relays,
+            workload=self._workload,
         )
 
     def _browser_media(self) -> MediaTransport:

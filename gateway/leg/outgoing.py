@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.codec import TICK_RATE, Codec
-from gateway.media.coding import Encoder, make_encoder
+from gateway.media.coding import UNBURDENED, Encoder, make_encoder
+from gateway.media.effort import Workload
 from gateway.media.frame import AudioFrame
 from gateway.net.media import MediaTransport
 from gateway.rtp.session import RtpSession
@@ -27,13 +28,19 @@ class Outgoing:
     """The sending half of a stream: encoder, packet lengths, what may be relayed."""
 
     def __init__(
-        self, transport: MediaTransport, session: RtpSession, *, may_relay: bool = True
+        self,
+        transport: MediaTransport,
+        session: RtpSession,
+        *,
+        may_relay: bool = True,
+        workload: Workload = UNBURDENED,
     ) -> None:
         self.transport = transport
         self.codec: Codec | None = None
         "What the party is sent; None before it is negotiated."
         self.is_stopped = False
         self._may_relay = may_relay
+        self._workload = workload
         self._session = session
         self._send_codec: Codec | None = None  # None while nothing is to be sent
         self._send_scale = 1
@@ -139,7 +146,7 @@ class Outgoing:
         self._drop_pending()
         if self._encoder is not None:
             self._encoder.close()
-        self._encoder = make_encoder(codec, rate=rate)
+        self._encoder = make_encoder(codec, rate=rate, workload=self._workload)
         return self._encoder
 
     def _send_reframed(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:

@@ -18,6 +18,8 @@ from gateway.leg.leg import DigitPressed, MediaQuality, Phase
 from gateway.leg.meter import QualityMeter
 from gateway.leg.outgoing import Outgoing
 from gateway.leg.quality import QualityAlert
+from gateway.media.coding import UNBURDENED
+from gateway.media.effort import Workload
 from gateway.media.frame import AudioFrame
 from gateway.net.media import MediaTransport, TransportState
 from gateway.net.pacer import Pacer
@@ -36,16 +38,18 @@ class AudioStream:
         pacer: Pacer,
         clock: Callable[[], float],
         may_relay: bool = True,
+        workload: Workload = UNBURDENED,
     ) -> None:
         """
         Args:
             may_relay: whether payloads may be passed on to the party as they came.
+            workload: says what encoding may cost.
         """
         self.transport = transport
         self.session = session
         self._clock = clock
         self._incoming = Incoming(session, on_other=self._look_at_timer, now=clock())
-        self._outgoing = Outgoing(transport, session, may_relay=may_relay)
+        self._outgoing = Outgoing(transport, session, may_relay=may_relay, workload=workload)
         self._meter = QualityMeter(session, self._incoming.recent)
         self.on_alert: Callable[[QualityAlert], None] = _no_alerts
         "What is told when something is wrong with the media, or no longer."
