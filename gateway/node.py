@@ -22,6 +22,7 @@ from gateway.net.pacer import Pacer
 from gateway.options import Config
 from gateway.parties import Caller, Parties, make_agent, open_ports
 from gateway.private import Private
+from gateway.rtp.dial_string import parse_dial_string, split_dialled
 from gateway.sip import event as sip
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.invite_server import InviteServer
@@ -201,11 +202,12 @@ class Node:
 
     def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
         """Place a call for a page; see `gateway.api.page.PageNode`."""
-        plan = self._plan_new_call("browser", to)
+        number, digits = _read_dialled(to)
+        plan = replace(self._plan_new_call("browser", number), digits=digits)
         leg = self.parties.page(plan, send)
         try:
             leg.take_offer(offer)
-            call = self._place(leg, plan, "browser", ("", to), Caller(NOBODY, {}))
+            call = self._place(leg, plan, "browser", ("", number), Caller(NOBODY, {}))
         except Exception:  # of a bug too: its port and its beat are given back
             leg.end(EndReason.REJECTED)
             raise
@@ -286,9 +288,10 @@ class Node:
     def originate(self, from_: str, to: str) -> CallSummary:
         """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
         first = self._plan_new_call("api", from_).groups[0][0]
-        plan = self._plan("api", to)
+        number, digits = _read_dialled(to)
+        plan = replace(self._plan("api", number), digits=digits)
         call_id = self._new_id()
-        numbers = (Private(from_), Private(to))
+        numbers = (Private(from_), Private(number))
         errand = Errand(
             call_id, (Private(""), Private(from_)), MAX_FORWARDS, codecs=plan.options.codecs
         )
@@ -374,9 +377,18 @@ class Node:
     def hold(self, call_id: str, leg: LegId | None, *, on: bool) -> None:
         self.registry.hold(call_id, leg=leg, on=on)
 
+    def press(
+        self, call_id: str, digits: str, leg: LegId | None, press_ms: int, gap_ms: int
+    ) -> None:
+        self.registry.press(call_id, digits, leg=leg, press_ms=press_ms, gap_ms=gap_ms)
+
+    def secure(self, call_id: str, to: LegId | None, leg: LegId | None) -> None:
+        self.registry.secure(call_id, to, leg=leg)
+
     def transfer(self, call_id: str, to: str, leg: LegId | None, mode: TransferMode) -> None:
-        plan = self._plan("api", to)
-        self.registry.transfer(call_id, to, plan, leg=leg, mode=mode)
+        number, digits = _read_dialled(to)
+        plan = replace(self._plan("api", number), digits=digits)
+        self.registry.transfer(call_id, number, plan, leg=leg, mode=mode)
 
     def join(
         self,
@@ -439,6 +451,20 @@ class Node:
 
     def _new_id(self) -> str:
         return f"{self._name}-{secrets.token_hex(8)}"
+
+
+def _read_dialled(text: str) -> tuple[str, str]:
+    """A number and the dial string behind it, as +15550100,,123#.
+
+    Raises:
+        RoutingError: 484, what is behind it is no dial string.
+    """
+    number, digits = split_dialled(text)
+    try:
+        parse_dial_string(digits)
+    except ValueError as error:
+        raise RoutingError(str(error), status=484) from None
+    return number, digits
 
 
 def _open_webrtc(

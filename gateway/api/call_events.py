@@ -18,6 +18,7 @@ from gateway.call.events import (
     LegHeld,
     LegMeasured,
     LegMoved,
+    LegSecured,
     LegSignalled,
     LegStarted,
     TransferEnded,
@@ -29,6 +30,7 @@ LegEvent = (
     | LegSignalled
     | LegDisturbed
     | LegHeld
+    | LegSecured
     | LegMeasured
     | LegAlerted
     | LegMoved
@@ -50,7 +52,8 @@ def describe_call_event(event: CallEvent) -> dict[str, Any]:
         case CallAnswered():
             told |= {"type": "call.answered", "leg": event.leg}
         case CallDigit():
-            told |= {"type": "call.digit", "leg": event.leg, "digit": event.digit.value}
+            digit = None if event.digit is None else event.digit.value
+            told |= {"type": "call.digit", "leg": event.leg, "digit": digit}
             told |= {"phase": event.phase.value, "duration_ms": event.duration_ms}
         case TransferStarted():
             told |= {"type": "transfer.started", "leg": event.leg, "by": event.by}
@@ -76,6 +79,8 @@ def _of_leg(event: LegEvent) -> dict[str, Any]:
             told = {"type": "leg.restored" if event.restored else "leg.disturbed"}
         case LegHeld():
             told = {"type": "leg.held", "by_us": event.by_us, "direction": event.direction.value}
+        case LegSecured():
+            told = {"type": "leg.secured", "to": event.to}
         case LegMeasured():
             quality = describe_quality(event.leg, event.quality).model_dump()
             told = {"type": "leg.quality", "final": event.is_final, **quality}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Protocol
 
@@ -11,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from quart import websocket
 
 from gateway.api.call_events import describe_call_event
+from gateway.api.keys import KeyControl, key_operations
 from gateway.api.openapi import Operation
 from gateway.api.outbox import Outbox
 from gateway.api.quality import QualityInfo, describe_quality
+from gateway.api.refusals import REFUSES, refusals
 from gateway.api.server import ApiError, check_json
 from gateway.api.trunks import TrunkControl, describe_trunk_event
 from gateway.call.call import CallSummary, TransferMode
 from gateway.call.events import CallEnded, CallEvent
-from gateway.errors import RoutingError
 from gateway.leg.leg import LegId
 from gateway.trunk.event import TrunkEvent
 
@@ -28,7 +28,7 @@ MAX_EVENTS_BEHIND = 1000
 Address = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class CallControl(Protocol):
+class CallControl(KeyControl, Protocol):
     """What the API asks of the node."""
 
     def originate(self, from_: str, to: str) -> CallSummary: ...
@@ -103,6 +103,8 @@ class LegInfo(BaseModel):
     "Whether we hold it."
     holds: bool
     "Whether it holds us."
+    secure_to: str | None = None
+    "Who alone hears it and gets its keys, in secure input."
     quality: QualityInfo | None
     "Not in lists; after the end, of all its time."
 
@@ -166,14 +168,14 @@ def call_operations(control: CallControl) -> list[Operation]:
 
     async def set_hold(id: str, *, on: bool) -> Any:
         which = await check_json(WhichLeg)
-        with _refusals():
+        with refusals():
             control.hold(id, which.leg, on=on)
         return await look(id)
 
     async def transfer(id: str) -> Any:
         wish = await check_json(NewTransfer)
         mode = TransferMode(wish.mode)
-        with _refusals():
+        with refusals():
             if wish.call is not None:
                 control.join(id, wish.call, wish.leg, wish.other_leg, mode)
             elif wish.to is not None:
@@ -224,7 +226,7 @@ def call_operations(control: CallControl) -> list[Operation]:
             hold,
             takes=WhichLeg,
             gives=CallInfo,
-            refuses=_REFUSES,
+            refuses=REFUSES,
         ),
         Operation(
             "POST",
@@ -234,7 +236,7 @@ def call_operations(control: CallControl) -> list[Operation]:
             resume,
             takes=WhichLeg,
             gives=CallInfo,
-            refuses=_REFUSES,
+            refuses=REFUSES,
         ),
         Operation(
             "POST",
@@ -245,28 +247,10 @@ def call_operations(control: CallControl) -> list[Operation]:
             HTTPStatus.ACCEPTED,
             takes=NewTransfer,
             gives=CallInfo,
-            refuses=_REFUSES,
+            refuses=REFUSES,
         ),
+        *key_operations(control, look, CallInfo),
     ]
-
-
-_REFUSES = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What a call refuses in statuses of SIP, in those of HTTP."""
-    try:
-        yield
-    except RoutingError as error:
-        if error.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
-            raise
-        raise ApiError(HTTPStatus.CONFLICT, "not-now", str(error)) from None
 
 
 def describe_call(summary: CallSummary) -> CallInfo:
@@ -288,6 +272,7 @@ def describe_call(summary: CallSummary) -> CallInfo:
                 state=leg.state.value,
                 on_hold=leg.on_hold,
                 holds=leg.holds,
+                secure_to=leg.secure_to,
                 quality=None if leg.quality is None else describe_quality(leg.id, leg.quality),
             )
             for leg in summary.legs

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.call.dial import CallOptions, Dialler
+from gateway.call.digits import GAP_MS, PRESS_MS, Digits
 from gateway.call.events import (
     CallAnswered,
-    CallDigit,
     CallEnded,
     CallEvent,
     CallId,
@@ -113,6 +113,7 @@ class Call:
         self.answered_at: float | None = None
         self.outcome: CallEnded | None = None
         self._room = Room(call_id, hub)
+        self._digits = Digits(self._room)
         self._caller = Party(caller, Role.CALLER, caller_target, PartyState.UP)
         self._plan = plan
         self._dialler = Dialler(
@@ -158,6 +159,30 @@ class Call:
             RoutingError: 404, it is not in the call; 409, it has not answered.
         """
         self._room.hold(self._room.find_present(leg), now, on=on)
+
+    def press(
+        self, leg: LegId, digits: str, now: float, *, press_ms: int = PRESS_MS, gap_ms: int = GAP_MS
+    ) -> None:
+        """Press a dial string toward a party (`rtp.dial_string`).
+
+        Raises:
+            RoutingError: 404, it is not in the call; 409, it has not answered, or the last string
+                is not done yet; 484, it is no dial string.
+        """
+        party = self._room.find_present(leg)
+        self._digits.press(party, digits, now, press_ms=press_ms, gap_ms=gap_ms)
+
+    def secure(self, leg: LegId, to: LegId | None, now: float) -> None:
+        """Secure input: let `to` alone hear a party and get its keys; None: all do again.
+
+        Raises:
+            RoutingError: 404, one of them is not in the call; 409, one has not answered, or they
+                are the same.
+        """
+        party = self._room.find_present(leg)
+        if to is not None and self._room.find_present(to) is party:
+            raise RoutingError("nobody is the only one to hear itself", status=409)
+        self._room.secure(party, to, now)
 
     def transfer(
         self,
@@ -263,6 +288,7 @@ class Call:
         if self._limit_at is not None and now >= self._limit_at:
             self._finish(Ended(EndReason.TIME_LIMIT), now)
         self._room.handle_timer(now)
+        self._digits.handle_timer(now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called (loop seconds)."""
@@ -270,6 +296,7 @@ class Call:
             self._caller_until,
             self._limit_at,
             self._room.next_timer(),
+            self._digits.next_timer(),
             None if self._hunt is None else self._hunt.deadline,
             self._transfers.next_timer(),
         )
@@ -325,7 +352,7 @@ class Call:
             case Answered():
                 self._on_answered(party, now)
             case DigitPressed():
-                self._on_digit(party, event, now)
+                self._digits.on_pressed(party, event, now)
             case Disturbed() | Restored():
                 restored = isinstance(event, Restored)
                 self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
@@ -389,6 +416,7 @@ class Call:
         self._limit(hunt.ringing[party.leg.id].max_duration_s, now)
         if hunt is not self._hunt:
             self._transfers.on_answered(party, now)
+            self._press_behind(hunt, party, now)
             return
         self._hunt = self._room.ringing_for = None
         self.state = CallState.UP
@@ -397,15 +425,12 @@ class Call:
         self._caller.leg.answer()
         self._room.measure(now)
         self._room.lay_routes(now)
+        self._press_behind(hunt, party, now)
 
-    def _on_digit(self, party: Party, event: DigitPressed, now: float) -> None:
-        leg, digit = party.leg.id, Private(event.digit)
-        self._room.tell(CallDigit(self.id, now, leg, digit, event.phase, event.duration_ms))
-        if party.is_on_hold:
-            return
-        for other in partners(party, self.parties.values()):
-            if not other.is_on_hold:
-                other.leg.digit(event.digit, event.phase, event.duration_ms)
+    def _press_behind(self, hunt: Hunt, party: Party, now: float) -> None:
+        """Press what was dialled behind the number, toward who has answered."""
+        if hunt.digits and party.state is PartyState.UP:
+            self._digits.press(party, hunt.digits, now)
 
     def _on_asked(self, party: Party, event: HoldAsked | MediaStopAsked, now: float) -> None:
         """An agent wants something done to whom it talks with."""
@@ -430,6 +455,7 @@ class Call:
         if self._hunt is not None or len(self._room.present()) < 2:
             self._finish(blamed, now)
         else:
+            self._digits.on_left(party)
             self._room.lay_routes(now)
 
     def _blame(self, party: Party, event: Ended) -> Ended:

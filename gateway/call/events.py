@@ -81,7 +81,8 @@ class CallDigit:
     call: CallId
     at: float
     leg: LegId
-    digit: Private
+    digit: Private | None
+    "None in secure input: only that there was one is told."
     phase: Phase
     duration_ms: int
 
@@ -107,6 +108,17 @@ class LegHeld:
     "Whether we hold it; else it holds us."
     direction: Direction
     "What the one who is held may still do; sendrecv: it is on hold no longer."
+
+
+@dataclass(frozen=True, slots=True)
+class LegSecured:
+    """A party is in secure input from now on, or no longer."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    to: LegId | None
+    "Who alone hears it and gets its keys; None: it is over, and all do again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +217,7 @@ CallEvent = (
     | CallDigit
     | LegDisturbed
     | LegHeld
+    | LegSecured
     | LegMeasured
     | LegAlerted
     | LegMoved

@@ -37,7 +37,8 @@ def routes(
             continue
         others = partners(party, parties)
         heard = [other for other in others if not other.is_on_hold and not other.is_muted]
-        speakers: list[PartyId] = [other.leg.id for other in heard]
+        # Who may not hear another is sent silence instead: its time goes on.
+        speakers: list[PartyId] = [other.leg.id for other in heard if other.speaks_to(party)]
         if party.is_on_hold:
             speakers = _for_people(party, MUSIC)
         elif not others and party.leg.id == ringing_for:

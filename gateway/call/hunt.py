@@ -78,6 +78,8 @@ class Hunt:
         self.ringing: dict[LegId, Errand] = {}
         self.deadline: float | None = None
         "When the group that rings has had its time."
+        self.digits = plan.digits
+        "A dial string for who answers."
         self._options = plan.options
         self._groups = deque((group, errand) for group in plan.groups)
         self._ring_target = ring

@@ -45,6 +45,8 @@ class Party:
     "Whether we hold it."
     is_apart: bool = False
     "Whether it hears and is heard by nobody while others are brought together."
+    secure_to: LegId | None = None
+    "Who alone hears it and gets its keys (secure input); None: everybody it talks with."
     quality: MediaQuality | None = None
     "How its media fared; None while it is there."
 
@@ -57,6 +59,10 @@ class Party:
     def listens(self) -> bool:
         """Whether it takes what it is sent."""
         return self.held is None or self.held.receives
+
+    def speaks_to(self, other: Party) -> bool:
+        """Whether another may hear it and get its keys: all may, unless it is in secure input."""
+        return self.secure_to is None or self.secure_to == other.leg.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class LegSummary:
     "Whether we hold it."
     holds: bool = False
     "Whether it holds us."
+    secure_to: LegId | None = None
+    "Who alone hears it, in secure input."
     quality: MediaQuality | None = None
     "How its media fares, or fared; None where it has none, or nothing was measured."
 
@@ -101,6 +109,7 @@ def describe_party(party: Party, *, measured: bool) -> LegSummary:
         party.state,
         party.is_on_hold,
         party.held is not None,
+        party.secure_to,
         quality_of(party) if measured else None,
     )
 

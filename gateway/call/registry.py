@@ -19,6 +19,7 @@ from gateway.call.call import (
     PartyState,
     TransferMode,
 )
+from gateway.call.digits import GAP_MS, PRESS_MS
 from gateway.call.dispatch import Dispatcher, Entry
 from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted, LegSignalled
 from gateway.errors import CapacityError, Fault, RoutingError
@@ -202,6 +203,44 @@ class Registry:
         entry = self._entry_of(call_id)
         leg = leg or _caller_of(entry.call)
         self._dispatcher.ask(entry, lambda now: entry.call.hold(leg, now, on=on))
+
+    def press(
+        self,
+        call_id: CallId,
+        digits: str,
+        *,
+        leg: LegId | None = None,
+        press_ms: int = PRESS_MS,
+        gap_ms: int = GAP_MS,
+    ) -> None:
+        """Press a dial string toward a party.
+
+        Args:
+            leg: who gets the keys; None: whom the caller talks with.
+
+        Raises:
+            RoutingError: as the call says.
+        """
+        entry = self._entry_of(call_id)
+        leg = leg or _callee_of(entry.call)
+        self._dispatcher.ask(
+            entry,
+            lambda now: entry.call.press(leg, digits, now, press_ms=press_ms, gap_ms=gap_ms),
+        )
+
+    def secure(self, call_id: CallId, to: LegId | None, *, leg: LegId | None = None) -> None:
+        """Secure input: let one party alone hear another and get its keys.
+
+        Args:
+            to: who; None: all do again.
+            leg: who is heard; None: the caller.
+
+        Raises:
+            RoutingError: as the call says.
+        """
+        entry = self._entry_of(call_id)
+        leg = leg or _caller_of(entry.call)
+        self._dispatcher.ask(entry, lambda now: entry.call.secure(leg, to, now))
 
     def transfer(
         self,
@@ -430,6 +469,13 @@ def _caller_of(call: Call) -> LegId:
     """The party that called, or that now is in its place."""
     present = [p for p in call.parties.values() if p.state is not PartyState.ENDED]
     return next((p.leg.id for p in present if p.role is Role.CALLER), "")
+
+
+def _callee_of(call: Call) -> LegId:
+    """Whom the caller talks with: the first of them."""
+    caller = _caller_of(call)
+    present = [p for p in call.parties.values() if p.state is PartyState.UP]
+    return next((p.leg.id for p in present if p.leg.id != caller), "")
 
 
 def _party_up(call: Call, leg: LegId) -> Party:

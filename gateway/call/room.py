@@ -12,6 +12,7 @@ from gateway.call.events import (
     LegHeld,
     LegMeasured,
     LegMoved,
+    LegSecured,
     LegStarted,
 )
 from gateway.call.hearing import MUSIC, RINGBACK, routes
@@ -68,6 +69,9 @@ class Room:
         """Let a party go on in another call: out of this, its dialog and stream untouched."""
         party = self.parties.pop(leg)
         self.hub.leave(leg)
+        if party.secure_to is not None:
+            party.secure_to = None
+            self.tell(LegSecured(self.id, now, leg, None))
         self.tell(LegMoved(self.id, now, leg, to))
         return party
 
@@ -113,6 +117,19 @@ class Room:
         party.held = direction
         ours = Direction.SENDRECV if direction is None else direction.reversed
         self.tell(LegHeld(self.id, now, party.leg.id, by_us=False, direction=ours))
+        self.lay_routes(now)
+
+    # ---- secure input
+
+    def secure(self, party: Party, to: LegId | None, now: float) -> None:
+        """Let one party alone hear another and get its keys; None: all do again.
+
+        Until then nobody else does, also when that one has left.
+        """
+        if party.secure_to == to:
+            return
+        party.secure_to = to
+        self.tell(LegSecured(self.id, now, party.leg.id, to))
         self.lay_routes(now)
 
     # ---- who hears whom

@@ -170,8 +170,8 @@ class Keys:
         tell: Callable[[LegEvent], None],
         loop: asyncio.AbstractEventLoop,
         mode: DtmfMode = DtmfMode.RFC4733,
-        takes_info: Callable[[], bool] = lambda: False,
-        send_info: Callable[[str, int], bool] = lambda _digit, _duration_ms: False,
+        takes_info: Callable[[], bool] | None = None,
+        send_info: Callable[[str, int], bool] | None = None,
     ) -> None:
         """
         Args:
@@ -189,8 +189,8 @@ class Keys:
         self._tell = tell
         self._loop = loop
         self._mode = mode
-        self._takes_info = takes_info
-        self._send_info = send_info
+        self._takes_info = takes_info or _never
+        self._send_info = send_info or _not_sent
         self._informed: deque[tuple[str, int]] = deque()
         "Presses sent by INFO that are not answered yet."
         self._is_info_refused = False
@@ -261,9 +261,10 @@ class Keys:
         self._set_timer()
 
     def close(self) -> None:
-        """The party is gone; what it pressed last is told no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """The party is gone: nothing is told of it any more, and nobody is held on to."""
+        self._stop_timer()
+        self._tell, self._push = _nobody, _nobody
+        self._takes_info, self._send_info = _never, _not_sent
 
     def on_info_answered(self, status: int) -> None:
         """The party has answered an INFO of ours."""
@@ -311,8 +312,12 @@ class Keys:
             edge = DigitPressed(heard.digit, Phase.END, heard.duration_ms)
             self._tell_all(self.receiver.hear(KeySource.TONE, edge, self._loop.time()))
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _set_timer(self) -> None:
-        self.close()
+        self._stop_timer()
         release_at = self.receiver.next_timer()
         self._timer = None if release_at is None else self._loop.call_at(release_at, self._on_timer)
 
@@ -334,3 +339,16 @@ class Keys:
     def _tell_all(self, edges: list[DigitPressed]) -> None:
         for edge in edges:
             self._tell(edge)
+
+
+def _nobody(_told: LegEvent | AudioFrame) -> None:
+    """The party is gone."""
+
+
+def _never() -> bool:
+    """The party knows no INFO."""
+    return False
+
+
+def _not_sent(_digit: str, _duration_ms: int) -> bool:
+    return False

@@ -80,6 +80,8 @@ class Plan:
     options: RouteOptions = RouteOptions()
     called: str | None = None
     "An emergency number, rid of what was dialled before it; None: the number is as it was dialled."
+    digits: str = ""
+    "A dial string that is pressed toward who answers."
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from quart import Quart
 
 from gateway.api.calls import call_operations, serve_events
-from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.page import LOST_S, Send
+from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.signalling import Pages
 from gateway.call.call import Call, CallSummary, TransferMode
 from gateway.call.events import CallEvent
@@ -121,6 +121,14 @@ class FakeNode:
 
     def hold(self, call_id: str, leg: str | None, *, on: bool) -> None:
         self.registry.hold(call_id, leg=leg, on=on)
+
+    def press(
+        self, call_id: str, digits: str, leg: str | None, press_ms: int, gap_ms: int
+    ) -> None:
+        self.registry.press(call_id, digits, leg=leg, press_ms=press_ms, gap_ms=gap_ms)
+
+    def secure(self, call_id: str, to: str | None, leg: str | None) -> None:
+        self.registry.secure(call_id, to, leg=leg)
 
     def transfer(self, call_id: str, to: str, leg: str | None, mode: TransferMode) -> None:
         if to == "nowhere":

@@ -37,7 +37,8 @@ def test_everything_of_a_user_can_be_said() -> None:
     text = ANN + (
         'display_name = "Ann A."\ncaller_id = "+15550100"\nallow_md5 = true\nmax_contacts = 2\n'
         "symmetric_rtp = false\n"
-        'codecs = ["PCMA"]\ndtmf = "inband"\n[sip]\ndomains = ["Voice.example.com", "2001:db8::1"]\n'
+        'codecs = ["PCMA"]\ndtmf = "inband"\n'
+        '[sip]\ndomains = ["Voice.example.com", "2001:db8::1"]\n'
         'never_ban = ["192.0.2.0/24"]\n'
     )
 
