@@ -35,6 +35,9 @@ from gateway.sdp.target import Network, check_media_target
 
 PTIME_MS = 20
 
+EXTENDED_REPORTS = ("voip-metrics", "rcvr-rtt=all")
+"What we want to be told by RTCP XR, and tell who wants it (RFC 3611 §5.1)."
+
 _KEYINGS = {
     SrtpPolicy.OFF: (Keying.NONE,),
     SrtpPolicy.OPTIONAL: (Keying.SDES, Keying.NONE),
@@ -102,6 +105,10 @@ class Negotiator:
         self._agreement: Agreement | None = None
         self._agreed: bytes | None = None
         "The answer in force, as it came."
+
+    def close(self) -> None:
+        """Nothing is negotiated any more: let go of who could tell where the peer is."""
+        self._peer = lambda: None
 
     def make_offer(self) -> bytes:
         """Our next offer. One after the first counts only once it is answered."""
@@ -207,6 +214,7 @@ class Negotiator:
             ptime_ms=None if is_dtls else PTIME_MS,
             rtcp_mux=is_dtls or self._rules.offers_mux,
             rtcp_rsize=is_dtls,
+            rtcp_xr=EXTENDED_REPORTS,
         )
         return self._stream.transport.describe(media, restart=restart)
 

@@ -545,6 +545,7 @@ class SipLeg:
         if self._look is not None:
             self._look.cancel()
         self._keys.close()
+        self._negotiator.close()
         self._stream.close()
 
     # ---- inside
