@@ -13,12 +13,16 @@ import pytest_asyncio
 from tests.real.test_baresip import assert_tone
 from tests.real.test_phones import Office, heard_by, open_office
 from tests.support.baresip import Baresip, Registration, free_sip_port, running_baresip
+from tests.support.gateway import free_port
 from tests.support.linphone import running_linphone
+from tests.support.sipp import running_sipp
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 FAR = "+12015550100"
 FAR_PORT = free_sip_port()
+STRICT_PORT, LAX_PORT, SHY_PORT = free_port(), free_port(), free_port()
+"Of callers that are trunks."
 
 USERS = f"""
 [[user]]
@@ -39,6 +43,31 @@ uri = "sip:127.0.0.1:{FAR_PORT}"
 srtp = "required"
 srtp_without_tls = true
 
+[[trunk]]
+name = "strict"
+uri = "sip:127.0.0.1:{STRICT_PORT}"
+srtp = "required"
+srtp_without_tls = true
+probe_s = 0
+
+[[trunk]]
+name = "lax"
+uri = "sip:127.0.0.1:{LAX_PORT}"
+srtp = "optional"
+srtp_without_tls = true
+probe_s = 0
+
+[[trunk]]
+name = "shy"
+uri = "sip:127.0.0.1:{SHY_PORT}"
+srtp = "optional"
+probe_s = 0
+
+[[route]]
+from = ["trunk:strict", "trunk:lax", "trunk:shy"]
+match = "echo"
+to = ["agent:echo"]
+
 [[route]]
 from = "user"
 match = "ben"
@@ -54,6 +83,17 @@ from = "user"
 match = "+*"
 to = ["trunk:far"]
 """
+
+KEY = "a=crypto:7 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
+"From RFC 4568 §10.3."
+OTHER_KEY = KEY.replace("d0Rm", "e0Rm")
+NULL = KEY.replace("AES_CM_128_HMAC_SHA1_80", "NULL_HMAC_SHA1_80")
+
+
+def media(protocol: str, *lines: str) -> str:
+    section = "\n".join((f"m=audio 29998 {protocol} 0", "a=rtpmap:0 PCMU/8000", *lines))
+    return f"v=0\no=sipp 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\n{section}"
+
 
 ENABLED = "SRTP is Enabled (cryptosuite="
 
@@ -142,3 +182,59 @@ async def test_linphone_and_a_trunk_without_tls_hear_each_other(
     assert_tone(heard[0], 700, -12, within_db=3)
     assert_tone(heard[1], 440, -12, within_db=3)
     assert ENABLED in log
+
+
+@pytest.mark.parametrize(
+    ("port", "offer"),
+    [
+        (STRICT_PORT, media("RTP/AVP")),
+        (STRICT_PORT, media("RTP/SAVP")),
+        (STRICT_PORT, media("RTP/SAVP", NULL)),
+        (STRICT_PORT, media("RTP/SAVP", f"{KEY} UNENCRYPTED_SRTP")),
+        (LAX_PORT, media("RTP/SAVP", f"{KEY} UNAUTHENTICATED_SRTP")),
+        (SHY_PORT, media("RTP/SAVP", KEY)),
+    ],
+    ids=["stripped", "no key", "null", "unencrypted", "unauthenticated", "without TLS"],
+)
+async def test_a34_offer_of_less_than_is_required_is_refused(
+    office: Office, tmp_path: Path, port: int, offer: str
+) -> None:
+    values: dict[str, str | int] = {"to": "echo", "status": 488, "sdp": offer}
+
+    async with running_sipp(
+        tmp_path / "sipp", "is_refused", port=port, target=office.plain, values=values
+    ) as caller:
+        await caller.finish()
+
+    assert caller.ladder[-2:] == ["< 488 INVITE", "> ACK"]
+
+
+@pytest.mark.parametrize(
+    ("port", "offer", "answer", "later", "status"),
+    [
+        (STRICT_PORT, media("RTP/SAVP", KEY), "SAVP", media("RTP/AVP"), 488),
+        (LAX_PORT, media("RTP/AVP", KEY), "AVP", media("RTP/AVP"), 488),
+        (LAX_PORT, media("RTP/SAVP", NULL, KEY.replace(":7", ":8")), "SAVP", media("RTP/AVP"), 488),
+        (STRICT_PORT, media("RTP/SAVP", KEY), "SAVP", media("RTP/SAVP", OTHER_KEY), 200),
+    ],
+    ids=["required", "optional", "second line", "another key"],
+)
+async def test_a34_call_that_is_protected_stays_so(
+    office: Office, tmp_path: Path, port: int, offer: str, answer: str, later: str, status: int
+) -> None:
+    tag = 8 if ":8 " in offer else 7
+    values: dict[str, str | int] = {
+        "to": "echo",
+        "offer": offer,
+        "answer": f"RTP/{answer} 0.*a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:",
+        "later": later,
+        "status": status,
+        "ack2": "ack2" if status == 200 else "invite2",
+    }
+
+    async with running_sipp(
+        tmp_path / "sipp", "changes_srtp", port=port, target=office.plain, values=values
+    ) as caller:
+        await caller.finish()
+
+    assert caller.ladder[-4:] == [f"< {status} INVITE", "> ACK", "> BYE", "< 200 BYE"]
