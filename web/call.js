@@ -1,6 +1,7 @@
 // @ts-check
-// One call: its states, its peer connection and the messages about it.
+// One call: its states, the person's sound, and the messages about it.
 
+import { Connection } from "./connection.js";
 import { PROBLEMS, explainEnd, explainMicrophone, explainRefusal } from "./errors.js";
 import { closeMicrophone, openMicrophone } from "./microphone.js";
 
@@ -10,6 +11,8 @@ import { closeMicrophone, openMicrophone } from "./microphone.js";
  * @typedef {import("./signal.js").FromGateway} FromGateway
  * @typedef {import("./signal.js").Held} Held
  * @typedef {import("./signal.js").Signal} Signal
+ * @typedef {import("./signal.js").Standing} Standing
+ * @typedef {"" | "reconnecting" | "resuming"} PathState empty while all is well
  * @typedef {"connecting" | "ringing" | "early-media" | "in-call" | "ended"} CallState
  */
 
@@ -27,6 +30,13 @@ const FOLLOWS = {
 
 /** The gateway answers an offer within milliseconds; after this it will not. */
 const ANSWER_WITHIN_MS = 10_000;
+/** How long the page says that the connection is back. */
+const BACK_WORDS_MS = 5_000;
+const BACK_WORDS = {
+  "": "",
+  "reconnecting": "The connection is back",
+  "resuming": "Back in the call after the reload",
+};
 /** Time for `ended` to tell why, after the gateway has closed the media path. */
 const ENDED_WITHIN_MS = 1_000;
 /** One key press, and the pause after it (RTCDTMFSender's own defaults are 100 and 70). */
@@ -48,8 +58,6 @@ export class Call {
   codec = { browser: "", peer: "" };
   /** @type {number | null} `performance.now()` of the answer */
   answeredAt = null;
-  /** @type {RTCPeerConnection | null} */
-  pc = null;
   /** @type {MediaStream | null} */
   microphone = null;
   /** @type {MediaStream | null} */
@@ -57,11 +65,18 @@ export class Call {
   muted = false;
   /** @type {Pick<Held, "who" | "by"> | null} who is on hold, and by whom; null: nobody */
   hold = null;
+  /** @type {PathState} what becomes of the sound */
+  path = "";
+  /** That the sound is back, in words, for a while. */
+  back = "";
 
   /** @type {number | undefined} */
   #patience;
-  /** @type {RTCDTMFSender | null} */
-  #dtmf = null;
+  /** @type {number | undefined} */
+  #backTimer;
+  #wasConnected = false;
+  /** @type {Connection | null} */
+  #connection = null;
   /** Whether the gateway knows of this call from us. */
   #offered = false;
 
@@ -71,14 +86,20 @@ export class Call {
    * @param {string} of.party whom we call, or who calls us
    * @param {"out" | "in"} of.direction
    * @param {Signal} of.signal
+   * @param {boolean} of.relayOnly whether media goes through TURN alone
    * @param {(call: Call) => void} of.onChange after every change worth showing
    */
-  constructor({ id, party, direction, signal, onChange }) {
+  constructor({ id, party, direction, signal, relayOnly, onChange }) {
     this.id = id;
     this.party = party;
     this.direction = direction;
     this.signal = signal;
+    this.relayOnly = relayOnly;
     this.onChange = onChange;
+  }
+
+  get pc() {
+    return this.#connection?.pc ?? null;
   }
 
   /**
@@ -86,31 +107,72 @@ export class Call {
    * @param {{processing: boolean}} options
    */
   async start({ processing }) {
+    const sdp = await this.#prepare(processing);
+    if (sdp === null) return;
+    this.signal.send(
+      this.direction === "out"
+        ? { type: "call", call: this.id, to: this.party, sdp, options: {} }
+        : { type: "accept", call: this.id, sdp },
+    );
+    this.#offered = true;
+    this.#expectAnswer();
+  }
+
+  /**
+   * Go on after the page was reloaded: the same call, another peer connection.
+   * @param {Standing} standing how the call stands
+   * @param {{processing: boolean}} options
+   */
+  async resume(standing, { processing }) {
+    this.path = "resuming";
+    this.#offered = true;
+    this.hold = standing.held;
+    if (standing.answered_ms !== null) this.answeredAt = performance.now() - standing.answered_ms;
+    const words = [standing.status, standing.reason].filter(Boolean).join(" ");
+    if (standing.state !== "incoming") this.#move(standing.state, words);
+    const sdp = await this.#prepare(processing);
+    if (sdp === null) return;
+    this.signal.send({ type: "resume", call: this.id, sdp });
+    this.#expectAnswer();
+  }
+
+  /**
+   * Microphone and peer connection.
+   * @param {boolean} processing
+   * @returns {Promise<string | null>} the offer; null when the call ended meanwhile
+   */
+  async #prepare(processing) {
     this.#note("Waiting for your microphone…");
     try {
       this.microphone = await openMicrophone(processing);
     } catch (error) {
       this.#fail("no microphone", explainMicrophone(error));
-      return;
+      return null;
     }
     if (this.state === "ended") {
       // Hung up while the browser was still asking.
       closeMicrophone(this.microphone);
-      return;
+      return null;
     }
     this.mute(this.muted);
     this.#note("Reaching the gateway…");
-    const sdp = await this.#offer(this.microphone);
-    if (sdp === null) return;
-    this.#offered = this.signal.send(
-      this.direction === "out"
-        ? { type: "call", call: this.id, to: this.party, sdp, options: {} }
-        : { type: "accept", call: this.id, sdp },
-    );
-    if (!this.#offered) {
-      this.#fail("gateway lost", PROBLEMS.gatewayLost);
-      return;
+    for (const track of this.microphone.getAudioTracks()) {
+      track.onended = () => this.#warn(PROBLEMS.microphoneLost);
     }
+    this.#connection = new Connection({
+      call: this.id,
+      signal: this.signal,
+      relayOnly: this.relayOnly,
+      on: {
+        path: (event) => this.#pathChanged(event),
+        sound: (stream) => this.#heard(stream),
+        problem: (problem) => this.#negotiationFailed(problem),
+      },
+    });
+    return this.#connection.offer(this.microphone);
+  }
+
+  #expectAnswer() {
     this.#patience = setTimeout(
       () => this.#fail("no answer from the gateway", PROBLEMS.gatewaySilent),
       ANSWER_WITHIN_MS,
@@ -124,7 +186,11 @@ export class Call {
   handle(message) {
     switch (message.type) {
       case "answer":
-        void this.#accept(message.id, message.sdp);
+        this.#answered(message.id);
+        this.#connection?.accept(message.sdp);
+        break;
+      case "offer":
+        this.#connection?.acceptOffer(message.sdp);
         break;
       case "progress":
         this.#progress(message.status, message.reason, message.early_media);
@@ -160,11 +226,21 @@ export class Call {
     this.#end({ why: this.state === "in-call" ? "you hung up" : "you cancelled", problem: null });
   }
 
+  /** The gateway knows nothing of it any more. */
+  lose() {
+    if (this.#offered) this.#end({ why: "connection lost", problem: PROBLEMS.callNotResumed });
+  }
+
   /** @param {boolean} muted */
   mute(muted) {
     this.muted = muted;
     for (const track of this.microphone?.getAudioTracks() ?? []) track.enabled = !muted;
     this.onChange(this);
+  }
+
+  /** The network changed: a path that still works is moved before it breaks. */
+  networkChanged() {
+    if (this.state !== "ended") this.#connection?.networkChanged();
   }
 
   /**
@@ -174,68 +250,33 @@ export class Call {
    */
   press(digit) {
     if (!this.#offered) return false;
-    if (this.#dtmf?.canInsertDTMF) {
-      this.#dtmf.insertDTMF(this.#dtmf.toneBuffer + digit, DIGIT_MS, DIGIT_GAP_MS);
+    const dtmf = this.#connection?.dtmf;
+    if (dtmf?.canInsertDTMF) {
+      dtmf.insertDTMF(dtmf.toneBuffer + digit, DIGIT_MS, DIGIT_GAP_MS);
     } else {
       this.signal.send({ type: "digit", call: this.id, digit, duration_ms: DIGIT_MS });
     }
     return true;
   }
 
-  /**
-   * @param {MediaStream} microphone
-   * @returns {Promise<string | null>} the offer; null when the call ended meanwhile
-   */
-  async #offer(microphone) {
-    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    this.pc = pc;
-    for (const track of microphone.getAudioTracks()) {
-      this.#dtmf = pc.addTrack(track, microphone).dtmf;
-      track.onended = () => this.#warn(PROBLEMS.microphoneLost);
-    }
-    pc.ontrack = ({ streams, track }) => {
-      this.remoteStream = streams[0] ?? new MediaStream([track]);
-      this.onChange(this);
-    };
-    pc.onicecandidate = ({ candidate }) => this.#trickle(candidate);
-    pc.onconnectionstatechange = () => this.#pathChanged(pc);
-    await pc.setLocalDescription();
-    return this.#over() ? null : (pc.localDescription?.sdp ?? null);
-  }
-
-  /** @param {RTCIceCandidate | null} candidate null: there are no more */
-  #trickle(candidate) {
-    // The empty candidate ends a generation, null the gathering: for us both are the end.
-    if (candidate?.candidate === "" || this.state === "ended") return;
-    this.signal.send({
-      type: "candidate",
-      call: this.id,
-      candidate: candidate?.candidate ?? "",
-      ufrag: candidate?.usernameFragment ?? "",
-    });
-  }
-
-  /**
-   * @param {string} gatewayId
-   * @param {string} sdp
-   */
-  async #accept(gatewayId, sdp) {
+  /** @param {string} gatewayId */
+  #answered(gatewayId) {
     clearTimeout(this.#patience);
-    const pc = this.pc;
-    if (pc === null || this.state === "ended") return;
+    if (this.state === "ended") return;
     this.gatewayId = gatewayId;
-    // Told before the wait: `progress` may arrive during it, and knows better.
-    this.#note("Waiting for the far end…");
-    try {
-      await pc.setRemoteDescription({ type: "answer", sdp });
-    } catch (error) {
-      if (!this.#over()) this.#fail("refused", explainRefusal(String(error)));
-      return;
-    }
-    const transport = pc.getSenders()[0]?.transport;
-    transport?.addEventListener("statechange", () => {
-      if (transport.state === "closed") this.#pathClosed();
-    });
+    if (this.state === "connecting") this.#note("Waiting for the far end…");
+  }
+
+  /** @param {MediaStream} stream */
+  #heard(stream) {
+    this.remoteStream = stream;
+    this.onChange(this);
+  }
+
+  /** @param {Explanation} problem */
+  #negotiationFailed(problem) {
+    if (this.#wasConnected) this.#warn(problem);
+    else this.#fail("refused", problem);
   }
 
   /**
@@ -266,15 +307,36 @@ export class Call {
     this.onChange(this);
   }
 
-  /** @param {RTCPeerConnection} pc */
-  #pathChanged(pc) {
-    if (this.state === "ended") return;
-    if (pc.connectionState === "failed") this.#fail("audio lost", PROBLEMS.pathLost);
-    else if (pc.connectionState === "disconnected") this.#warn(PROBLEMS.pathDisturbed);
-    else if (pc.connectionState === "connected" && this.problem === PROBLEMS.pathDisturbed) {
-      this.problem = null;
-      this.onChange(this);
+  /** @param {import("./connection.js").PathEvent} event */
+  #pathChanged(event) {
+    switch (event) {
+      case "connected":
+        this.#pathRestored();
+        break;
+      case "lost":
+        this.path = "reconnecting";
+        this.back = "";
+        this.onChange(this);
+        break;
+      case "failed":
+        this.#fail("audio lost", PROBLEMS.pathLost);
+        break;
+      case "closed":
+        this.#pathClosed();
+        break;
     }
+  }
+
+  #pathRestored() {
+    this.#wasConnected = true;
+    this.back = BACK_WORDS[this.path];
+    this.path = "";
+    clearTimeout(this.#backTimer);
+    this.#backTimer = setTimeout(() => {
+      this.back = "";
+      this.onChange(this);
+    }, BACK_WORDS_MS);
+    this.onChange(this);
   }
 
   /** The gateway has closed the media path: the call is over, even if no message can say so. */
@@ -305,7 +367,9 @@ export class Call {
   #end({ why, problem }) {
     if (this.state === "ended") return;
     clearTimeout(this.#patience);
-    this.pc?.close();
+    clearTimeout(this.#backTimer);
+    this.path = this.back = "";
+    this.#connection?.close();
     closeMicrophone(this.microphone);
     this.why = why;
     this.problem = problem;
@@ -334,10 +398,5 @@ export class Call {
     this.state = state;
     this.detail = detail;
     this.onChange(this);
-  }
-
-  /** Asked after an await, where the type checker would take the state for unchanged. */
-  #over() {
-    return this.state === "ended";
   }
 }

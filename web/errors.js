@@ -64,9 +64,9 @@ export const PROBLEMS = {
     title: "The audio path broke",
     remedy: "Check your network, then call again. A firewall may block UDP to the gateway.",
   },
-  pathDisturbed: {
-    title: "The audio is interrupted",
-    remedy: "The connection is being mended. If nothing is heard in half a minute, the call ends.",
+  callNotResumed: {
+    title: "The call has ended",
+    remedy: "The page was away for too long, or the gateway was restarted. Call again.",
   },
   noDestination: {
     title: "Nobody to call yet",

@@ -5,6 +5,7 @@
 // CallState), `call` (the Call), `pc` (its RTCPeerConnection), `remoteStream`, `gatewayId` (the
 // gateway's id of it) and `quality()` (a promise of what the browser measures).
 // URL: ?to=+15550100 fills in the destination, ?processing=off switches audio processing off,
+// ?relay=on sends media through TURN alone,
 // #token=… lets the page in where the gateway asks for a token.
 
 import { Call } from "./call.js";
@@ -18,6 +19,7 @@ import { recall, remember } from "./memory.js";
 import { Meter } from "./meter.js";
 import { mayUseMicrophone } from "./microphone.js";
 import { QualityTable, measure } from "./quality.js";
+import { claim, keep, recallKept } from "./resume.js";
 import { Screen, showExplanation } from "./screen.js";
 import { Signal } from "./signal.js";
 import { wireTheme } from "./theme.js";
@@ -30,10 +32,13 @@ import { TrunkLine } from "./trunks.js";
  * @typedef {import("./signal.js").FromGateway} FromGateway
  * @typedef {import("./signal.js").SignalState} SignalState
  * @typedef {import("./signal.js").Incoming} Incoming
+ * @typedef {import("./signal.js").Standing} Standing
  */
 
 const REFRESH_EVERY_MS = 1000;
 const LINK_WORDS = { connecting: "connecting", open: "connected", waiting: "lost" };
+/** In a call it is not for the person to do something: what was lost comes back by itself. */
+const LINK_WORDS_IN_CALL = { ...LINK_WORDS, waiting: "reconnecting" };
 
 class Phone {
   /** @type {Call | null} the call that runs, or ran last */
@@ -41,6 +46,11 @@ class Phone {
 
   /** @type {Explanation | null} why the last wish was not fulfilled */
   #refusal = null;
+  /** @type {import("./resume.js").Kept | null} the call that a reload has interrupted */
+  #left = null;
+  /** @type {(() => void) | null} lets other tabs have the call */
+  #letGo = null;
+  #relayOnly = false;
   /** Which call the ladder and the figures show. */
   #shown = "";
   /** @type {AudioContext | null} */
@@ -81,19 +91,25 @@ class Phone {
     onState: (state) => this.#linkChanged(state),
   });
 
-  start() {
+  async start() {
     this.#applyUrl(new URLSearchParams(location.search));
     this.#wire();
     showExplanation(findElement("origin-notice", HTMLElement), mayUseMicrophone() ? null : PROBLEMS.insecureOrigin);
     this.#linkChanged(this.#signal.state);
     this.#render();
-    this.#signal.open();
+    this.#left = recallKept();
+    if (this.#left !== null) {
+      this.#letGo = await claim(this.#left.call);
+      if (this.#letGo === null) this.#left = null; // another tab is in it
+    }
+    this.#signal.open(this.#left?.token);
   }
 
   /** @param {URLSearchParams} query */
   #applyUrl(query) {
     this.#destination.entry = query.get("to") ?? recall("destination") ?? "";
     this.#processing.checked = (query.get("processing") ?? recall("processing")) !== "off";
+    this.#relayOnly = query.get("relay") === "on";
   }
 
   #wire() {
@@ -109,7 +125,9 @@ class Phone {
       this.#render();
     });
     wireKeypad(findElement("keypad", HTMLElement), (digit) => this.#press(digit), () => this.#isLive);
-    addEventListener("pagehide", () => this.#signal.send({ type: "leaving" }));
+    addEventListener("pagehide", () => this.#signal.leave());
+    addEventListener("pageshow", ({ persisted }) => { if (persisted) this.#signal.refresh(); });
+    addEventListener("online", () => this.call?.networkChanged());
   }
 
   get #isLive() {
@@ -142,13 +160,29 @@ class Phone {
 
   /** @param {string} id */
   #callParts(id) {
-    return { id, signal: this.#signal, onChange: (/** @type {Call} */ call) => this.#callChanged(call) };
+    return {
+      id,
+      signal: this.#signal,
+      relayOnly: this.#relayOnly,
+      onChange: (/** @type {Call} */ call) => this.#callChanged(call),
+    };
   }
 
   /** @param {Call} call */
   #begin(call) {
     if (!mayUseMicrophone()) return this.#refuse(PROBLEMS.insecureOrigin);
     if (this.#signal.state !== "open") return this.#refuse(PROBLEMS.gatewayLost);
+    this.#take(call);
+    void claim(call.id).then((letGo) => {
+      if (call.state === "ended") letGo?.();
+      else this.#letGo = letGo;
+    });
+    void call.start({ processing: this.#processing.checked });
+    this.#hangUpButton.focus();
+  }
+
+  /** @param {Call} call */
+  #take(call) {
     this.call = call;
     this.#refusal = null;
     this.#digits = { sent: "", received: "" };
@@ -156,8 +190,39 @@ class Phone {
     // Made now, while the click still counts as the person's consent to sound.
     this.#audio = new AudioContext();
     this.#refresh = setInterval(() => void this.#refreshFigures(call), REFRESH_EVERY_MS);
-    void call.start({ processing: this.#processing.checked });
-    this.#hangUpButton.focus();
+    this.#signal.isUrgent = true;
+    this.#keep();
+  }
+
+  /** Be in the call again that a reload has interrupted, if it still goes on. */
+  #comeBack(/** @type {Standing[]} */ standings) {
+    const left = this.#left;
+    this.#left = null;
+    for (const standing of standings) {
+      if (standing.state === "incoming") this.#offered({ type: "incoming", call: standing.call, from: "", to: "" });
+      else if (standing.call !== left?.call) this.#signal.send({ type: "bye", call: standing.call });
+    }
+    const standing = standings.find(({ call, state }) => call === left?.call && state !== "incoming");
+    if (left === null) return;
+    if (standing === undefined) return this.#notResumed();
+    const call = new Call({ ...this.#callParts(left.call), party: left.party, direction: left.direction });
+    call.muted = left.muted;
+    this.#take(call);
+    void call.resume(standing, { processing: this.#processing.checked });
+  }
+
+  #notResumed() {
+    this.#letGo?.();
+    keep(null);
+    this.#refuse(PROBLEMS.callNotResumed);
+  }
+
+  /** What a reload has to know. */
+  #keep() {
+    const { call } = this;
+    if (call === null || call.state === "ended") return keep(null);
+    const { id, party, direction, muted } = call;
+    keep({ token: this.#signal.token, call: id, party, direction, muted });
   }
 
   /** @param {string} digit */
@@ -182,7 +247,10 @@ class Phone {
   #received(message) {
     switch (message.type) {
       case "hello":
+      case "attached":
         findElement("version", HTMLElement).textContent = `Gateway ${this.#signal.version}`;
+        if (message.type === "attached" && this.#left !== null) this.#comeBack(message.calls);
+        else this.#keep();
         break;
       case "incoming":
         this.#offered(message);
@@ -197,13 +265,15 @@ class Phone {
         this.#digitReceived(message);
         break;
       case "error":
-        if (message.call === null) this.#refuse(explainRefusal(message.text));
+        if (message.code === "unknown-page") this.#forgotten();
+        else if (message.call === null) this.#refuse(explainRefusal(message.text));
         else this.#callOf(message.call)?.handle(message);
         break;
       case "ended":
         if (message.call === this.#incoming.offered?.call) this.#incoming.hide();
         this.#callOf(message.call)?.handle(message);
         break;
+      case "offer":
       case "answer":
       case "progress":
       case "answered":
@@ -212,6 +282,15 @@ class Phone {
         this.#callOf(message.call)?.handle(message);
         break;
     }
+  }
+
+  /** The gateway does not know this page any more: of its calls nothing is left. */
+  #forgotten() {
+    if (this.#left !== null) {
+      this.#left = null;
+      this.#notResumed();
+    }
+    this.call?.lose();
   }
 
   /** @param {string} id */
@@ -249,7 +328,7 @@ class Phone {
   #linkChanged(state) {
     const link = findElement("link", HTMLElement);
     link.dataset["state"] = state;
-    findElement("link-words", HTMLElement).textContent = LINK_WORDS[state];
+    findElement("link-words", HTMLElement).textContent = (this.#isLive ? LINK_WORDS_IN_CALL : LINK_WORDS)[state];
     const lost = this.#isLive ? PROBLEMS.gatewayLostInCall : PROBLEMS.gatewayLost;
     showExplanation(findElement("link-notice", HTMLElement), state === "waiting" ? lost : null);
     if (state === "waiting") this.#incoming.hide();
@@ -285,6 +364,7 @@ class Phone {
     if (call !== this.call) return;
     if (call.state === "ended") this.#callEnded();
     else this.#connectSound(call);
+    this.#keep();
     this.#refusal = null;
     this.#render();
   }
@@ -310,6 +390,9 @@ class Phone {
 
   #callEnded() {
     clearInterval(this.#refresh);
+    this.#signal.isUrgent = false;
+    this.#letGo?.();
+    this.#letGo = null;
     this.#ringback.stop();
     this.#meterYou.detach();
     this.#meterFar.detach();
@@ -385,12 +468,13 @@ function newCallId() {
 }
 
 const phone = new Phone();
-phone.start();
+void phone.start();
 
 Object.defineProperty(window, "phone", {
   value: Object.freeze({
     get call() { return phone.call; },
     get state() { return phone.call?.state ?? "ready"; },
+    get path() { return phone.call?.path ?? ""; },
     get pc() { return phone.call?.pc ?? null; },
     get remoteStream() { return phone.call?.remoteStream ?? null; },
     get gatewayId() { return phone.call?.gatewayId ?? ""; },

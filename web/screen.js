@@ -22,6 +22,14 @@ const HOLD_WORDS = {
   "you gateway": "You are on hold: the far end does not hear you",
   "far-end gateway": "The far end is on hold and does not hear you",
 };
+/** While the sound is gone, and may come back. */
+const PATH_WORDS = {
+  reconnecting: {
+    state: "Reconnecting",
+    detail: "Your connection changed or broke. The call is kept for half a minute.",
+  },
+  resuming: { state: "Resuming", detail: "The page was reloaded. The far end is still there." },
+};
 const IDLE_HINT = "Enter a number or pick a name.";
 
 export class Screen {
@@ -40,6 +48,7 @@ export class Screen {
     const words = call === null ? "Ready" : describeState(call);
     this.#display.dataset["state"] = call?.state ?? "ready";
     this.#display.toggleAttribute("data-hold", isOnHold(call));
+    this.#display.toggleAttribute("data-mending", Boolean(call?.path));
     setText(this.#state, words);
     setText(this.#party, call === null ? "" : [name, call.party].filter(Boolean).join(" · "));
     setText(this.#detail, call === null ? IDLE_HINT : describeDetail(call));
@@ -81,12 +90,15 @@ function isOnHold(call) {
 
 /** @param {Call} call */
 function describeState(call) {
+  if (call.path) return PATH_WORDS[call.path].state;
   if (isOnHold(call)) return ON_HOLD;
   return call.state === "ended" ? `Ended: ${call.why}` : WORDS[call.state];
 }
 
 /** @param {Call} call */
-function describeDetail({ state, hold, detail }) {
+function describeDetail({ state, hold, detail, path, back }) {
+  if (path) return PATH_WORDS[path].detail;
+  if (back) return back;
   if (state !== "in-call" || hold === null) return detail;
   const words = /** @type {Record<string, string>} */ (HOLD_WORDS);
   return words[`${hold.who} ${hold.by}`] ?? detail;

@@ -101,9 +101,9 @@ class Page:
         self._grace: asyncio.TimerHandle | None = None
 
     @property
-    def is_blank(self) -> bool:
-        """Whether it has never had a call."""
-        return not self._calls
+    def told(self) -> int:
+        """Our count of the last message that it was told."""
+        return self._told_count
 
     # ---- its sockets
 
@@ -141,10 +141,12 @@ class Page:
         """What a page that is back has to hear, in order.
 
         Args:
-            seen: our count of the last message it has had; None: it was reloaded.
+            seen: our count of the last message it has had; None: it was reloaded, and hears what
+                was before without a count.
         """
         if seen is None:
-            return [message for message in self._told if message["type"] in HISTORY]
+            history = (message for message in self._told if message["type"] in HISTORY)
+            return [{key: message[key] for key in message if key != "n"} for message in history]
         return [
             message
             for message in self._told

@@ -156,7 +156,7 @@ class _Socket:
         page.attach(self.outbox)
         self._token = pages.spend(page, message.token)
         seen = 0 if message.seen is None else page.heard
-        self._greet("attached", {"seen": seen, "calls": page.snapshots()})
+        self._greet("attached", {"seen": seen, "told": page.told, "calls": page.snapshots()})
         for each in page.missed(message.seen):
             self.outbox.put(each)
         page.welcome(is_reloaded=message.seen is None)

@@ -57,12 +57,22 @@ class FakeGateway:
         self.refuses_pages = False
         "Whether WebSockets are turned away, as by a proxy whose gateway is down."
         self.answers_pings = True
+        self.acknowledges = True
+        "Whether what the page says is acknowledged."
+        self.standing: list[Message] = []
+        "The calls that a page finds when it comes back."
+        self.knows_pages = True
+        "Whether a page may come back."
+        self.attached: list[Message] = []
+        "How pages said that they are back."
         self.greeted = 0
         "How many WebSockets have been opened."
         self.port = 0
         self._heard: list[Message] = []
         self._changed = asyncio.Condition()
         self._page: ServerConnection | None = None
+        self._count = 0
+        "The page's count of what was heard last."
 
     @property
     def url(self) -> str:
@@ -107,8 +117,10 @@ class FakeGateway:
 
     async def talk(self, page: ServerConnection) -> None:
         """Serve one WebSocket until it closes."""
-        await page.send(json.dumps({"type": "hello", "version": "0.1.0"}))
+        token = f"gw1-token-{self.greeted + 1}"
+        await page.send(json.dumps({"type": "hello", "version": "0.1.0", "page": token}))
         self._page = page
+        heard, self._count = self._count, 0
         async with self._changed:
             self.greeted += 1
             self._changed.notify_all()
@@ -117,9 +129,36 @@ class FakeGateway:
                 message = json.loads(data)
                 if message["type"] == "ping" and self.answers_pings:
                     await page.send('{"type": "pong"}')
+                if message["type"] == "attach":
+                    await self._attach(page, message, token, heard)
+                    continue
+                count = message.pop("n", None)
+                if count is not None:
+                    if self.acknowledges:
+                        await page.send(json.dumps({"type": "ack", "n": count}))
+                    if count <= self._count:
+                        continue
+                    self._count = count
                 async with self._changed:
                     self._heard.append(message)
                     self._changed.notify_all()
+
+    async def _attach(
+        self, page: ServerConnection, message: Message, token: str, heard: int
+    ) -> None:
+        self.attached.append(message)
+        if not self.knows_pages:
+            refusal = {
+                "type": "error",
+                "call": None,
+                "code": "unknown-page",
+                "text": "No such page",
+            }
+            await page.send(json.dumps(refusal))
+            return
+        self._count = heard if "seen" in message else 0
+        told = {"page": f"{token}-again", "seen": self._count, "told": 0, "calls": self.standing}
+        await page.send(json.dumps({"type": "attached", **told}))
 
     def serve_file(self, _connection: ServerConnection, request: Request) -> Response | None:
         """Answer plain requests; None lets a WebSocket through."""

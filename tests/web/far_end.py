@@ -22,6 +22,23 @@ ANSWER = """async (offer) => {
   return pc.localDescription.sdp;
 }"""
 
+RESTART = """async (offer) => {
+  await window.pc.setRemoteDescription({ type: "offer", sdp: offer });
+  await window.pc.setLocalDescription();
+  return window.pc.localDescription.sdp;
+}"""
+
+OFFER_RESTART = """async () => {
+  window.pc.restartIce();
+  await window.pc.setLocalDescription();
+  while (window.pc.iceGatheringState !== "complete")
+    await new Promise((resolve) =>
+      window.pc.addEventListener("icegatheringstatechange", resolve, { once: true }));
+  return window.pc.localDescription.sdp;
+}"""
+
+ACCEPT = """(sdp) => window.pc.setRemoteDescription({ type: "answer", sdp })"""
+
 ADD_CANDIDATE = """async ({ candidate, ufrag }) => window.pc.addIceCandidate(
   candidate && { candidate, usernameFragment: ufrag, sdpMLineIndex: 0 })"""
 
@@ -53,6 +70,20 @@ class FarEnd:
             assert candidate["ufrag"]
             await self.page.evaluate(ADD_CANDIDATE, candidate)
             candidate = await gateway.hear("candidate")
+
+    async def restart(self, gateway: FakeGateway, offer: Message) -> None:
+        """Answer a later offer of the same call."""
+        sdp: str = await self.page.evaluate(RESTART, offer["sdp"])
+        await gateway.say("answer", call=offer["call"], id="gw1-42", sdp=sdp)
+
+    async def offer_restart(self) -> str:
+        """Begin an ICE restart at this end."""
+        sdp: str = await self.page.evaluate(OFFER_RESTART)
+        return sdp
+
+    async def accept(self, answer: Message) -> None:
+        """Take the page's answer to that."""
+        await self.page.evaluate(ACCEPT, answer["sdp"])
 
     async def hang_up(self) -> None:
         """Close the media path, which the phone can notice by itself."""

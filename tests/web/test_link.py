@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.web.call_flow import button, connected, destination, say_ended, state_of, talk
+from tests.web.call_flow import button, connected, destination, dial, say_ended, state_of, talk
 from tests.web.fake_gateway import FakeGateway
 from tests.web.far_end import FarEnd
 
@@ -15,11 +17,28 @@ HURRY = """() => {
   window.waits = [];
   const wait = window.setTimeout;
   window.setTimeout = (then, ms) => {
+    if (ms === 3000) return wait(then, ms);
     window.waits.push(ms);
     return wait(then, 10);
   };
 }"""
-"Timers are noted and made short."
+"Timers are noted and made short, but for the patience with a socket that does not open."
+
+KEPT_TOKEN = "() => JSON.parse(sessionStorage.getItem('call')).token"
+
+LOSE_PATH = """(state) => {
+  Object.defineProperty(phone.pc, "connectionState", { value: state, configurable: true });
+  phone.pc.dispatchEvent(new Event("connectionstatechange"));
+}"""
+
+STANDING = {
+    "id": "gw1-42",
+    "to": "+15550100",
+    "direction": "out",
+    "state": "in-call",
+    "answered_ms": 65_000,
+    "held": None,
+}
 
 
 async def test_lost_gateway_is_told_and_found_again(page: Page, gateway: FakeGateway) -> None:
@@ -82,7 +101,7 @@ async def test_bye_that_could_not_be_said_is_said_later(
     call = await talk(page, gateway, far_end)
     gateway.refuses_pages = True
     await gateway.lose_page()
-    await expect(page.locator("#link-words")).to_have_text("lost")
+    await expect(page.locator("#link-words")).to_have_text("reconnecting")
 
     await button(page, "Hang up").click()
     await expect(state_of(page)).to_have_text("Ended: you hung up")
@@ -120,3 +139,158 @@ async def test_answered_pings_keep_the_connection(page: Page, gateway: FakeGatew
 
     await expect(page.locator("#link-words")).to_have_text("connected")
     assert gateway.greeted == greeted
+
+
+async def test_f17_page_comes_back_by_its_token_and_says_what_it_has_heard(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    await talk(page, gateway, far_end)
+    await gateway.say(
+        "held", call=await page.evaluate("() => phone.call.id"), who="you", by="far-end", n=7
+    )
+    await expect(state_of(page)).to_have_text("On hold")
+
+    for _ in range(2):
+        token, greeted = await page.evaluate(KEPT_TOKEN), gateway.greeted
+        await gateway.lose_page()
+        await gateway.greet_again(greeted + 1)
+        await connected(page)
+        assert gateway.attached[-1] == {"type": "attach", "token": token, "seen": 7}
+
+
+async def test_unanswered_message_is_repeated_over_another_socket(
+    page: Page, gateway: FakeGateway
+) -> None:
+    gateway.acknowledges = False
+    greeted = gateway.greeted
+
+    offer = await dial(page, gateway)
+    await gateway.greet_again(greeted + 1)
+    gateway.acknowledges = True
+    await button(page, "Hang up").click()
+
+    assert (await gateway.hear("bye"))["call"] == offer["call"]
+    assert not gateway.has_heard("call")
+    await expect(page.locator("#link-words")).to_have_text("connected")
+
+
+async def test_what_was_told_twice_is_taken_once(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+
+    for count in (5, 5, 6, 5):
+        await gateway.say("digit", call=call, digit=str(count), phase="start", n=count)
+
+    await expect(page.locator("#digits-received")).to_have_text("56")
+
+
+async def test_gateway_that_forgot_the_page_has_ended_its_call(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    await talk(page, gateway, far_end)
+    gateway.knows_pages = False
+
+    await gateway.lose_page()
+
+    await expect(state_of(page)).to_have_text("Ended: connection lost")
+    await expect(page.locator("#problem")).to_contain_text("was restarted")
+    await expect(page.locator("#link-words")).to_have_text("connected")
+
+
+# ---- the path of the sound
+
+
+async def test_f16_lost_path_is_told_and_a_restart_offered_until_it_is_back(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+    first = await page.evaluate("() => phone.pc.localDescription.sdp")
+
+    await page.evaluate(LOSE_PATH, "disconnected")
+    await expect(state_of(page)).to_have_text("Reconnecting")
+    await expect(page.locator("#detail")).to_contain_text("kept for half a minute")
+    offer = await gateway.hear("offer")
+    await far_end.restart(gateway, offer)
+    await page.evaluate(LOSE_PATH, "connected")
+
+    assert offer["call"] == call
+    assert ufrag_of(offer["sdp"]) != ufrag_of(first)
+    await expect(state_of(page)).to_have_text("In call")
+    await expect(page.locator("#detail")).to_have_text("The connection is back")
+    assert await page.evaluate("() => phone.path") == ""
+
+
+async def test_restart_that_the_gateway_offers_is_answered(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+
+    await gateway.say("offer", call=call, sdp=await far_end.offer_restart())
+    answer = await gateway.hear("answer")
+    await far_end.accept(answer)
+
+    assert answer["call"] == call
+    await far_end.wait_for_sound()
+    await expect(state_of(page)).to_have_text("In call")
+
+
+# ---- reloads
+
+
+async def test_f16_reloaded_page_resumes_its_call(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+    await button(page, "Mute").click()
+    gateway.standing = [{**STANDING, "call": call}]
+
+    await page.reload()
+    offer = await gateway.hear("resume")
+    await expect(state_of(page)).to_have_text("Resuming")
+    await expect(page.locator("#detail")).to_contain_text("The page was reloaded")
+    await far_end.answer(gateway, offer)
+
+    await expect(state_of(page)).to_have_text("In call")
+    await expect(page.locator("#detail")).to_have_text("Back in the call after the reload")
+    await expect(page.locator("#party")).to_contain_text("+15550100")
+    await expect(page.get_by_role("timer")).to_have_text(re.compile(r"^1:[01]\d$"))
+    await expect(button(page, "Mute")).to_have_attribute("aria-pressed", "true")
+    assert "seen" not in gateway.attached[0]
+    await say_ended(gateway, call)
+    await expect(state_of(page)).to_have_text("Ended: they hung up")
+
+
+async def test_call_that_ended_during_the_reload_is_told(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    await talk(page, gateway, far_end)
+
+    await page.reload()
+
+    await expect(page.locator("#problem")).to_contain_text("The call has ended")
+    await expect(state_of(page)).to_have_text("Ready")
+    assert gateway.attached
+    await page.reload()
+    await connected(page)
+    assert len(gateway.attached) == 1
+
+
+async def test_duplicated_tab_leaves_the_call_where_it_is(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    await talk(page, gateway, far_end)
+    kept = await page.evaluate("() => sessionStorage.getItem('call')")
+    other = await page.context.new_page()
+    await other.add_init_script(f"sessionStorage.setItem('call', JSON.stringify({kept}))")
+
+    await other.goto(gateway.url)
+    await connected(other)
+
+    assert gateway.attached == []
+    await expect(state_of(other)).to_have_text("Ready")
+    await expect(state_of(page)).to_have_text("In call")
+
+
+def ufrag_of(sdp: str) -> str:
+    return sdp.partition("a=ice-ufrag:")[2].split()[0]
