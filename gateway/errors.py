@@ -3,6 +3,7 @@
 GatewayError
 ├── RemoteProtocolError    a peer's bytes break a standard      400
 ├── NegotiationError       no common codec or keying            488
+│   └── CodecError         no common codec                      488
 ├── RoutingError           no route names the destination       404
 ├── CapacityError          a limit of ours is reached           503
 └── ConfigError            the configuration cannot be used
@@ -45,6 +46,10 @@ class NegotiationError(GatewayError):
     """No common codec or keying (RFC 3264 §6)."""
 
     status, fault = 488, Fault.CALLER
+
+
+class CodecError(NegotiationError):
+    """No common codec. The message names codecs alone: anybody may be told it."""
 
 
 class RoutingError(GatewayError):

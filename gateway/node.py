@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
-from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, LegEnded
+from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
-from gateway.errors import CapacityError, ConfigError, GatewayError, RoutingError
+from gateway.errors import CapacityError, CodecError, ConfigError, GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.sip import SipLeg
@@ -50,6 +50,9 @@ BUSY_S = 5.0
 
 GOODBYE_S = 0.7
 "How long BYEs may take to be answered at the end: one retransmission (T1) included."
+
+MAX_WARNING_CHARACTERS = 200
+"Of why there is no common codec: a line for a person; an offer may name a hundred."
 
 
 class Node:
@@ -217,7 +220,7 @@ class Node:
 
     def _on_invite(self, event: sip.Incoming) -> None:
         session, leg_id = event.session, self._new_id()
-        leg = None
+        leg = arrival = None
         try:
             telephony, now = self.telephony, self._loop.time()
             telephony.limits.begin(now)
@@ -241,6 +244,10 @@ class Node:
                 self._place_arrival(event, leg, arrival, plan)
         except Exception as error:
             self.telephony.limits.leave(leg_id)
+            if isinstance(error, CodecError) and arrival is not None:
+                now = self._loop.time()
+                refused = CallRefused(leg_id, now, arrival.source, error.status, _short(error))
+                self.registry.tell(refused)
             self._refuse_invite(session, leg, error)
 
     def _place_arrival(
@@ -273,12 +280,16 @@ class Node:
         headers: tuple[tuple[str, str], ...] = ()
         if isinstance(error, GatewayError):
             status = error.status
-            log.info("refused an INVITE with %d: %s", status, type(error).__name__)
+            why = _short(error) if isinstance(error, CodecError) else type(error).__name__
+            log.info("refused an INVITE with %d: %s", status, why)
         else:
             log.error("an INVITE broke", exc_info=error)
         if isinstance(error, CapacityError):
             wait_s = error.retry_after_s if isinstance(error, LimitError) else RETRY_AFTER_S
             headers = (("Retry-After", str(wait_s)),)
+        if isinstance(error, CodecError):
+            # RFC 3261 §20.43: 305, incompatible media format.
+            headers = (("Warning", f'305 voice-gateway "{_short(error)}"'),)
         # Who dials 911 is told in words; of all else a phone's own for the status are better.
         words = str(error) if isinstance(error, EmergencyRefused) else None
         session.reject(status, self._loop.time(), words, headers)
@@ -451,6 +462,12 @@ class Node:
 
     def _new_id(self) -> str:
         return f"{self._name}-{secrets.token_hex(8)}"
+
+
+def _short(error: CodecError) -> str:
+    """Its message as a header takes it: an offer may name many codecs, or none that is a word."""
+    told = str(error)[:MAX_WARNING_CHARACTERS]
+    return "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "?" for c in told)
 
 
 def _read_dialled(text: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from gateway.call.events import (
     CallEnded,
     CallEvent,
     CallProgressed,
+    CallRefused,
     CallStarted,
     LegAlerted,
     LegDisturbed,
@@ -46,6 +47,9 @@ def describe_call_event(event: CallEvent) -> dict[str, Any]:
     match event:
         case CallStarted():
             told |= {"type": "call.started", "from": event.caller.value, "to": event.called.value}
+        case CallRefused():
+            told |= {"type": "call.refused", "source": event.source, "status": event.status}
+            told |= {"text": event.text}
         case CallProgressed():
             told |= {"type": "call.progressed", "leg": event.leg, "status": event.status}
             told |= {"reason": event.reason, "early_media": event.early_media}

@@ -208,8 +208,23 @@ class CallEnded:
     "From the answer; 0 for a call that was not answered."
 
 
+@dataclass(frozen=True, slots=True)
+class CallRefused:
+    """An INVITE of a trunk or phone found no codec: there was no call."""
+
+    call: CallId
+    "An id that is no call's."
+    at: float
+    source: str
+    "Who asked, in configuration terms: trunk:lab, user:ann, sip."
+    status: int
+    text: str
+    "Why: codecs that were offered and that are allowed."
+
+
 CallEvent = (
     CallStarted
+    | CallRefused
     | LegStarted
     | LegSignalled
     | CallProgressed

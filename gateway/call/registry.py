@@ -21,7 +21,14 @@ from gateway.call.call import (
 )
 from gateway.call.digits import GAP_MS, PRESS_MS
 from gateway.call.dispatch import Dispatcher, Entry
-from gateway.call.events import CallEnded, CallEvent, CallId, CallStarted, LegSignalled
+from gateway.call.events import (
+    CallEnded,
+    CallEvent,
+    CallId,
+    CallRefused,
+    CallStarted,
+    LegSignalled,
+)
 from gateway.errors import CapacityError, Fault, RoutingError
 from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Role, Signalled, TransferAsked
 from gateway.media.hub import Hub, PartyId
@@ -454,6 +461,10 @@ class Registry:
                 event.status,
                 event.duration_s,
             )
+        _tell(self._observers, event)
+
+    def tell(self, event: CallRefused) -> None:
+        """Pass on what happened to one who got no call."""
         _tell(self._observers, event)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from gateway.codec import Codec
-from gateway.errors import GatewayError
+from gateway.errors import CodecError, GatewayError
 from gateway.leg.info import read_press, write_press
 from gateway.leg.keys import Keys
 from gateway.leg.leg import (
@@ -373,7 +373,8 @@ class SipLeg:
         try:
             self._negotiator.take_answer(body)
         except GatewayError as error:
-            self._give_up(str(error))
+            told = words(str(error)) if isinstance(error, CodecError) else REASONS[488]
+            self._give_up(str(error), told)
             return False
         self._keys.settle()
         self._note_codec(codec)
@@ -516,10 +517,10 @@ class SipLeg:
 
     # ---- the end
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, told: str = REASONS[488]) -> None:
         """There is no media to be had with the peer. What it said stays with us: addresses too."""
         log.info("leg=%s is given up: %s", self.id, why)
-        self._abandon(Ended(EndReason.NO_COMMON_CODEC, 488, REASONS[488]))
+        self._abandon(Ended(EndReason.NO_COMMON_CODEC, 488, told))
 
     def _abandon(self, ended: Ended) -> None:
         """We let the peer go of our own accord."""

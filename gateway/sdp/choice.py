@@ -21,6 +21,7 @@ RTCP_CONFLICT = range(64, 96)
 
 DIGITS = "telephone-event"
 _COMFORT_NOISE = "CN"
+_G729 = "G729"
 _COMPANIONS = frozenset({DIGITS, _COMFORT_NOISE})
 
 
@@ -83,6 +84,17 @@ def choose(
 def format_names(codecs: Iterable[Codec]) -> str:
     """Speech codecs for people: `opus, PCMU`."""
     return ", ".join(dict.fromkeys(codec.name for codec in codecs if _is_speech(codec)))
+
+
+def describe_objection(theirs: Iterable[Codec], ours: Iterable[Codec], formats: str = "") -> str:
+    """Why `choose` finds nothing, in words that anybody may be told.
+
+    Args:
+        formats: what stands in the m= line, for one of which nothing is known.
+    """
+    offered = format_names(theirs)
+    told = f"no common codec: audio has {offered or formats}, allowed are {format_names(ours)}"
+    return f"{told}; G.729 is not spoken here" if offered == _G729 else told
 
 
 def offerable(codecs: Sequence[Codec]) -> tuple[Codec, ...]:

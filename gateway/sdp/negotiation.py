@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.codec import Codec
-from gateway.errors import NegotiationError
+from gateway.errors import CodecError, NegotiationError
 from gateway.sdp.choice import (
     DEFAULT_PTIME_MS,
     Preference,
     choose,
-    format_names,
+    describe_objection,
     keep_payload_types,
     offerable,
     ptime_ms,
@@ -134,15 +134,20 @@ def find_audio(offer: SessionDescription, *, codecs: Sequence[Codec], keying: Ke
         NegotiationError: none, naming what was offered and what is allowed.
     """
     objections = []
+    error: type[NegotiationError] = CodecError
     for index, section in enumerate(offer.media):
         if section.kind == "audio":
             objection = _objection(section, keying)
-            if objection is None and choose(section.codecs, codecs) is None:
+            if objection is not None:
+                error = NegotiationError
+            elif choose(section.codecs, codecs) is None:
                 objection = _codec_objection(section, codecs)
-            if objection is None:
+            else:
                 return index
             objections.append(objection)
-    raise NegotiationError("; ".join(objections) or "offer has no audio")
+    if not objections:
+        raise NegotiationError("offer has no audio")
+    raise error("; ".join(objections))
 
 
 def answer_offer(
@@ -229,8 +234,10 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agre
     choice = choose(theirs.codecs, ours.codecs)
     if objection is None and ours.keying is Keying.DTLS and theirs.setup not in _DTLS_ROLES:
         objection = f"audio has a=setup:{theirs.setup}"
-    if objection is not None or choice is None:
-        raise NegotiationError(f"answer: {objection or _codec_objection(theirs, ours.codecs)}")
+    if objection is not None:
+        raise NegotiationError(f"answer: {objection}")
+    if choice is None:
+        raise CodecError(f"answer: {_codec_objection(theirs, ours.codecs)}")
     return Agreement(
         index=index,
         send=choice.send,
@@ -270,8 +277,7 @@ def _dtls_objection(section: MediaDescription) -> str | None:
 
 
 def _codec_objection(section: MediaDescription, codecs: Sequence[Codec]) -> str:
-    offered = format_names(section.codecs) or ", ".join(section.formats)
-    return f"no common codec: audio has {offered}, allowed are {format_names(codecs)}"
+    return describe_objection(section.codecs, codecs, ", ".join(section.formats))
 
 
 def _answer_section(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from gateway.codec import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, TELEPHONE_EVENT_48K, Codec
-from gateway.errors import NegotiationError
+from gateway.errors import CodecError
 from gateway.sdp.choice import Preference, format_names
 from gateway.sdp.negotiation import OPUS_FMTP, OPUS_NARROWBAND_FMTP
 
@@ -74,14 +74,14 @@ def for_caller(
         targets: what each target may speak; None: an agent, which hears anything.
 
     Raises:
-        NegotiationError: nothing may be transcoded, and no target has a codec in common with it.
+        CodecError: nothing may be transcoded, and no target has a codec in common with it.
     """
     ordered = _in_order(codecs, rules)
     people = [target for target in targets if target is not None]
     if rules.transcode is Transcode.NEVER and people:
         ordered = _in_order(_shared(codecs, people), rules)
         if not ordered:
-            raise NegotiationError(
+            raise CodecError(
                 f"nothing is transcoded on this route: who calls may speak {format_names(codecs)},"
                 f" who is called {format_names(_flat(people))}"
             )
@@ -105,13 +105,13 @@ def for_called(
         heard: the codec of whom it will hear; None: it is not known yet, or an agent.
 
     Raises:
-        NegotiationError: nothing may be transcoded, and it does not speak that codec.
+        CodecError: nothing may be transcoded, and it does not speak that codec.
     """
     ordered = _in_order(codecs, rules)
     same = tuple(codec for codec in ordered if codec.name == heard)
     if heard is not None and rules.transcode is Transcode.NEVER:
         if not same:
-            raise NegotiationError(
+            raise CodecError(
                 f"nothing is transcoded on this route: who calls speaks {heard},"
                 f" who is called may speak {format_names(codecs)}"
             )

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from bench.evaluate import opus_kind
+from gateway.call.events import LegEnded
 from gateway.call.hunt import Errand
 from gateway.codec import G722, OPUS, PCMA, PCMU, Codec
-from gateway.leg.leg import Leg
+from gateway.leg.leg import EndReason, Leg
 from gateway.media.g711 import MU_LAW
 from gateway.media.g722 import G722Decoder, G722Encoder
 from gateway.media.opus import OpusDecoder, OpusEncoder, OpusOptions
@@ -246,3 +247,17 @@ def test_opus_is_encoded_at_no_higher_rate_than_the_phone_plays() -> None:
 
         bands = {opus_kind(payload) for kind, payload in at.sent("phone")[-15:]}
         assert bands == {"celt narrowband mono"}
+
+
+# ---- what we do not speak
+
+
+def test_one_who_answers_in_g729_is_given_up_by_that_name() -> None:
+    with codec_scene(["trunk:a"], spoken={"phone": ALL, "a": (PCMU,)}) as at:
+        at.call(sdp(codecs="0 101"))
+        at.respond("a", 200, body=sdp(codecs="18 101"))
+
+        assert at.phone_got() == [488]
+        (left,) = [e for e in at.events if isinstance(e, LegEnded) and e.leg == "leg-1"]
+        assert left.reason is EndReason.NO_COMMON_CODEC
+        assert "G.729 is not spoken here" in left.text

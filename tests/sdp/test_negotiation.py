@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
-from gateway.errors import NegotiationError
+from gateway.codec import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
+from gateway.errors import CodecError, NegotiationError
 from gateway.sdp.choice import Preference
 from gateway.sdp.description import (
     Direction,
@@ -285,6 +285,52 @@ def test_no_common_codec_names_both_lists() -> None:
 
     assert str(caught.value) == "no common codec: audio has G729, GSM, allowed are PCMU, PCMA"
     assert caught.value.status == 488
+
+
+@pytest.mark.parametrize("lines", [(), ("a=fmtp:18 annexb=no",), ("a=rtpmap:18 g729/8000",)])
+def test_g729_alone_is_refused_by_its_name(lines: tuple[str, ...]) -> None:
+    offer = sip_offer(*lines, formats="18 101")
+
+    with pytest.raises(CodecError) as caught:
+        answer_sip(offer)
+
+    assert str(caught.value) == (
+        "no common codec: audio has G729, allowed are PCMU, PCMA; G.729 is not spoken here"
+    )
+
+
+def test_g729_beside_others_is_left_out() -> None:
+    answer, agreement = answer_sip(sip_offer(formats="18 8 0 101"))
+
+    assert answer.media[0].formats == ("8", "101")
+    assert agreement.send.name == "PCMA"
+
+
+def test_opus_is_sent_at_no_higher_rate_than_the_peer_plays() -> None:
+    for limit, rate in (
+        (8000, 8000),
+        (11_000, 8000),
+        (16_000, 16_000),
+        (44_100, 24_000),
+        (1, 8000),
+    ):
+        offer = sip_offer(
+            "a=rtpmap:96 opus/48000/2", f"a=fmtp:96 stereo=0; MaxPlaybackRate={limit}", formats="96"
+        )
+
+        _, agreement = answer_sip(offer, (OPUS, TELEPHONE_EVENT))
+
+        assert (agreement.send.sample_rate, agreement.send.clock_rate) == (rate, 48_000)
+
+
+def test_g722_is_16_khz_audio_on_a_clock_of_8_khz() -> None:
+    """RFC 3551 §4.5.2; Firefox writes a third field."""
+    for line in ((), ("a=rtpmap:9 G722/8000/1",), ("a=rtpmap:9 g722/8000",)):
+        answer, agreement = answer_sip(sip_offer(*line, formats="9 101"), (G722, TELEPHONE_EVENT))
+
+        assert answer.media[0].formats == ("9", "101")
+        assert agreement.send == G722
+        assert "a=rtpmap:9 G722/8000\r\n" in str(answer)
 
 
 def test_events_alone_are_no_common_codec() -> None:
