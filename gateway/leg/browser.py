@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.codec import Codec
-from gateway.errors import GatewayError, RemoteProtocolError
+from gateway.errors import RemoteProtocolError
+from gateway.leg.absence import Absence
 from gateway.leg.keys import Keys
 from gateway.leg.leg import (
     Answered,
-    Disturbed,
     Ended,
     EndReason,
-    Established,
     Gone,
     LegEvent,
     LegId,
@@ -30,28 +29,15 @@ from gateway.leg.leg import (
     MediaQuality,
     Phase,
     Progressed,
-    Restored,
     Signalled,
 )
+from gateway.leg.offers import PageOffers
+from gateway.leg.path_state import PathState
 from gateway.leg.stream import AudioStream
 from gateway.media.frame import AudioFrame
 from gateway.net.media import MediaTransport, TransportState
-from gateway.sdp.choice import Preference
-from gateway.sdp.description import (
-    Direction,
-    Keying,
-    MediaDescription,
-    Origin,
-    SessionDescription,
-    parse_sdp,
-)
-from gateway.sdp.negotiation import (
-    Agreement,
-    accept_answer,
-    answer_offer,
-    build_offer,
-    find_audio,
-)
+from gateway.sdp.description import Direction
+from gateway.sdp.negotiation import Agreement
 from gateway.sip.uri import Uri
 
 Send = Callable[[dict[str, Any]], None]
@@ -59,10 +45,6 @@ Send = Callable[[dict[str, Any]], None]
 LAST_WORD_S = 0.25
 """A page that hangs up says `bye` and closes its connection, which may be heard first, by UDP: so
 long its word is waited for."""
-
-RESTART_EVERY_S = 5.0
-"""While its path is lost a page is offered an ICE restart this often, should one have got lost or
-come before the browser had seen its new network."""
 
 
 class BrowserLeg:
@@ -93,30 +75,26 @@ class BrowserLeg:
         """
         self.id = leg_id
         self.listener = stream
-        self.agreement: Agreement | None = None
         self._stream = stream
-        self._codecs = codecs
-        self._session_id = session_id
+        self._offers = PageOffers(codecs, session_id)
         self._send = send
         self._new_transport = new_transport
         self._loop = loop
         self._told: list[LegEvent] = []
         self._on_event: Callable[[LegEvent], None] | None = None
-        self._described: SessionDescription | None = None
-        "What we sent last, offer or answer."
-        self._offered: SessionDescription | None = None
-        "Our offer that is not answered yet."
         self._has_ended = False
         self._is_dialled = False
-        self._was_connected = False
-        self._is_disturbed = False
-        self._return: asyncio.TimerHandle | None = None
-        "Runs while the page is away and may come back."
-        self._return_by = 0.0
-        self._restart: asyncio.TimerHandle | None = None
+        self._is_closed = False  # its media, by the page
+        self._absence = Absence(loop, on_over=self.leave)
+        self._path = PathState(loop, tell=self._tell, restart=self.restart)
         self._keys = Keys(stream, tell=self._tell, loop=loop)
         stream.transport.on_state = self._on_state
         stream.on_alert = self._tell
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """What offer and answer settled; None before the first."""
+        return self._offers.agreement
 
     @property
     def on_event(self) -> Callable[[LegEvent], None]:
@@ -148,12 +126,12 @@ class BrowserLeg:
             RemoteProtocolError: it is not SDP, or lacks ICE or DTLS.
             NegotiationError: no common codec.
         """
-        self._negotiate(offer, self._stream.transport)
+        self._answer(offer)
 
     def announce(self, call_id: str) -> None:
         """Send the answer to the page."""
         if not self._has_ended:
-            self._send({"type": "answer", "id": call_id, "sdp": str(self._described)})
+            self._send({"type": "answer", "id": call_id, "sdp": self._offers.described})
 
     def reoffer(self, offer: str) -> str:
         """Take a later offer of the same page: an ICE restart, or whatever else it changes.
@@ -171,7 +149,7 @@ class BrowserLeg:
         """
         if self.agreement is None or self._has_ended:
             raise RemoteProtocolError("there is no session that this offer could change")
-        return self._negotiate(offer, self._stream.transport)
+        return self._answer(offer)
 
     def take_answer(self, answer: str) -> None:
         """Take the page's answer to an offer of ours; one that nothing waits for is ignored.
@@ -180,15 +158,10 @@ class BrowserLeg:
             RemoteProtocolError: it is not SDP.
             NegotiationError: it does not fit our offer. The call goes on as it was.
         """
-        offered = self._offered
-        if offered is None or self._has_ended:
-            return
-        described = parse_sdp(answer)
-        agreement = accept_answer(offered, described)
-        self._stream.transport.accept(described.media[agreement.index])
-        self._offered = None
-        self._agree(agreement)
-        self._tell(Signalled(sent=False, text="answer"))
+        before = self.agreement
+        if not self._has_ended and self._offers.take_answer(answer, self._stream.transport):
+            self._configure(before)
+            self._tell(Signalled(sent=False, text="answer"))
 
     def await_return(self, within_s: float) -> None:
         """The page is away, by its own word or without one: it has so long to come back.
@@ -197,20 +170,16 @@ class BrowserLeg:
         comfort noise when there is none. Unless `rebind` or `resume` comes first, the leg then
         ends as LEFT. Called again, the earlier moment counts.
         """
-        ends_at = self._loop.time() + within_s
-        if self._has_ended or (self._return is not None and self._return_by <= ends_at):
-            return
-        self._welcome()
-        self._return_by = ends_at
-        self._return = self._loop.call_at(ends_at, self.leave)
+        if not self._has_ended:
+            self._absence.begin(within_s)
 
     def rebind(self, send: Send) -> None:
         """The same page is back with another socket, its media untouched: `send` goes to it."""
         if self._has_ended:
             return
         self._send = send
-        self._welcome()
-        if self._is_disturbed:
+        self._absence.end()
+        if self._path.is_disturbed:
             self.restart()
 
     def resume(self, offer: str, send: Send) -> str:
@@ -228,20 +197,16 @@ class BrowserLeg:
         """
         if self.agreement is None or self._has_ended:
             raise RemoteProtocolError("there is no call to resume")
-        transport = self._new_transport()
-        before, self._described = self._described, None  # another peer connection, other sections
-        try:
-            answer = self._negotiate(offer, transport)
-        except GatewayError:
-            self._described = before
-            transport.close()
-            raise
+        transport, before = self._new_transport(), self.agreement
+        answer = self._offers.answer_anew(offer, transport)
         self._send = send
-        self._welcome()
-        self._stop_restarting()
-        self._disturb()
+        self._absence.end()
+        self._path.stop()
+        self._path.disturb()
         self._stream.attach(transport)
+        self._is_closed = False
         transport.on_state = self._on_state
+        self._told_offer(before)
         return answer
 
     def add_candidate(self, candidate: str, ufrag: str | None) -> None:
@@ -308,19 +273,12 @@ class BrowserLeg:
     def restart(self) -> None:
         """Offer the page an ICE restart: `{"type": "offer", "sdp": …}`, answered by `take_answer`.
 
-        An offer that is still open is sent again, as it is.
+        An offer that is still open is sent again, as it is. None goes to a page that has closed
+        its media: it can only `resume`.
         """
-        if self._has_ended or self.agreement is None or self._described is None:
-            return
-        if self._offered is None:
-            wanted = MediaDescription(rtcp_mux=True, rtcp_rsize=True)
-            self._offered = self._described = build_offer(
-                self._stream.transport.describe(wanted, restart=True),
-                codecs=self.agreement.receive,
-                origin=self._described.origin,
-                previous=self._described,
-            )
-        self._signal("offer", {"sdp": str(self._offered)})
+        if self.agreement is not None and not (self._has_ended or self._is_closed):
+            offer = self._offers.offer_restart(self._stream.transport)
+            self._signal("offer", {"sdp": offer})
 
     def stop_media(self) -> None:
         self._stream.stop_sending()
@@ -337,28 +295,22 @@ class BrowserLeg:
 
     # ---- inside
 
-    def _negotiate(self, offer: str, transport: MediaTransport) -> str:
-        """Answer an offer of the page with `transport` at our end."""
-        described = parse_sdp(offer)
-        index = find_audio(described, codecs=self._codecs, keying=Keying.DTLS)
-        transport.accept(described.media[index])
-        answer, agreement = answer_offer(
-            described,
-            media=transport.describe(MediaDescription(rtcp_mux=True, rtcp_rsize=True)),
-            codecs=self._codecs,
-            origin=Origin(self._session_id, 1, "127.0.0.1"),
-            previous=self._described,
-            prefer=Preference.OURS,
-        )
-        self._described, self._offered = answer, None
-        self._agree(agreement)
+    def _answer(self, offer: str) -> str:
+        before = self.agreement
+        answer = self._offers.answer(offer, self._stream.transport)
+        self._told_offer(before)
+        return answer
+
+    def _told_offer(self, before: Agreement | None) -> None:
+        """An offer was taken and answered."""
+        self._configure(before)
         self._tell(Signalled(sent=False, text="offer"))
         self._tell(Signalled(sent=True, text="answer"))
-        return str(answer)
 
-    def _agree(self, agreement: Agreement) -> None:
-        """Speak as was agreed on; the hub looks again where the codec has changed."""
-        before, self.agreement = self.agreement, agreement
+    def _configure(self, before: Agreement | None) -> None:
+        """Speak as is agreed on now; the hub looks again where that has changed."""
+        agreement = self.agreement
+        assert agreement is not None
         if before == agreement:
             return
         self._stream.configure(agreement)
@@ -383,8 +335,8 @@ class BrowserLeg:
                 "fault": reason.fault.value,
             }
         )
-        self._welcome()
-        self._stop_restarting()
+        self._absence.end()
+        self._path.stop()
         self._keys.close()
         self._stream.close()
         self._loop.call_soon(self._tell, Gone())
@@ -397,59 +349,29 @@ class BrowserLeg:
         self._stream.on_state(state)
         match state:
             case TransportState.CONNECTED:
-                self._connect()
+                self._path.connect()
             case TransportState.DISCONNECTED:
-                self._disturb()
-                self._keep_restarting()
-            case TransportState.FAILED if self._was_connected:
+                self._path.disturb()
+                self._path.keep_restarting()
+            case TransportState.FAILED if self._path.was_connected:
                 self._leave(EndReason.ICE_CONSENT)
             case TransportState.FAILED:
                 self._leave(EndReason.PATH_LOST)
             case TransportState.CLOSED:
+                self._is_closed = True
+                self._path.stop()
                 self._loop.call_later(
                     LAST_WORD_S, self._leave_unless_awaited, self._stream.transport
                 )
-
-    def _connect(self) -> None:
-        self._stop_restarting()
-        if not self._was_connected:
-            self._was_connected = True
-            self._tell(Established())
-        elif self._is_disturbed:
-            self._is_disturbed = False
-            self._tell(Restored())
-
-    def _disturb(self) -> None:
-        if self._was_connected and not self._is_disturbed:
-            self._is_disturbed = True
-            self._tell(Disturbed())
-
-    def _keep_restarting(self) -> None:
-        """Offer restarts until the path is back."""
-        if self._has_ended or self._stream.is_connected:
-            return
-        self._restart = self._loop.call_later(RESTART_EVERY_S, self._keep_restarting)
-        self.restart()
-
-    def _stop_restarting(self) -> None:
-        if self._restart is not None:
-            self._restart.cancel()
-            self._restart = None
-
-    def _welcome(self) -> None:
-        """The page is away no more."""
-        if self._return is not None:
-            self._return.cancel()
-            self._return = None
 
     def _leave_unless_awaited(self, closed: MediaTransport) -> None:
         """The page closed its media, and has had time for a last word."""
         if self._stream.transport is not closed:
             return  # it has come back already
-        if self._return is None:
-            self.leave()
+        if self._absence.is_on:
+            self._path.disturb()
         else:
-            self._disturb()
+            self.leave()
 
     def _tell(self, event: LegEvent) -> None:
         if not self._has_ended or isinstance(event, Gone | Signalled):
