@@ -23,7 +23,7 @@ from gateway.sip.flow import Destination, Hop
 from gateway.sip.locate import MAX_HOPS, Reach
 from tests.support.dnsmasq import running_dnsmasq
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 ALL = Reach(("udp", "tcp", "tls"), (6, 4))
 IPV4 = Reach(("udp", "tcp", "tls"), (4,))

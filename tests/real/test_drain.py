@@ -11,7 +11,7 @@ import pytest
 from tests.support.gateway import Gateway, running_gateway
 from tests.support.wire import SipSocket
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 OPTIONS = (
     "OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};rport;branch=z9hG4bK{n}\r\n"

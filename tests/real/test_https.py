@@ -20,7 +20,7 @@ import pytest
 from tests.support.browser import BrowserOptions, open_browser
 from tests.support.gateway import ROOT, free_port
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 CONFIG = """
 [node]

@@ -24,7 +24,7 @@ from tests.support.wire import SipSocket
 from tests.trunk.test_invite import TALKATIVE
 from tests.trunk.wire import HOST, LOCAL, send_invite
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 MODULES = next(Path("/usr/lib").glob("*/kamailio/modules"), Path("/usr/lib/kamailio/modules"))
 

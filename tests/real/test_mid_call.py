@@ -31,7 +31,7 @@ from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import parse_uri
 from tests.support.wire import SipSocket
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 E = TypeVar("E", bound=sip.Event)
 

@@ -29,7 +29,7 @@ from gateway.webrtc.certificate import generate_certificate
 from tests.support.gateway import free_port
 from tests.support.wire import Datagram, SipSocket
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 CONFIG = """
 [http]

@@ -25,7 +25,7 @@ from tests.api.site import WEB
 from tests.sip.samples import request_bytes
 from tests.support.gateway import free_port
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 REGISTER = request_bytes(method="REGISTER").decode()
 

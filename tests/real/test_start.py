@@ -13,7 +13,7 @@ import pytest
 from gateway.cli import main
 from tests.support.gateway import ROOT, config_text
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 
 async def start(directory: Path, text: str) -> tuple[int | None, str, str]:

@@ -23,7 +23,7 @@ from gateway.net.pacer import Pacer
 from gateway.node import Node
 from tests.support.wire import Datagram, SipSocket
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.beside, pytest.mark.asyncio(loop_scope="module")]
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

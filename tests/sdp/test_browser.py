@@ -11,7 +11,7 @@ from gateway.sdp.description import parse_sdp
 from gateway.sdp.negotiation import accept_answer, answer_offer, build_offer
 from tests.sdp.media import BROWSER_CODECS, ORIGIN, webrtc_media
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 OFFER = """async ([kinds, data]) => {
     globalThis.pc = new RTCPeerConnection();

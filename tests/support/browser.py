@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,20 @@ async def open_page(
     width: int = 1280,
     height: int = 900,
     permissions: Sequence[str] = (),
+    watch: Callable[[Page], object] = lambda _: None,
 ) -> AsyncIterator[Page]:
-    """Open a page in a context of its own: no storage, permission or cookie of another test."""
+    """Open a page in a context of its own: no storage, permission or cookie of another test.
+
+    Args:
+        watch: what is to be done with the page before it is loaded.
+    """
     context = await browser.new_context(
         viewport={"width": width, "height": height}, permissions=list(permissions)
     )
     context.set_default_timeout(WAIT_AT_MOST_MS)
     try:
         page = await context.new_page()
+        watch(page)
         await page.goto(url)
         yield page
     finally:

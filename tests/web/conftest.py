@@ -30,17 +30,18 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 @pytest_asyncio.fixture(loop_scope="package")
 async def page(browser: Browser, gateway: FakeGateway) -> AsyncIterator[Page]:
     """The phone, loaded and connected. It must not break, nor its policy be violated."""
-    async with open_page(browser, gateway.url) as page:
-        complaints: list[str] = []
+    complaints: list[str] = []
 
-        def listen(message: ConsoleMessage) -> None:
-            # A lost gateway is told by the browser too; that is no fault of the page.
-            if message.type == "error" and "WebSocket connection" not in message.text:
-                complaints.append(message.text)
+    def listen(message: ConsoleMessage) -> None:
+        # A lost gateway is told by the browser too; that is no fault of the page.
+        if message.type == "error" and "WebSocket connection" not in message.text:
+            complaints.append(message.text)
 
+    def watch(page: Page) -> None:
         page.on("console", listen)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        await page.reload()
+
+    async with open_page(browser, gateway.url, watch=watch) as page:
         await connected(page)
         yield page
         assert complaints == []

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 from tests.web.call_flow import button, connected, destination, dial
 from tests.web.fake_gateway import DESTINATIONS, FakeGateway
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [pytest.mark.real, pytest.mark.beside, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def test_click_shows_all_destinations_in_groups(page: Page) -> None:

@@ -10,7 +10,7 @@ from tests.web.call_flow import button, connected, destination, dial, say_ended,
 from tests.web.fake_gateway import FakeGateway
 from tests.web.far_end import FarEnd
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [pytest.mark.real, pytest.mark.beside, pytest.mark.asyncio(loop_scope="package")]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.web.call_flow import button, connected, destination, dial, say_ended,
 from tests.web.fake_gateway import FakeGateway
 from tests.web.far_end import FarEnd
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [pytest.mark.real, pytest.mark.beside, pytest.mark.asyncio(loop_scope="package")]
 
 HURRY = """() => {
   window.waits = [];
@@ -46,7 +46,7 @@ async def test_lost_gateway_is_told_and_found_again(page: Page, gateway: FakeGat
     await expect(page.get_by_role("alert")).to_contain_text("The gateway cannot be reached")
     await expect(page.locator("#link-words")).to_have_text("lost")
 
-    await gateway.greet_again(3)
+    await gateway.greet_again(2)
 
     await expect(page.locator("#link-words")).to_have_text("connected")
     await expect(page.get_by_role("alert")).to_have_count(0)
@@ -89,7 +89,7 @@ async def test_call_outlives_the_lost_connection(
 
     await expect(page.get_by_role("alert")).to_contain_text("You can go on talking")
     await expect(state_of(page)).to_have_text("In call")
-    await gateway.greet_again(3)
+    await gateway.greet_again(2)
     await far_end.wait_for_sound()
     await say_ended(gateway, call)
     await expect(state_of(page)).to_have_text("Ended: they hung up")

@@ -12,7 +12,7 @@ from tests.web.call_flow import connected
 from tests.web.fake_gateway import FakeGateway, Message
 from tests.web.test_access import assert_contrast
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [pytest.mark.real, pytest.mark.beside, pytest.mark.asyncio(loop_scope="package")]
 
 
 def trunk(name: str, state: str = "up", **rest: Any) -> Message:
