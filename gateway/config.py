@@ -46,6 +46,7 @@ from gateway.options import (
     HttpOptions,
     LabOptions,
     Listen,
+    MediaOptions,
     SipOptions,
 )
 from gateway.reader import Reader, read_port
@@ -155,6 +156,7 @@ class _Sections(Reader):
             turn=self._turn(document.webrtc),
             sip=sip,
             rtp=self._rtp(document.rtp, sip),
+            media=MediaOptions(document.media.hold_timeout_s, document.media.early_media_timeout_s),
             lab=None if document.lab is None else self._lab(document.lab),
             trunks=trunks,
             agents=agents,

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as section
 
 log = logging.getLogger(__name__)
 
-PLAIN_SECTIONS = ("node", "http", "webrtc", "sip", "rtp", "lab")
+PLAIN_SECTIONS = ("node", "http", "webrtc", "sip", "rtp", "media", "lab")
 "Sections whose keys the environment may set."
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -133,6 +133,16 @@ class RtpSection:
     "Address they are opened on, or one of each family; where left out, those of [sip] listen."
     advertise: tuple[str, ...] | str = ()
     "Address to tell peers instead, or a list of one of each family; where left out, as in [sip]."
+
+
+@section(config=_STRICT)
+class MediaSection:
+    """[media]: what is heard in calls, and how long nothing may be."""
+
+    hold_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    "Silence, of RTP and RTCP, after which a call on hold is ended, 5 or more; 0 for never."
+    early_media_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    "The same before the answer, of who lets its callers hear something; 0 for never."
 
 
 @section(config=_STRICT)
@@ -371,6 +381,7 @@ class Document:
     webrtc: WebRtcSection = Field(default_factory=WebRtcSection)
     sip: SipSection = Field(default_factory=SipSection)
     rtp: RtpSection = Field(default_factory=RtpSection)
+    media: MediaSection = Field(default_factory=MediaSection)
     lab: LabSection | None = None
     trunk: tuple[TrunkSection, ...] = ()
     user: tuple[UserSection, ...] = ()

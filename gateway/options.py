@@ -96,6 +96,16 @@ class LabOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaOptions:
+    """How long nothing may be heard of a SIP party, RTP and RTCP both; 0: for ever (F10)."""
+
+    hold_timeout_s: float = 300.0
+    "While one holds the other."
+    early_media_timeout_s: float = 60.0
+    "Before it answers, from when it said that it is to be heard."
+
+
+@dataclass(frozen=True, slots=True)
 class AgentOptions:
     """One agent."""
 
@@ -128,6 +138,7 @@ class Config:
     routes: tuple[Route, ...]
     emergency: EmergencyNumbers
     users: tuple[User, ...] = ()
+    media: MediaOptions = field(default_factory=MediaOptions)
     turn: TurnOptions | None = None
     "What browsers are told of TURN; None: nothing."
     max_cpu: float = 0.85

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.agents.agent import Agent
@@ -109,6 +109,10 @@ class Parties:
         self._pacer = pacer
         self._workload = workload
         self._new_id = new_id
+        self._patience = WatchOptions(
+            hold_timeout_s=config.media.hold_timeout_s,
+            early_media_timeout_s=config.media.early_media_timeout_s,
+        )
 
     # ---- who calls
 
@@ -213,7 +217,7 @@ class Parties:
                 codecs=codecs,
                 session_id=_session_id(),
                 allow_local_media=telephony.is_on_this_machine(destination),
-                options=_leg_options(trunk, placed),
+                options=_leg_options(trunk, placed, self._patience),
                 request=request,
                 stream=self._new_stream(
                     self._udp_media(
@@ -277,7 +281,7 @@ class Parties:
             session_id=_session_id(),
             allow_local_media=is_loopback(peer),
             keying=keying,
-            options=_leg_options(party, placed),
+            options=_leg_options(party, placed, self._patience),
             request=request,
             session=session,
             stream=self._new_stream(media, rules),
@@ -441,10 +445,12 @@ def _media_rules(party: Trunk | User | None, *, is_private: bool) -> MediaRules:
     )
 
 
-def _leg_options(party: Trunk | User | None, media: MediaRules) -> SipLegOptions:
+def _leg_options(
+    party: Trunk | User | None, media: MediaRules, patience: WatchOptions
+) -> SipLegOptions:
     """What a trunk, or one of a user's phones, may do in a call; strangers may do nothing."""
     if party is None:
-        return SipLegOptions()
+        return SipLegOptions(watch=patience)
     return SipLegOptions(
         allow_transfer=party.allow_transfer,
         allow_redirect=party.allow_redirect,
@@ -452,7 +458,7 @@ def _leg_options(party: Trunk | User | None, media: MediaRules) -> SipLegOptions
         signals_hold=party.signals_hold,
         plays_on_hold=isinstance(party, Trunk),
         dtmf=party.dtmf,
-        watch=WatchOptions(media_timeout_s=party.media_timeout_s),
+        watch=replace(patience, media_timeout_s=party.media_timeout_s),
         media=media,
         refer_to=partial(_refer_to, party) if isinstance(party, Trunk) else None,
     )

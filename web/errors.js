@@ -136,6 +136,8 @@ const REASONS = {
   "overloaded": ["gateway full", "The gateway is at its limit", "Try again in a minute."],
   "no-ack": ["connection lost", "The far end lost the call", "Call again."],
   "media-timeout": ["no audio", "No audio came from the far end", "Call again. If it stays, a firewall may block the carrier's audio."],
+  "hold-timeout": ["no sound of the far end", "The call was on hold, and nothing was heard of the far end", "Call again."],
+  "early-media-timeout": ["not answered", "Nobody answered, and no audio came", "Try again later."],
   "path-lost": ["audio lost", "The audio path broke", "Check your network, then call again."],
   "ice-consent": ["audio lost", "The audio path was lost and did not come back", "Check your network, then call again."],
   "left": ["left", null, ""],

@@ -61,6 +61,8 @@ class EndReason(Enum):
     OVERLOADED = "overloaded"
     NO_ACK = "no-ack"
     MEDIA_TIMEOUT = "media-timeout"
+    HOLD_TIMEOUT = "hold-timeout"
+    EARLY_MEDIA_TIMEOUT = "early-media-timeout"
     PATH_LOST = "path-lost"
     ICE_CONSENT = "ice-consent"
     LEFT = "left"
@@ -88,6 +90,7 @@ _STATUS = {
     EndReason.BUSY: 486,
     EndReason.DECLINED: 603,
     EndReason.NO_ANSWER: 408,
+    EndReason.EARLY_MEDIA_TIMEOUT: 408,
     EndReason.NOT_FOUND: 404,
     EndReason.FORBIDDEN: 403,
     EndReason.NO_COMMON_CODEC: 488,
@@ -106,6 +109,8 @@ _FAULT = {
     EndReason.UNREACHABLE: Fault.NETWORK,
     EndReason.NO_ACK: Fault.NETWORK,
     EndReason.MEDIA_TIMEOUT: Fault.NETWORK,
+    EndReason.HOLD_TIMEOUT: Fault.NETWORK,
+    EndReason.EARLY_MEDIA_TIMEOUT: Fault.NETWORK,
     EndReason.PATH_LOST: Fault.NETWORK,
     EndReason.ICE_CONSENT: Fault.NETWORK,
     EndReason.SESSION_EXPIRED: Fault.NETWORK,

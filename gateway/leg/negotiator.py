@@ -184,6 +184,11 @@ class Negotiator:
         return str(answer).encode()
 
     @property
+    def peer_speaks(self) -> bool:
+        """Whether the peer says that it sends."""
+        return self.held is None or self.held.sends
+
+    @property
     def is_open(self) -> bool:
         """Whether the peer is to be heard: nobody holds anybody."""
         return self.held is None and self.direction.receives

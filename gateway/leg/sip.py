@@ -39,6 +39,7 @@ from gateway.leg.negotiator import MediaRules, Negotiator
 from gateway.leg.sessions import SipLegs
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import LOOK_S, MediaWatch, WatchOptions
+from gateway.leg.watch import Phase as WatchPhase
 from gateway.media.frame import AudioFrame
 from gateway.net.media import TransportState
 from gateway.rtp.dtmf import DtmfMode
@@ -146,6 +147,8 @@ class SipLeg:
         "Whether the party is out of the call."
         self._is_up = False
         self._held: Direction | None = None
+        self._is_mute = False
+        "Whether it holds us and says that it plays something, but does not."
         self._hold = Direction.SENDRECV
         "What we want the peer to be told; the negotiator knows what it was told last."
         self._is_reoffering = False
@@ -155,6 +158,8 @@ class SipLeg:
         self._was_connected = False
         self._watch: MediaWatch | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._is_begun = False
+        "Whether it is up, and watched as one who is."
         self._keys = Keys(
             stream,
             tell=self._tell,
@@ -329,6 +334,7 @@ class SipLeg:
         early_media = event.body is not None and self._take_answer(event.body)
         if early_media and event.body is not None and event.dialog_id is not None:
             self._early[event.dialog_id] = event.body
+            self._begin_watch()
         if not self.has_ended:
             self._tell(Progressed(event.status, words(event.reason), early_media))
 
@@ -445,11 +451,21 @@ class SipLeg:
     def _note_hold(self) -> None:
         """Tell once that the peer holds us, or no longer. Early media that is one-way is none."""
         held = self._negotiator.held
-        if held is not None and not self._options.plays_on_hold:
+        if held is None or not held.sends:
+            self._is_mute = False
+        elif self._options.plays_on_hold and not self._is_mute:
+            self._look_at_holder()
+        else:
             held &= Direction.RECVONLY
         if self._is_up and held is not self._held:
             self._held = held
             self._tell(Resumed() if held is None else Held(held))
+
+    def _look_at_holder(self) -> None:
+        """See whether one who says that it plays something to whom it holds does so."""
+        if self._watch is not None and (self._held is None or not self._held.sends):
+            self._count_media()
+            self._look_again()
 
     def _note_codec(self, before: Codec | None) -> None:
         if self._is_up and self._stream.codec != before:
@@ -484,22 +500,49 @@ class SipLeg:
                 self._legs.loop.call_later(GOODBYE_S, self._abandon, left)
 
     def _begin_watch(self) -> None:
-        if self._watch is None and not self.has_ended:
+        if self.has_ended:
+            return
+        if self._watch is None:
             self._watch = MediaWatch(self._options.watch, self._now())
-            self._stream.begin()
             self._look_again()
+        if self._is_up and not self._is_begun:
+            self._is_begun = True
+            self._watch.begin(self._now())
+            self._stream.begin()
 
     def _look_again(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
         self._look = self._legs.loop.call_later(LOOK_S, self._look_for_media)
 
     def _look_for_media(self) -> None:
-        assert self._watch is not None
-        stats, on_hold = self._stream.session.stats, not self._negotiator.is_open
-        is_cut_off = self._session is not None and self._session.is_cut_off
-        if self._watch.is_silent(stats, self._now(), on_hold=on_hold, is_cut_off=is_cut_off):
-            self._abandon(Ended(EndReason.LEFT if is_cut_off else EndReason.MEDIA_TIMEOUT))
+        reason = self._count_media()
+        if reason is EndReason.EARLY_MEDIA_TIMEOUT:
+            self._abandon(Ended(reason, reason.status, REASONS[reason.status]))
+        elif reason is not None:
+            self._abandon(Ended(reason))
         else:
             self._look_again()
+            self._note_music()
+
+    def _count_media(self) -> EndReason | None:
+        """Why the party is to be given up, if it is."""
+        assert self._watch is not None
+        phase = WatchPhase.OPEN if self._negotiator.is_open else WatchPhase.HOLD
+        if not self._is_up and self._negotiator.peer_speaks:
+            phase = WatchPhase.EARLY
+        is_cut_off = self._session is not None and self._session.is_cut_off
+        stats = self._stream.session.stats
+        return self._watch.look(stats, self._now(), phase, is_cut_off=is_cut_off)
+
+    def _note_music(self) -> None:
+        """One who holds others and sends nothing has no music for them, until it has."""
+        held = self._negotiator.held
+        if self._watch is None or held is None or not held.sends:
+            return
+        if self._watch.is_quiet is not self._is_mute:
+            self._is_mute = self._watch.is_quiet
+            self._note_hold()
 
     def on_connection_closed(self) -> None:
         """A connection is gone: before the answer nothing else would tell that its phone is."""

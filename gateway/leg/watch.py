@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
+from gateway.leg.leg import EndReason
 from gateway.rtp.stats import StreamStats
 
 LOOK_S = 2.0
-"How often it is looked; so much later than it could be a silence is noticed."
+"""How often it is looked; so much later than it could be a silence is noticed. Who holds others and
+sends them nothing from one look to the next has no music for them."""
 
 MIN_TIMEOUT_S = 5.0
 "Nobody is given up sooner after the answer: the first packet of some takes its time."
 
 TIMER_SLACK_S = 0.001
 "Timers may fire a fraction of a millisecond early."
+
+
+class Phase(Enum):
+    """What is to be expected of a party."""
+
+    EARLY = "early"
+    "It has yet to answer, and lets its callers hear something."
+    OPEN = "open"
+    HOLD = "hold"
+    "One holds the other: many say nothing at all then."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,9 @@ class WatchOptions:
     media_timeout_s: float = 30.0
     "While it is to be heard."
     hold_timeout_s: float = 300.0
-    "While one holds the other: many say nothing at all then."
+    "While one holds the other."
+    early_media_timeout_s: float = 60.0
+    "Before it answers, from when it said that it is to be heard."
     cut_off_timeout_s: float = 6.0
     """While it is to be heard, but the connection of its signalling is closed: a tab that was
     closed says no goodbye. A phone that has lost its network may be back by then."""
@@ -34,23 +49,37 @@ class MediaWatch:
 
     def __init__(self, options: WatchOptions, now: float) -> None:
         """From `now` on it is to be heard."""
+        self.is_quiet = False
+        "Whether no RTP came between the last two looks."
         self._options = options
         self._heard_at = now
-        self._mark: tuple[int, float] | None = None
+        self._packets = 0
+        self._reported_at: float | None = None
 
-    def is_silent(
-        self, stats: StreamStats, now: float, *, on_hold: bool, is_cut_off: bool = False
-    ) -> bool:
-        """Whether nothing has come for too long."""
-        reported_at = 0.0 if stats.remote is None else stats.remote.reported_at
-        mark = (stats.received.packets, reported_at)
-        if mark != self._mark:
-            if self._mark is not None:
-                self._heard_at = now
-            self._mark = mark
-        options = self._options
-        limit_s = options.hold_timeout_s if on_hold else options.media_timeout_s
-        if is_cut_off and not on_hold:
-            limit_s = options.cut_off_timeout_s
+    def begin(self, now: float) -> None:
+        """It has answered: what was before counts no more."""
+        self._heard_at = now
+
+    def look(
+        self, stats: StreamStats, now: float, phase: Phase, *, is_cut_off: bool = False
+    ) -> EndReason | None:
+        """Why the party is given up, nothing having come of it for too long; None: it is not."""
+        packets = stats.received.packets
+        reported_at = None if stats.remote is None else stats.remote.reported_at
+        self.is_quiet = packets == self._packets
+        if not self.is_quiet or reported_at != self._reported_at:
+            self._heard_at = now
+            self._packets, self._reported_at = packets, reported_at
+        limit_s, reason = self._limit(phase, is_cut_off=is_cut_off)
         silent_s = now - self._heard_at + TIMER_SLACK_S
-        return limit_s > 0 and silent_s >= max(limit_s, MIN_TIMEOUT_S)
+        return reason if limit_s > 0 and silent_s >= max(limit_s, MIN_TIMEOUT_S) else None
+
+    def _limit(self, phase: Phase, *, is_cut_off: bool) -> tuple[float, EndReason]:
+        options = self._options
+        if phase is Phase.EARLY:
+            return options.early_media_timeout_s, EndReason.EARLY_MEDIA_TIMEOUT
+        if phase is Phase.HOLD:
+            return options.hold_timeout_s, EndReason.LEFT if is_cut_off else EndReason.HOLD_TIMEOUT
+        if is_cut_off:
+            return options.cut_off_timeout_s, EndReason.LEFT
+        return options.media_timeout_s, EndReason.MEDIA_TIMEOUT

@@ -16,6 +16,7 @@ from gateway.leg.leg import (
     MediaChanged,
     Resumed,
 )
+from gateway.leg.quality import QualityAlert
 from gateway.leg.sip import SipLegOptions
 from gateway.leg.watch import WatchOptions
 from gateway.rtp.packet import RtpPacket, build_rtp
@@ -73,7 +74,7 @@ class Talk:
 
     def news(self) -> list[LegEvent]:
         told, self.box.told[:] = self.box.news(), []
-        return told
+        return [event for event in told if not isinstance(event, QualityAlert)]
 
     def hear(self, seconds: float = 0.1) -> None:
         """Somebody speaks to the phone."""
@@ -361,7 +362,100 @@ def test_f10_party_on_hold_may_be_silent_for_longer() -> None:
     talk.bench.run(10)
 
     assert before == []
-    assert [e.reason for e in talk.box.heard(Ended)] == [EndReason.MEDIA_TIMEOUT]
+    assert talk.box.heard(Ended) == [Ended(EndReason.HOLD_TIMEOUT)]
+    talk.bench.close()
+
+
+def test_f10_nobody_is_given_up_within_5_s_of_the_answer() -> None:
+    talk = Talk(watch=WatchOptions(media_timeout_s=1))
+
+    talk.bench.run(4.8)
+    before = talk.box.heard(Ended)
+    talk.bench.run(2)
+
+    assert before == []
+    assert talk.box.heard(Ended) == [Ended(EndReason.MEDIA_TIMEOUT)]
+    talk.bench.close()
+
+
+def test_f10_early_media_of_which_nothing_comes_is_given_up_after_60_s() -> None:
+    bench = SipBench()
+    box = bench.dial()
+    bench.answer(183, body=sdp())
+
+    bench.run(59)
+    before = box.heard(Ended)
+    bench.run(4)
+
+    assert before == []
+    assert box.heard(Ended) == [
+        Ended(EndReason.EARLY_MEDIA_TIMEOUT, 408, "Request Timeout", fault=None)
+    ]
+    assert bench.peer.request("CANCEL")
+    bench.answer(487)
+    bench.close()
+
+
+@pytest.mark.parametrize("speaks_until", [100, 0])
+def test_f10_early_media_that_goes_on_and_an_answer_that_comes_are_waited_for(
+    speaks_until: int,
+) -> None:
+    """One speaks for 100 s; another is silent for 50 s, answers, and is silent for 25 s more."""
+    bench = SipBench()
+    box = bench.dial()
+    bench.answer(183, body=sdp())
+
+    for number in range(speaks_until):
+        packet = RtpPacket(0, False, number, number * 160, 7, bytes(160))
+        box.transport.on_packet(build_rtp(packet), bench.loop.time())
+        bench.run(1)
+    if not speaks_until:
+        bench.run(50)
+        bench.answer(200, body=sdp())
+        bench.run(25)
+
+    assert box.heard(Ended) == []
+    bench.close()
+
+
+# ---- one who holds others, and lets them hear nothing
+
+
+def test_holder_that_sends_nothing_for_2_s_leaves_the_others_to_our_music() -> None:
+    talk = Talk()
+    talk.speak(1)
+    talk.reoffer(spelled("sendonly"))
+    said = talk.news()
+    talk.bench.run(1.8)
+    early = talk.news()
+    talk.bench.run(0.5)
+    late = talk.news()
+    talk.bench.run(10)
+
+    assert said == [Held(Direction.SENDONLY)]
+    assert early == []
+    assert late == [Held(Direction.INACTIVE)]
+    assert talk.news() == []
+    talk.reoffer(sdp())
+    assert talk.news() == [Resumed()]
+    talk.bench.close()
+
+
+def test_holder_that_plays_something_is_heard_and_again_when_it_begins_late() -> None:
+    talk = Talk()
+    talk.reoffer(spelled("sendonly"))
+    told = []
+    for number in range(250):
+        if number < 100 or number >= 200:
+            talk.speak(number)
+        talk.bench.run(0.05)
+        told += talk.news()
+
+    assert told == [
+        Held(Direction.SENDONLY),
+        Held(Direction.INACTIVE),
+        Held(Direction.SENDONLY),
+    ]
     talk.bench.close()
 
 
