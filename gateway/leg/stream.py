@@ -90,6 +90,10 @@ class AudioStream:
         if not agreement.direction.receives:
             self._incoming.expect_nothing()
         self._meter.configure(agreement, self._clock())
+        self.session.extend_reports(
+            voice="voip-metrics" in agreement.rtcp_xr,
+            round_trip=any(wish.startswith("rcvr-rtt=") for wish in agreement.rtcp_xr),
+        )
         self._look_at_timer()
 
     def begin(self) -> None:

@@ -146,6 +146,8 @@ class MediaDescription:
     "Where to send RTCP; None means port + 1, or `port` with rtcp-mux."
     rtcp_mux: bool = False
     rtcp_rsize: bool = False
+    rtcp_xr: tuple[str, ...] = ()
+    "The extended reports that are wanted: voip-metrics, rcvr-rtt=all (RFC 3611 §5.1)."
     bundle_only: bool = False
     ice_ufrag: str | None = None
     ice_pwd: str | None = field(default=None, repr=False)
@@ -215,6 +217,7 @@ class MediaDescription:
         yield from _valued("mid", self.mid)
         yield from ("rtcp-mux",) * self.rtcp_mux
         yield from ("rtcp-rsize",) * self.rtcp_rsize
+        yield from _valued("rtcp-xr", " ".join(self.rtcp_xr) or None)
         yield from ("bundle-only",) * self.bundle_only
 
 
@@ -384,6 +387,7 @@ _INHERITED: dict[str, Reader] = {
     "end-of-candidates": ("end_of_candidates", read_flag),
     "fingerprint": ("fingerprints", _fingerprint),
     "setup": ("setup", read_setup),
+    "rtcp-xr": ("rtcp_xr", read_tokens),
 }
 "What the session level says for every section that does not say it itself (Firefox does so)."
 

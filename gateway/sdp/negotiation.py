@@ -77,6 +77,8 @@ class Agreement:
     "Ours: where it does not send, the peer holds us."
     ptime_ms: int
     "Packet duration that the peer wants to receive, 10 to 60, and that the codec can make."
+    rtcp_xr: tuple[str, ...] = ()
+    "Extended reports that the peer wants of us, as in its SDP (RFC 3611 §5.1)."
 
 
 def build_offer(
@@ -193,6 +195,7 @@ def answer_offer(
         send_digits=choice.send_digits,
         direction=_unmuted(section.direction, theirs),
         ptime_ms=ptime_ms(theirs, choice.send),
+        rtcp_xr=theirs.rtcp_xr,
     )
     return _publish(answer, previous), agreement
 
@@ -245,6 +248,7 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agre
         send_digits=choice.send_digits,
         direction=_unmuted(theirs.direction.reversed & ours.direction, theirs),
         ptime_ms=ptime_ms(theirs, choice.send),
+        rtcp_xr=theirs.rtcp_xr,
     )
 
 
@@ -296,6 +300,7 @@ def _answer_section(
         rtcp_port=None if rtcp_mux or media.rtcp_port == media.port + 1 else media.rtcp_port,
         rtcp_mux=rtcp_mux,
         rtcp_rsize=theirs.rtcp_rsize and media.rtcp_rsize,
+        rtcp_xr=media.rtcp_xr if theirs.rtcp_xr else (),
         bundle_only=False,
         ice_options=tuple(o for o in media.ice_options if o in theirs.ice_options),
         setup=_answer_setup(theirs, media),
