@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.codec import TICK_RATE, Codec
+from gateway.codec import TICK_RATE, Codec, read_parameter
 from gateway.media.coding import UNBURDENED, Encoder, make_encoder
 from gateway.media.effort import Workload
 from gateway.media.frame import AudioFrame
+from gateway.media.repair import Repair
 from gateway.net.media import MediaTransport
 from gateway.rtp.session import RtpSession
+from gateway.rtp.stats import RemoteStats
 from gateway.sdp.negotiation import Agreement
 
 TICKS_PER_MS = TICK_RATE // 1000
@@ -49,6 +51,8 @@ class Outgoing:
         self._relayed: Codec | None = None  # what is heard and passed on as it is
         self._encoded: Codec | None = None  # what is heard and suits the encoder as it is
         self._encoder: Encoder | None = None
+        self._repair = Repair()
+        self._reported_at = 0.0
         self._pending: NDArray[np.int16] | None = None
 
     def configure(self, agreement: Agreement) -> None:
@@ -81,6 +85,21 @@ class Outgoing:
         if self._encoder is not None:
             self._encoder.close()
         self._encoder = self.codec = self._send_codec = None
+
+    def adapt(self, remote: RemoteStats | None) -> None:
+        """Look at the party's last report: one who loses packets is sent what repairs that."""
+        if remote is None or remote.reported_at == self._reported_at:
+            return
+        self._reported_at = remote.reported_at
+        before = self._repair.loss_percent
+        self._repair.take(remote.fraction_lost)
+        codec, encoder = self.codec, self._encoder
+        if before == self._repair.loss_percent or codec is None or encoder is None:
+            return
+        if codec.name == "opus" and read_parameter(codec, "useinbandfec", 0) == 1:
+            # CELT has no FEC, and so the encoder is another. A cold one is not heard: its first
+            # frame leans on none before, which one warmed on what was never sent would not.
+            self._open_encoder(codec, encoder.sample_rate)
 
     def hear(self, frame: AudioFrame) -> None:
         """Send one frame now: its payload if the party takes that codec, else encoded."""
@@ -143,10 +162,13 @@ class Outgoing:
 
     def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
         """One at the rate of what is to be heard; it is never lowered within a call."""
-        self._drop_pending()
         if self._encoder is not None:
+            if self._encoder.sample_rate != rate:
+                self._drop_pending()
             self._encoder.close()
-        self._encoder = make_encoder(codec, rate=rate, workload=self._workload)
+        self._encoder = make_encoder(
+            codec, rate=rate, workload=self._workload, loss_percent=self._repair.loss_percent
+        )
         return self._encoder
 
     def _send_reframed(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:

@@ -175,6 +175,7 @@ class AudioStream:
         if self._meter.look_at <= now:
             for alert in self._meter.look(now):
                 self.on_alert(alert)
+            self._outgoing.adapt(self.session.remote)
         self._look_at_timer()
 
     def _look_at_timer(self) -> None:

@@ -15,7 +15,7 @@ from gateway.rtp.keypad import DigitOptions, DigitSender, later
 from gateway.rtp.quality import voice_metrics
 from gateway.rtp.receiver import Received, Receiver, ReceiverOptions
 from gateway.rtp.report import Reporter
-from gateway.rtp.stats import Glance, SendStats, StreamStats
+from gateway.rtp.stats import Glance, RemoteStats, SendStats, StreamStats
 
 SAMPLE_PACKETS = 8
 "Payloads that are kept when a sample is asked for: 160 ms at 20 ms."
@@ -236,6 +236,11 @@ class RtpSession:
         next_at = receiver_at if receiver_at < report_at else report_at
         digits_at = self._digits.next_timer()
         return next_at if digits_at is None or next_at < digits_at else digits_at
+
+    @property
+    def remote(self) -> RemoteStats | None:
+        """What the peer said last about our packets."""
+        return self._reporter.remote
 
     @property
     def waits_until(self) -> float:

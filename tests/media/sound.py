@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import wave
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+
+from gateway.lab import lab
 
 Pcm = NDArray[np.int16]
 
@@ -35,6 +41,18 @@ def chirp(low: float, high: float, seconds: float, rate: int, level_dbfs: float 
     wave = 32767 * 10 ** (level_dbfs / 20) * np.sin(2 * np.pi * turns)
     glide: Pcm = np.rint(wave).astype(np.int16)
     return glide
+
+
+@cache
+def recorded_speech(rate: int) -> Pcm:
+    """15 s of a voice, at 8 or 16 kHz."""
+    with wave.open(str(Path(lab.__file__).with_name("prompts") / "speech.wav")) as file:
+        recorded = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        size = len(recorded) * rate // file.getframerate()
+    spectrum = np.fft.rfft(recorded)[: size // 2 + 1]
+    resampled = np.fft.irfft(spectrum, size) * (size / len(recorded))
+    speech: Pcm = np.clip(np.rint(resampled), -32768, 32767).astype(np.int16)
+    return speech
 
 
 def frames_of(pcm: Pcm, size: int) -> list[Pcm]:
