@@ -208,7 +208,7 @@ class Parties:
         request = telephony.request_to_trunk(trunk, errand, caller.identity, caller.attributes)
         destination = request.destination or trunk.destination
         is_private = destination.secure or destination.transport == "tls"
-        placed = _media_rules(trunk, is_private=is_private)
+        placed = media_rules(trunk, is_private=is_private)
         telephony.limits.enter(trunk.name, leg_id, Direction.OUT, self._loop.time())
         try:
             return SipLeg(
@@ -271,7 +271,7 @@ class Parties:
         if keying is Keying.DTLS:
             media = self._browser_media()
         else:
-            placed = _media_rules(party, is_private=flow.is_secure)
+            placed = media_rules(party, is_private=flow.is_secure)
             media = self._udp_media(peer, peer if placed.is_symmetric else None, placed)
         return SipLeg(
             leg_id,
@@ -421,7 +421,7 @@ def _keying_toward(contact: Contact) -> Keying:
     return Keying.DTLS if is_browser or contact.flow.is_websocket else Keying.NONE
 
 
-def _media_rules(party: Trunk | User | None, *, is_private: bool) -> MediaRules:
+def media_rules(party: Trunk | User | None, *, is_private: bool) -> MediaRules:
     """How the media of a party is protected, and where it may be.
 
     Args:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_network
+
 import pytest
 
 from gateway.errors import NegotiationError
-from gateway.parties import keying_of
+from gateway.parties import keying_of, media_rules
+from gateway.private import Secret
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.sdp.description import Keying
 from gateway.sip.flow import Flow
+from gateway.sip.uri import parse_uri
+from gateway.trunk.trunk import Trunk
+from gateway.users.user import User
 
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 {} 0\r\n"
 )
+
+CARRIER = Trunk("carrier", parse_uri("sip:carrier.example"))
+ANN = User("ann", Secret("secret"))
 
 
 def flow(transport: str) -> Flow:
@@ -43,3 +54,34 @@ def test_a34_media_of_who_comes_by_websocket_is_never_plain(protocol: str | None
 def test_offer_without_audio_is_of_no_use() -> None:
     with pytest.raises(NegotiationError, match="no audio"):
         keying_of(SDP.replace("audio", "video").format("RTP/SAVP").encode(), flow("udp"))
+
+
+def test_keys_are_offered_and_taken_only_where_nobody_can_read_them() -> None:
+    trunk = replace(CARRIER, srtp=SrtpPolicy.OPTIONAL)
+
+    assert media_rules(trunk, is_private=True).srtp is SrtpPolicy.OPTIONAL
+    assert media_rules(trunk, is_private=False).srtp is SrtpPolicy.OFF
+    assert media_rules(None, is_private=True).srtp is SrtpPolicy.OFF
+
+
+@pytest.mark.parametrize("party", [CARRIER, ANN])
+def test_a34_where_keys_are_required_nobody_calls_without_tls(party: Trunk | User) -> None:
+    required = replace(party, srtp=SrtpPolicy.REQUIRED)
+    waived = replace(required, srtp_without_tls=True)
+
+    with pytest.raises(NegotiationError) as refused:
+        media_rules(required, is_private=False)
+
+    assert refused.value.status == 488
+    assert media_rules(required, is_private=True).srtp is SrtpPolicy.REQUIRED
+    assert media_rules(waived, is_private=False).srtp is SrtpPolicy.REQUIRED
+
+
+def test_media_of_a_party_is_where_its_settings_say() -> None:
+    networks = (ip_network("10.1.0.0/16"),)
+
+    trunk = media_rules(replace(CARRIER, media_allow=networks), is_private=False)
+    user = media_rules(ANN, is_private=False)
+
+    assert (trunk.allow, trunk.is_symmetric, trunk.offers_mux) == (networks, False, False)
+    assert (user.allow, user.is_symmetric, user.offers_mux) == ((), True, False)

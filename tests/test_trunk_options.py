@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from gateway.config import default_config, parse_config
 from gateway.errors import ConfigError
 from gateway.options import Config
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.sip.session_timer import SessionTimerOptions
 from gateway.trunk.diversion import DiversionStyle
 from gateway.trunk.headers import HeaderOptions
@@ -211,3 +213,40 @@ def test_nobody_is_warned_where_there_is_nothing_to_know() -> None:
 
     assert load_routes(*served).warnings() == ()
     assert load_routes(route(match="9", to=["agent:echo"])).warnings() == ()
+
+
+def test_media_of_a_trunk_is_plain_and_where_its_sip_is_unless_said_otherwise() -> None:
+    plain = make()
+    said = make(
+        transport="tls", srtp="optional", srtp_without_tls=True, rtcp_mux=True,
+        media_allow=["10.1.0.0/16", "2001:db8::/64"],
+    )  # fmt: skip
+
+    assert (plain.srtp, plain.srtp_without_tls, plain.rtcp_mux) == (SrtpPolicy.OFF, False, False)
+    assert plain.media_allow == ()
+    assert (said.srtp, said.srtp_without_tls, said.rtcp_mux) == (SrtpPolicy.OPTIONAL, True, True)
+    assert said.media_allow == (ip_network("10.1.0.0/16"), ip_network("2001:db8::/64"))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"transport": "tls"},
+        {"uri": "sips:carrier.example"},
+        {"proxy": "sip:edge.example;transport=tls"},
+        {"transport": "tcp", "srtp_without_tls": True},
+    ],
+)
+def test_srtp_may_be_required_over_tls_or_where_that_is_waived(keys: dict[str, Any]) -> None:
+    assert make(srtp="required", **keys).srtp is SrtpPolicy.REQUIRED
+
+
+@pytest.mark.parametrize("keys", [{}, {"transport": "tcp"}, {"proxy": "sip:edge.example"}])
+def test_a34_srtp_that_is_required_needs_tls(keys: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="srtp = 'required': its keys need transport = \"tls\""):
+        make(srtp="required", **keys)
+
+
+def test_a_network_of_media_is_a_network() -> None:
+    with pytest.raises(ConfigError, match="media_allow = '10"):
+        make(media_allow=["10.0.0.1/8"])
