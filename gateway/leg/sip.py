@@ -494,7 +494,8 @@ class SipLeg:
             case TransportState.DISCONNECTED:
                 self._tell(Disturbed())
             case TransportState.FAILED:
-                self._abandon(Ended(EndReason.PATH_LOST))
+                lost = EndReason.ICE_CONSENT if self._was_connected else EndReason.PATH_LOST
+                self._abandon(Ended(lost))
             case TransportState.CLOSED:
                 left = Ended(EndReason.LEFT)
                 self._legs.loop.call_later(GOODBYE_S, self._abandon, left)

@@ -18,6 +18,7 @@ from gateway.leg.leg import (
     Gone,
     Held,
     LegEvent,
+    QualityAlert,
     Restored,
     Resumed,
     Signalled,
@@ -78,9 +79,9 @@ class Softphone:
 
     # ---- the phone
 
-    def offer(self, direction: Direction = Direction.SENDRECV) -> bytes:
+    def offer(self, direction: Direction = Direction.SENDRECV, *, restart: bool = False) -> bytes:
         """What the phone offers, first or next; as JsSIP does, with all its candidates."""
-        media = self.inside(self.theirs.offer)
+        media = self.inside(lambda: self.theirs.offer(restart=restart))
         self._local = build_offer(
             replace(media, direction=direction, rtcp_mux=True),
             codecs=CODECS,
@@ -135,9 +136,12 @@ class Softphone:
         session.answer(self.answer(session.offer), self.bench.wire.now)
         self.bench.run(2)
 
-    def reoffer(self, direction: Direction) -> SessionDescription:
+    def reoffer(
+        self, direction: Direction = Direction.SENDRECV, *, restart: bool = False
+    ) -> SessionDescription:
         """The phone changes what it does; our answer."""
-        self.bench.calling.reoffer(self.offer(direction), self.bench.wire.now)
+        offer = self.offer(direction, restart=restart)
+        self.bench.calling.reoffer(offer, self.bench.wire.now)
         self.bench.run(0.1)
         return self.take(self.bench.phone.all(sip.ReofferAnswered)[-1].sdp)
 
@@ -151,7 +155,7 @@ class Softphone:
         return sum(packet[1] & 0x7F == OPUS.payload_type for packet in self.theirs.packets)
 
     def news(self) -> list[LegEvent]:
-        return [event for event in self.told if not isinstance(event, Signalled)]
+        return [event for event in self.told if not isinstance(event, Signalled | QualityAlert)]
 
     async def close(self) -> None:
         await self.ours.port.close()
@@ -247,6 +251,22 @@ def test_hold_and_resume_go_on_under_the_same_keys(phone: Softphone) -> None:
     assert [d.origin.version for d in (first, on_hold, resumed)] == [1, 2, 3]
 
 
+def test_softphone_restarts_ice_by_a_re_invite(phone: Softphone) -> None:
+    first = phone.call()
+    dtls = phone.ours.transport._dtls
+
+    restarted = phone.reoffer(restart=True)
+    heard = phone.heard()
+    phone.bench.run(5)
+
+    assert restarted.media[0].ice_ufrag != first.media[0].ice_ufrag
+    assert restarted.media[0].fingerprints == first.media[0].fingerprints
+    assert phone.ours.transport._dtls is dtls
+    assert heard == 5
+    assert len(phone.ours.port.mux.by_ufrag) == 1
+    assert phone.news() == [Established()]
+
+
 def test_path_that_breaks_for_a_while_is_waited_for(phone: Softphone) -> None:
     phone.call()
     passes = phone.bench.loop.network.passes
@@ -266,7 +286,7 @@ def test_path_that_stays_broken_ends_the_call(phone: Softphone) -> None:
     phone.bench.run(45)
 
     (ended,) = [event for event in phone.news() if isinstance(event, Ended)]
-    assert ended.reason is EndReason.PATH_LOST
+    assert ended.reason is EndReason.ICE_CONSENT
     assert phone.bench.phone.all(sip.Ended)
 
 
