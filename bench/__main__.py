@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from bench.bridge import BridgeOptions, NotEnoughCoresError, bridge
+from bench.bridge import PATHS, BridgeOptions, NotEnoughCoresError, bridge
 from bench.flood import FloodOptions, flood
 from bench.signalling_load import SYSTEM_NAMES, SignallingOptions, signalling
 from bench.system import SYSTEMS
@@ -62,6 +62,7 @@ def _measure(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
     return bridge(
         BridgeOptions(
             systems=tuple(arguments.systems),
+            path=arguments.path,
             load=arguments.load,
             calls=arguments.calls,
             seconds=arguments.seconds,
@@ -114,6 +115,9 @@ def _add_bridge(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=20.0, help="length of a window (default 20, at least 3)"
     )
     parser.add_argument("--rounds", type=_positive, default=5, help="windows that count, each")
+    parser.add_argument(
+        "--path", choices=tuple(PATHS), default="opus-pcmu", help="what each side speaks"
+    )
     parser.add_argument(
         "--systems",
         type=_systems,

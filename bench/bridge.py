@@ -33,6 +33,9 @@ FLOOR_S = 5.0
 ROUND_OVERHEAD_S = 120.0
 "Starting, setting up at 20 calls a second, and ending; a round that takes longer is given up."
 
+PATHS = {"opus-pcmu": "opus", "pcmu-pcmu": "PCMU"}
+"What a page speaks, by the path's name; phones speak PCMU."
+
 MB = 1024 * 1024
 Floats = NDArray[np.float64]
 
@@ -42,6 +45,8 @@ class BridgeOptions:
     """What the command line asks for."""
 
     systems: tuple[str, ...]
+    path: str
+    "What each side speaks, of `PATHS`."
     load: float
     "Percent of a core that the system under test is to use."
     calls: int | None
@@ -183,14 +188,18 @@ class _Bench:
         target = (
             {"calls": self.options.calls} if self.options.calls else {"load": self.options.load}
         )
+        told = versions(system.packages)
+        if system.version is not None:
+            told[system.name] = system.version()
         return summary | {
+            "path": self.options.path,
             "target": target,
             "seconds": self.options.seconds,
             "warm_up_s": WARM_UP_S,
             "generator_floor": floor,
             "delay_method": "packets matched by their sound (cross-correlation), codec look-ahead "
             "taken off; kernel receive time-stamps against the send call",
-            "versions": {"python": platform.python_version(), **versions(system.packages)},
+            "versions": {"python": platform.python_version(), **told},
             "machine": {"kernel": platform.release(), "cores": os.cpu_count()},
             "command": "python -m bench " + " ".join(sys.argv[1:]),
         }
@@ -208,7 +217,7 @@ class _Session:
         self._system = system
 
     async def __aenter__(self) -> _Session:
-        self.generator = Generator(self._system)
+        self.generator = Generator(self._system, PATHS[self._bench.options.path])
         self.running = Running(self._system, self.generator.carrier_port, self._bench.system_core)
         try:
             await self.running.wait_until_ready()

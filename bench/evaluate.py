@@ -72,8 +72,14 @@ def evaluate(recording: Recording) -> Evaluation:
         up=_direction([_up(call) for call in calls], window_s),
         down=_direction(down, window_s),
         up_mode=clip.mode,
-        down_mode="as it came" if down[0].frames is not None else opus_mode(down[0].payloads),
+        down_mode=_down_mode(down[0]),
     )
+
+
+def _down_mode(down: _Stream) -> str:
+    if down.frames is not None:
+        return "as it came"
+    return "PCMU" if down.clock_rate == PCMU_CLOCK_RATE else opus_mode(down.payloads)
 
 
 def opus_mode(payloads: list[tuple[int, bytes]]) -> str:
@@ -124,6 +130,9 @@ def _down(call: BenchCall) -> _Stream:
         return _relayed(said, heard, PCMU_CLOCK_RATE)
     opened = [(index, page.unprotect(packet)) for index, packet in heard.captured]
     payloads = [(index, payload_of(packet)) for index, packet in opened if packet]
+    if page.clip is pcmu_clip():
+        loop = page.clip.sound
+        return _Stream(said, heard, PCMU_CLOCK_RATE, loop, 0, payloads, _decode_pcmu_frames)
     delay = _look_ahead([payload for _, payload in payloads])
     loop = pcmu_clip().sound
     return _Stream(said, heard, OPUS_CLOCK_RATE, loop, delay, payloads, decode_opus)

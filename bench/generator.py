@@ -48,7 +48,9 @@ class BenchCall:
 class Generator:
     """The calls of one system under test, and the one timer that drives them."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, codec: str = "opus") -> None:
+        """`codec`: what its pages speak."""
+        self._codec = codec
         self._loop = asyncio.get_running_loop()
         self._system = system
         self._clockwork = Clockwork(self._loop)
@@ -144,7 +146,7 @@ class Generator:
 
     async def _set_up(self, number: str, socket: CallSocket) -> BenchCall:
         intake = self._clockwork.intake
-        page = Page(intake)
+        page = Page(intake, self._codec)
         phone = None if self._system.uses_sip else Phone(intake)
         options = {} if phone is None else {"phone": phone.address}
         try:

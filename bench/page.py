@@ -15,7 +15,7 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from pylibsrtp import Error as SrtpError
 from pylibsrtp._binding import ffi, lib
 
-from bench.clip import Clip, opus_clip
+from bench.clip import Clip, opus_clip, pcmu_clip
 from bench.ice import Address, IceClient
 from bench.pacer import Intake
 from bench.stream import Heard, Said, is_rtcp
@@ -28,6 +28,22 @@ CONSENT_EVERY_S = 2.5
 "Chromium pings a good pair this often."
 
 MAX_PACKET_BYTES = 1500
+
+FORMATS = {"opus": ("111", "9", "0", "8", "110", "126"), "PCMU": ("0", "126")}
+"Payload types of an offer."
+
+FORMAT_LINES = {
+    "111": (
+        "a=rtpmap:111 opus/48000/2",
+        "a=rtcp-fb:111 transport-cc",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+    ),
+    "9": ("a=rtpmap:9 G722/8000",),
+    "0": ("a=rtpmap:0 PCMU/8000",),
+    "8": ("a=rtpmap:8 PCMA/8000",),
+    "110": ("a=rtpmap:110 telephone-event/48000",),
+    "126": ("a=rtpmap:126 telephone-event/8000",),
+}
 HOST = "127.0.0.1"
 
 
@@ -45,6 +61,8 @@ class Answer:
     fingerprints: tuple[RTCDtlsFingerprint, ...]
     is_client: bool
     "Whether we send the ClientHello: the answer says `a=setup:passive`."
+    codec: str
+    "opus or PCMU."
     payload_type: int
     narrowband: bool
     "Whether the other side plays Opus at 8 kHz only (RFC 7587 §6.1)."
@@ -54,26 +72,30 @@ def parse_answer(sdp: str) -> Answer:
     """Read an answer to `Page.offer`.
 
     Raises:
-        ConnectError: it has no Opus, no usable candidate, or no credentials.
+        ConnectError: it has no codec of ours, no usable candidate, or no credentials.
     """
+    formats = re.search(r"^m=audio \d+ \S+ (\d+)", sdp, re.MULTILINE)
     opus = re.search(r"^a=rtpmap:(\d+) opus/48000", sdp, re.MULTILINE | re.IGNORECASE)
+    first = formats[1] if formats else ""
     ufrag = re.search(r"^a=ice-ufrag:(\S+)", sdp, re.MULTILINE)
     pwd = re.search(r"^a=ice-pwd:(\S+)", sdp, re.MULTILINE)
     prints = re.findall(r"^a=fingerprint:(\S+) (\S+)", sdp, re.MULTILINE)
     candidates = re.findall(
         r"^a=candidate:\S+ 1 udp \d+ (\d+\.\d+\.\d+\.\d+) (\d+) typ", sdp, re.MULTILINE | re.I
     )
-    if not (opus and ufrag and pwd and prints and candidates):
-        raise ConnectError(f"the answer lacks Opus, ICE, a fingerprint or a candidate:\n{sdp}")
+    is_opus = opus is not None and opus[1] == first
+    if not ((is_opus or first == "0") and ufrag and pwd and prints and candidates):
+        raise ConnectError(f"the answer lacks a codec, ICE, a fingerprint or a candidate:\n{sdp}")
     host, port = min(candidates, key=lambda candidate: candidate[0] != HOST)
-    fmtp = re.search(rf"^a=fmtp:{opus[1]} (.*)$", sdp, re.MULTILINE)
+    fmtp = re.search(rf"^a=fmtp:{first} (.*)$", sdp, re.MULTILINE)
     return Answer(
         ufrag=ufrag[1],
         pwd=pwd[1],
         remote=(host, int(port)),
         fingerprints=tuple(RTCDtlsFingerprint(algorithm=a, value=v) for a, v in prints),
         is_client="a=setup:passive" in sdp,
-        payload_type=int(opus[1]),
+        codec="opus" if is_opus else "PCMU",
+        payload_type=int(first),
         narrowband="maxplaybackrate=8000" in (fmtp[1] if fmtp else ""),
     )
 
@@ -81,8 +103,10 @@ def parse_answer(sdp: str) -> Answer:
 class Page:
     """A browser with one call: real ICE and DTLS; its speech is encoded beforehand."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, codec: str = "opus") -> None:
+        """`codec`: what it offers first: opus, or PCMU alone."""
         self._intake = intake
+        self._codec = codec
         self._loop = asyncio.get_running_loop()
         self._socket = intake.open(HOST, self._receive)
         self._ice = IceClient(self._send_datagram)
@@ -110,7 +134,7 @@ class Page:
             "a=group:BUNDLE 0",
             "a=extmap-allow-mixed",
             "a=msid-semantic: WMS bench",
-            "m=audio 9 UDP/TLS/RTP/SAVPF 111 9 0 8 110 126",
+            f"m=audio 9 UDP/TLS/RTP/SAVPF {' '.join(FORMATS[self._codec])}",
             "c=IN IP4 0.0.0.0",
             "a=rtcp:9 IN IP4 0.0.0.0",
             f"a=candidate:1 1 udp {2**31 - 1} {HOST} {port} typ host generation 0",
@@ -126,14 +150,7 @@ class Page:
             "a=msid:bench bench",
             "a=rtcp-mux",
             "a=rtcp-rsize",
-            "a=rtpmap:111 opus/48000/2",
-            "a=rtcp-fb:111 transport-cc",
-            "a=fmtp:111 minptime=10;useinbandfec=1",
-            "a=rtpmap:9 G722/8000",
-            "a=rtpmap:0 PCMU/8000",
-            "a=rtpmap:8 PCMA/8000",
-            "a=rtpmap:110 telephone-event/48000",
-            "a=rtpmap:126 telephone-event/8000",
+            *(line for each in FORMATS[self._codec] for line in FORMAT_LINES[each]),
         )
         return "\r\n".join(lines) + "\r\n"
 
@@ -159,7 +176,11 @@ class Page:
         if self._dtls.state != "connected":
             raise ConnectError(f"DTLS is {self._dtls.state}")
         self._srtp = self._dtls._tx_srtp._srtp[0]
-        self.clip = opus_clip(narrowband=answer.narrowband, payload_type=answer.payload_type)
+        self.clip = (
+            opus_clip(narrowband=answer.narrowband, payload_type=answer.payload_type)
+            if answer.codec == "opus"
+            else pcmu_clip()
+        )
         self.said = Said(self.clip, secrets.randbits(32))
 
     def send(self) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import rtpengine
 from bench.measure import process_tree
 
 START_TIMEOUT_S = 30.0
@@ -71,6 +72,8 @@ class System:
     "Whether pages speak plain RTP to it, and it hands packets on as they are."
     packages: tuple[str, ...] = ()
     "Whose versions belong in its report."
+    version: Callable[[], str] | None = None
+    "Tells that of a program that is no Python package."
     environment: Mapping[str, str] = field(default_factory=dict)
     "Set for it, beside what is set already."
     is_ready: Callable[[int], bool] = lambda port: _is_healthy(port)
@@ -100,6 +103,16 @@ SYSTEMS = {
             "gateway", 100, _gateway, uses_sip=True, packages=("voice-gateway", *PACKAGES, "uvloop")
         ),
         System("aiortc", 10, _own("bench.baseline"), packages=PACKAGES),
+        System("rtpengine", 30, _own("bench.rtpengine"), version=rtpengine.version),
+        System(
+            "rtpengine-48k",
+            30,
+            lambda directory, port, carrier: [
+                *_own("bench.rtpengine")(directory, port, carrier),
+                "48000",
+            ],
+            version=rtpengine.version,
+        ),
         System("reflector", 200, _own("bench.reflector"), is_plain=True, packages=("uvloop",)),
     )
 }
