@@ -78,7 +78,10 @@ class AgentCall(Protocol):
         """Until a key press is there to be read by `digit`."""
 
     async def send_digits(self, digits: str) -> None:
-        """Press keys: 0-9 * # A-D, `w` waits half a second. Returns when the last was sent."""
+        """Press keys: 0-9 * # A-D; `w` waits 0.5 s, `p` 1 s, `,` and `;` 2 s.
+
+        Returns when the last was sent.
+        """
 
     async def hold(self) -> None:
         """Put whom the agent talks with on hold: it hears music, and neither hears the other."""

@@ -39,6 +39,7 @@ from gateway.errors import ConfigError
 from gateway.media.file import read_wav
 from gateway.media.tone import sine
 from gateway.media.vad import EnergyDetector, SpeechStarted
+from gateway.rtp.dial_string import parse_dial_string
 
 MAX_STEPS_DONE = 10_000
 "Steps one call may do: a script that goes in circles without waiting ends here."
@@ -301,7 +302,13 @@ def _is_menu(value: Any) -> bool:
 
 
 def _is_digits(value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and all(c in KEYS + "w" for c in value)
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        parse_dial_string(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_true(value: Any) -> bool:
@@ -323,7 +330,7 @@ _WANTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "menu": (_is_menu, 'a table of keys and labels: { 1 = "hours" }'),
     "echo": (_is_seconds, "seconds (inf for ever)"),
     "echo_digits": (_is_seconds, "seconds (inf for ever)"),
-    "send_digits": (_is_digits, "keys 0-9 * # A-D, w for half a second"),
+    "send_digits": (_is_digits, "keys 0-9 * # A-D, and w p , ; to wait 0.5, 1, 2 and 2 s"),
     "hold": (_is_seconds, "seconds (inf for ever)"),
     "refer": (_is_name, "a number or name"),
     "stop_media": (_is_true, "true"),

@@ -496,6 +496,7 @@ class Call:
         answered_at = self.answered_at
         self.state = CallState.ENDED
         self._hunt = self._caller_until = self._limit_at = None
+        self._digits.close()
         self.outcome = CallEnded(
             self.id,
             now,

@@ -100,6 +100,10 @@ class Digits:
         if press is not None:
             self._pass_on(press, Phase.END, 0)
 
+    def close(self) -> None:
+        """The call is over: no more is pressed."""
+        self._pressing.clear()
+
     def press(
         self,
         party: Party,

@@ -30,6 +30,7 @@ from gateway.leg.leg import (
 )
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
+from gateway.rtp.dial_string import parse_dial_string
 from gateway.sdp.description import Direction
 from gateway.sip.uri import Uri
 
@@ -53,11 +54,8 @@ TICK_S = 0.02
 UNDER_WAY = 491
 "What a second REFER gets while one is under way, as it would on the wire (RFC 3261 §21.4.27)."
 
-KEYS = frozenset("0123456789*#ABCD")
 DIGIT_MS = 100
 DIGIT_GAP_S = 0.2
-DIGIT_PAUSE_S = 0.5
-"What `w` waits in a string of digits."
 
 
 class AgentLeg:
@@ -246,13 +244,11 @@ class AgentLeg:
         await self._digit_came.wait()
 
     async def press(self, digits: str) -> None:
-        wrong = set(digits) - KEYS - {"w"}
-        if wrong:
-            raise ValueError(f"there is no key {min(wrong)!r}; there are 0-9 * # A-D, and w waits")
+        steps = parse_dial_string(digits)
         await self.speak_up()
-        for digit in digits:
-            if digit == "w":
-                await asyncio.sleep(DIGIT_PAUSE_S)
+        for digit in steps:
+            if isinstance(digit, float):
+                await asyncio.sleep(digit)
                 continue
             self._tell(DigitPressed(digit, Phase.START))
             try:

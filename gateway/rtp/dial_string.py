@@ -22,7 +22,9 @@ def parse_dial_string(text: str) -> tuple[str | float, ...]:
         raise ValueError(f"{len(text)} keys and pauses are too many: {MAX_KEYS} at most")
     for character in text:
         if character not in PAUSES_S and character not in DIGITS:
-            raise ValueError("a dial string has the keys 0-9 * # A-D and the pauses w p , ;")
+            raise ValueError(
+                f"there is no key {character!r}; there are 0-9 * # A-D, and w p , ; to wait"
+            )
     return tuple(PAUSES_S.get(character, character) for character in text)
 
 
