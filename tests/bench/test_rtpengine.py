@@ -6,7 +6,8 @@ from bench.rtpengine import bdecode, bencode, only_first_codec
 
 OFFER = (
     "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 9 0 126\r\na=rtpmap:111 opus/48000/2\r\n"
-    "a=fmtp:111 minptime=10\r\na=rtpmap:9 G722/8000\r\na=rtpmap:126 telephone-event/8000\r\na=mid:0\r\n"
+    "a=fmtp:111 minptime=10\r\na=rtpmap:9 G722/8000\r\n"
+    "a=rtpmap:126 telephone-event/8000\r\na=mid:0\r\n"
 )
 
 
