@@ -15,6 +15,8 @@ import pytest
 TESTS = Path(__file__).parent
 
 ROWS = {
+    "a4": "nobody disturbs a DTLS handshake",
+    "a5": "STUN is not reflected, and floods of it keep nothing",
     "a9": "digests leak to no strange realm, and are not weakened",
     "a10": "passwords and users are not guessed",
     "a11": "floods cost those nothing who call",
@@ -44,6 +46,7 @@ ROWS = {
     "f7": "trunks are up or down with hysteresis",
     "f8": "registrations are kept up",
     "f9": "sessions expire",
+    "f16": "lost paths are waited for, and restarted",
     **{f"s{number}": "a race of SIP" for number in range(1, 21)},
 }
 

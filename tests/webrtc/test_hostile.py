@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import random
 import struct
+import time
 
 import pytest
 from aioice import stun
 
 from gateway.net.media import TransportState
-from gateway.webrtc.generation import MAX_REMOTE_CANDIDATES
-from gateway.webrtc.mux import MAX_ERROR_REPLIES
+from gateway.webrtc.generation import MAX_EARLY_CHECKS, MAX_REMOTE_CANDIDATES
+from gateway.webrtc.mux import MAX_ERROR_REPLIES, MAX_ERROR_SOURCES
 from gateway.webrtc.options import WebRtcOptions
-from gateway.webrtc.paths import MAX_ROUTES
+from gateway.webrtc.paths import MAX_ASKS_UNPROVEN, MAX_ROUTES, MAX_UNPROVEN
 from tests.support.loop import Datagram, VirtualLoop, elapse, in_virtual_time
 from tests.webrtc.peers import (
     ATTACKER,
@@ -62,7 +63,7 @@ def username(browser: End, gateway: End) -> str:
 
 
 @pytest.mark.parametrize("is_trickled", [False, True])
-def test_a_stranger_cannot_disturb_a_set_up(is_trickled: bool) -> None:
+def test_a4_stranger_cannot_disturb_a_set_up(is_trickled: bool) -> None:
     @in_virtual_time
     async def scenario(loop: VirtualLoop) -> None:
         gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
@@ -128,7 +129,7 @@ async def test_media_from_elsewhere_is_not_taken(loop: VirtualLoop) -> None:
 
 
 @in_virtual_time
-async def test_a_request_for_an_unknown_ufrag_gets_silence(loop: VirtualLoop) -> None:
+async def test_a5_request_for_an_unknown_ufrag_gets_silence(loop: VirtualLoop) -> None:
     gateway, browser = await connect(loop)
 
     for data in (
@@ -148,7 +149,7 @@ async def test_a_request_for_an_unknown_ufrag_gets_silence(loop: VirtualLoop) ->
 
 
 @in_virtual_time
-async def test_errors_are_ten_a_second_for_each_source(loop: VirtualLoop) -> None:
+async def test_a5_errors_are_ten_a_second_for_each_source(loop: VirtualLoop) -> None:
     gateway, browser = await connect(loop)
     wrong_key = binding_request(username(browser, gateway), b"wrong")
     other = ("203.0.113.10", 7777)
@@ -170,7 +171,56 @@ async def test_errors_are_ten_a_second_for_each_source(loop: VirtualLoop) -> Non
 
 
 @in_virtual_time
-async def test_a_source_needs_the_password_to_be_heard(loop: VirtualLoop) -> None:
+async def test_a5_flood_of_forged_sources_is_not_reflected_nor_kept(loop: VirtualLoop) -> None:
+    gateway, browser = await connect(loop)
+    header = b"\x00\x01\x00\x00" + COOKIE
+    wrong_key = binding_request(username(browser, gateway), b"wrong")
+    tables = (gateway.port.mux.by_ufrag, gateway.port.mux.sockets[0].routes)
+    kept = [dict(table) for table in tables]
+    taken = 0
+    started = time.process_time()
+
+    for n in range(4000):
+        source = (f"198.51.{n % 251}.{n % 241}", 1024 + n)
+        data = wrong_key if n % 2 else header + n.to_bytes(12, "big")
+        taken += len(data)
+        loop.network.carry(data, source, PORT)
+        if n % 64 == 63:
+            await elapse(0.032)
+    spent = time.process_time() - started
+    await elapse(1)
+
+    given = sum(len(d.data) for d in loop.network.sent if d.destination[0].startswith("198.51."))
+    assert 0 < given <= 2.5 * taken
+    assert [dict(table) for table in tables] == kept
+    assert not gateway.port.mux.transactions
+    assert len(gateway.port.mux._errors._spent) <= MAX_ERROR_SOURCES
+    # Two seconds of a flood of 2000 a second, the test's own part included.
+    assert spent < 0.4
+    assert gateway.state is TransportState.CONNECTED
+    await hang_up(gateway, browser)
+
+
+@in_virtual_time
+async def test_a5_checks_that_come_before_the_answer_are_kept_within_bounds(
+    loop: VirtualLoop,
+) -> None:
+    gateway = new_end(open_gateway(loop))
+    described = gateway.offer()
+    name, key = f"{described.ice_ufrag}:peer", (described.ice_pwd or "").encode()
+
+    for n in range(500):
+        loop.network.carry(binding_request(name, key), ("198.51.100.9", 5000 + n), PORT)
+        await elapse(0)
+    await elapse(0.1)
+
+    assert len(gateway.transport._ice._current._early_checks) == MAX_EARLY_CHECKS
+    assert len(gateway.port.mux.sockets[0].routes) <= MAX_ROUTES
+    await hang_up(gateway)
+
+
+@in_virtual_time
+async def test_a5_source_needs_the_password_to_be_heard(loop: VirtualLoop) -> None:
     gateway, browser = await connect(loop)
     loop.network.carry(binding_request(username(browser, gateway), b"wrong"), ATTACKER, PORT)
 
@@ -256,6 +306,30 @@ async def test_a_peer_cannot_have_itself_checked_at_every_address(loop: VirtualL
     gateway.transport.send(rtp(1))
     await elapse(0.1)
     assert browser.packets == [rtp(1)]
+    await hang_up(gateway, browser)
+
+
+@in_virtual_time
+async def test_a5_search_asks_addresses_of_others_a_few_times_only(loop: VirtualLoop) -> None:
+    gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
+    offer = browser.offer()
+    victims = tuple(f"candidate:1 1 udp {n} 198.51.100.1 {n} typ host" for n in range(1, 200))
+    gateway.transport.accept(dataclasses.replace(offer, candidates=offer.candidates))
+    browser.transport.accept(gateway.offer())
+    await until_connected(gateway, browser)
+    for candidate in victims:
+        gateway.transport.add_candidate(candidate, offer.ice_ufrag)
+
+    for _ in range(4):  # speaks, and falls silent without an answer
+        loop.network.passes = lambda _datagram: True
+        for sequence in range(50):
+            browser.transport.send(rtp(sequence))
+            await elapse(0.02)
+        loop.network.passes = lambda _datagram: False
+        await elapse(7)
+
+    asked = loop.network.sent_to("198.51.100.1")
+    assert 0 < len(asked) <= MAX_UNPROVEN * MAX_ASKS_UNPROVEN
     await hang_up(gateway, browser)
 
 

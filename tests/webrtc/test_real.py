@@ -168,7 +168,7 @@ async def test_chromium_restarts_ice_and_leaves() -> None:
 
 @pytest.mark.parametrize("role", DtlsRole)
 @on_uvloop
-async def test_twenty_set_ups_succeed_under_a_spray(role: DtlsRole) -> None:
+async def test_a4_twenty_set_ups_succeed_under_a_spray(role: DtlsRole) -> None:
     gateway = open_port(WebRtcOptions(listen="127.0.0.1:0", dtls_role=role))
     browser = open_port(WebRtcOptions(listen="127.0.0.1:0", controlling=False))
     stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
