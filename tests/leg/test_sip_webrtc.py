@@ -18,12 +18,12 @@ from gateway.leg.leg import (
     Gone,
     Held,
     LegEvent,
-    QualityAlert,
     Restored,
     Resumed,
     Signalled,
 )
 from gateway.leg.negotiator import offered_keying
+from gateway.leg.quality import QualityAlert
 from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.watch import WatchOptions
 from gateway.net.media import TransportState
