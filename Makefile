@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN := .venv/bin
-PACKAGES := chromium baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules linphone-cli
+PACKAGES := chromium firefox-esr coturn baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules linphone-cli
 
 .PHONY: run test check lint types imports spelling web unit real soak bench certs prompts format clean
 
