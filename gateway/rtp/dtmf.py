@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-from gateway.codec import Codec
+from gateway.codec import TICK_RATE, Codec
 from gateway.errors import RemoteProtocolError
 from gateway.rtp.packet import RtpPacket
 
@@ -205,7 +205,7 @@ class DigitReceiver:
             if _continues(key, press, timestamp_rate):
                 self._remember(press.key, now)
                 press.key = key
-                press.before += press.duration
+                press.before += MAX_DURATION
                 press.duration = 0
             else:
                 # RFC 4733 §2.5.2.2: the next tone ends the one before.
@@ -254,8 +254,8 @@ def _continues(key: _Key, press: _Heard, timestamp_rate: int) -> bool:
     """Whether a packet tells of the next segment of one long press (RFC 4733 §2.5.2.3)."""
     (ssrc, timestamp, event), (old_ssrc, old_timestamp, old_event) = key, press.key
     step = (timestamp - old_timestamp) & 0xFFFF_FFFF
-    return (
-        press.duration == MAX_DURATION
-        and (ssrc, event) == (old_ssrc, old_event)
-        and step in (MAX_DURATION, MAX_DURATION * timestamp_rate // press.clock_rate)
-    )
+    # Not asked is whether the last packet told that the segment was full: it may be lost. Nor is
+    # the rate of the timestamps known as long as no audio has come.
+    rates = (press.clock_rate, timestamp_rate, TICK_RATE)
+    steps = (MAX_DURATION * rate // press.clock_rate for rate in rates)
+    return (ssrc, event) == (old_ssrc, old_event) and step in steps
