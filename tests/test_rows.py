@@ -17,6 +17,8 @@ TESTS = Path(__file__).parent
 ROWS = {
     "a4": "nobody disturbs a DTLS handshake",
     "a5": "STUN is not reflected, and floods of it keep nothing",
+    "a6": "TURN leads to the gateway alone",
+    "a7": "a candidate makes us knock nowhere",
     "a9": "digests leak to no strange realm, and are not weakened",
     "a10": "passwords and users are not guessed",
     "a11": "floods cost those nothing who call",
@@ -47,6 +49,7 @@ ROWS = {
     "f8": "registrations are kept up",
     "f9": "sessions expire",
     "f16": "lost paths are waited for, and restarted",
+    "f17": "signalling that is lost comes back",
     **{f"s{number}": "a race of SIP" for number in range(1, 21)},
 }
 

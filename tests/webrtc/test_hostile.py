@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import socket
 import struct
 import time
 
@@ -235,7 +236,7 @@ async def test_a5_source_needs_the_password_to_be_heard(loop: VirtualLoop) -> No
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "127.0.0.1", "0.0.0.0", "224.0.0.5", "255.255.255.255"]
 )
-def test_no_check_goes_to_a_forbidden_candidate(host: str) -> None:
+def test_a7_no_check_goes_to_a_forbidden_candidate(host: str) -> None:
     @in_virtual_time
     async def scenario(loop: VirtualLoop) -> None:
         gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
@@ -253,8 +254,41 @@ def test_no_check_goes_to_a_forbidden_candidate(host: str) -> None:
     scenario()
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "metadata.google.internal",
+        "localhost",
+        "4f1c1a2e-55b2-4d7c-9d52-0b9c0f8e3f1d.local",
+        "127.1",
+    ],
+)
+def test_a7_name_of_a_candidate_is_not_looked_up(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        monkeypatch.setattr(loop, "getaddrinfo", lambda *query, **_: asked.append(query))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *query, **_: asked.append(query))
+        gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
+        target = f"candidate:1 1 udp 2130706431 {host} 80 typ host"
+        offer = dataclasses.replace(browser.offer(), candidates=(target,))
+
+        gateway.transport.accept(offer)
+        gateway.transport.add_candidate(target, offer.ice_ufrag)
+        await elapse(13)
+
+        assert loop.network.sent == []
+        await hang_up(gateway, browser)
+
+    scenario()
+    assert asked == []
+
+
 @in_virtual_time
-async def test_no_check_goes_to_a_network_that_is_denied(loop: VirtualLoop) -> None:
+async def test_a7_no_check_goes_to_a_network_that_is_denied(loop: VirtualLoop) -> None:
     options = WebRtcOptions(listen=f"{GATEWAY}:10000", ice_deny=("10.0.0.0/8",))
     gateway, browser = new_end(open_gateway(loop, options)), new_end(open_browser(loop))
     redis = "candidate:1 1 udp 2130706431 10.0.0.1 6379 typ host"
@@ -270,7 +304,7 @@ async def test_no_check_goes_to_a_network_that_is_denied(loop: VirtualLoop) -> N
 
 
 @in_virtual_time
-async def test_fifty_candidates_are_checked_at_most(loop: VirtualLoop) -> None:
+async def test_a7_fifty_candidates_are_checked_at_most(loop: VirtualLoop) -> None:
     gateway, browser = new_end(open_gateway(loop)), new_end(open_browser(loop))
     offer = browser.offer()
     many = tuple(
