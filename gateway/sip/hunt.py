@@ -207,6 +207,10 @@ class Hunt:
         """Send the request on a flow, unless it is too large for that."""
         hop = self.hop
         request = self._build(flow)
+        if request.method == "ACK":  # that has no transaction (RFC 3261 §17.1.1.3)
+            self._core.send(bytes(request), flow)
+            self._finish(now)
+            return
         if (
             hop is not None
             and not flow.is_reliable
@@ -358,7 +362,7 @@ def hunt_within(
         on_failure=on_failure,
         flow=flow,
         hop=Hop("udp", *flow.remote) if is_named else None,
-        destination=Destination.of(uri) if _is_reachable(uri) else None,
+        destination=Destination.of(uri) if is_reachable(uri) else None,
         permits=lambda hop: may_follow(hop.host, home),
     )
     hunt.start(now)
@@ -367,10 +371,10 @@ def hunt_within(
 
 def is_cut_off(core: Core, uri: Uri, flow: Flow) -> bool:
     """Whether nothing leads to a peer any more, unless it connects anew."""
-    return core.is_closed(core.follow(uri, flow)) and not _is_reachable(uri)
+    return core.is_closed(core.follow(uri, flow)) and not is_reachable(uri)
 
 
-def _is_reachable(uri: Uri) -> bool:
+def is_reachable(uri: Uri) -> bool:
     """Whether there may be a way to it without the flow it came on (RFC 7118 §5)."""
     transport = (uri.parameters.get("transport") or "").lower()
     return uri.is_sip and transport not in ("ws", "wss") and not uri.host.endswith(".invalid")

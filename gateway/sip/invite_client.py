@@ -22,7 +22,7 @@ from gateway.sip.session import Session
 from gateway.sip.transaction import ClientTransaction, Failure, ServerTransaction, State
 from gateway.sip.trial import Trial
 from gateway.sip.uri import Uri, parse_uri
-from gateway.sip.within import send_ack
+from gateway.sip.within import Ack, send_ack
 
 MAX_FORKS = 16
 "Callees kept of one INVITE; more phones do not ring together, and what the next say is dropped."
@@ -47,7 +47,7 @@ class Fork:
     "None as long as it has sent nothing reliably."
     last: tuple[int, bytes] = (0, b"")
     "Status and body of its last provisional response: the same again is a retransmission."
-    ack: tuple[bytes, Flow] | None = None
+    ack: Ack | None = None
     "The ACK to its 2xx, for every retransmission of that; None while it is not sent."
 
 
@@ -87,7 +87,7 @@ class InviteClient(Session):
         )
         self._forks: dict[str, Fork] = {}
         self._chosen: Fork | None = None
-        self._acks: dict[str, tuple[bytes, Flow]] = {}
+        self._acks: dict[str, Ack] = {}
         "By tag, once it is settled."
         # What cannot be written is found out now, not when there is a hop.
         Headers(request.headers)
@@ -256,7 +256,7 @@ class InviteClient(Session):
             return
         if fork.dialog.is_confirmed:
             if fork.ack is not None:
-                self._core.send(*fork.ack)
+                fork.ack.send(self, now)
             return
         self.note(False, response, now)
         fork.dialog.confirm(response)
@@ -379,7 +379,7 @@ class InviteClient(Session):
         """Take a 2xx after the end: once more, its ACK was lost; or of one more callee (S6)."""
         tag = response.to.tag or ""
         if tag in self._acks:
-            self._core.send(*self._acks[tag])
+            self._acks[tag].send(self, now)
         elif len(self._acks) < MAX_FORKS:
             # What we sent says all that has to be known of the INVITE.
             invite = parse_message(transaction.data)

@@ -7,6 +7,7 @@ from gateway.sip.authenticator import Authenticator
 from gateway.sip.core import Core
 from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.event import EndCause, Ended, Event, Gone, ReofferFailed, Signalled
+from gateway.sip.farewell import Farewell
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import check_text
 from gateway.sip.header import parse_values
@@ -20,7 +21,6 @@ from gateway.sip.replaces import name_dialog
 from gateway.sip.session_timer import SessionTimer, SessionTimerOptions
 from gateway.sip.transaction import ServerTransaction
 from gateway.sip.uri import Uri
-from gateway.sip.within import DialogRequest
 
 
 class Session:
@@ -453,13 +453,7 @@ class Session:
         """End a dialog; it is kept until there is a final response (§15.1.1)."""
         dialog.is_closing = True
         self._settle(dialog, now)
-
-        def on_reply(status: int, response: Response | None, now: float) -> None:
-            if status >= 200:
-                self._close(dialog, now)
-
-        headers = (("Reason", reason),) if reason is not None else ()
-        DialogRequest(self, dialog, "BYE", on_reply, headers=headers).send(now)
+        Farewell(self, dialog, reason, on_over=lambda now: self._close(dialog, now)).send(now)
 
     def _settle(self, dialog: Dialog, now: float) -> None:
         """Finish what is under way in a dialog that ends."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from gateway.sip.authenticator import Attempt
 from gateway.sip.core import follow_address
 from gateway.sip.dialog import Dialog
-from gateway.sip.flow import Flow
-from gateway.sip.hunt import Hunt, hunt_within
-from gateway.sip.message import Request, Response
+from gateway.sip.flow import Destination, Flow
+from gateway.sip.hunt import Hunt, hunt_within, is_reachable
+from gateway.sip.message import Request, Response, parse_message
 from gateway.sip.transaction import Failure
+from gateway.sip.trial import Trial
+from gateway.sip.uri import parse_uri
 
 if TYPE_CHECKING:
     from gateway.sip.session import Session
@@ -63,7 +65,7 @@ class DialogRequest:
         self._request: Request
         self._status = 0
         "Of the last response."
-        self._ack: tuple[bytes, Flow] | None = None
+        self._ack: Ack | None = None
 
     def send(self, now: float) -> None:
         """Send it, the first time or with what answers the challenges met."""
@@ -116,7 +118,7 @@ class DialogRequest:
         before, self._status = self._status, response.status
         if before >= 200:
             if self._ack is not None:  # a 2xx resent: its ACK was lost
-                self._session.core.send(*self._ack)
+                self._ack.send(self._session, now)
             return
         if before == response.status and "RSeq" not in response.headers:
             return
@@ -150,26 +152,68 @@ def _ignore(status: int, response: Response | None, now: float) -> None:
     """Nobody waits any more."""
 
 
+class Ack:
+    """The ACK to a 2xx, which is sent again for each retransmission of that (§13.2.2.4)."""
+
+    __slots__ = ("_data", "_flow")
+
+    def __init__(self, data: bytes, flow: Flow) -> None:
+        self._data = data
+        self._flow = flow
+
+    def send(self, session: Session, now: float) -> None:
+        """Send it: over a new connection, if the one that it took is closed."""
+        core = session.core
+        if not core.is_closed(self._flow):
+            core.send(self._data, self._flow)
+            return
+        ack = parse_message(self._data)
+        assert isinstance(ack, Request)
+        routes = [route.uri for route in ack.routes if route.uri.parameters.has("lr")]
+        uri = routes[0] if routes else parse_uri(ack.uri)
+        hunt = Hunt(
+            core,
+            session,
+            lambda flow: self._move(session, ack, flow),
+            on_response=_no_response,
+            on_failure=_no_way,
+            flow=core.follow(uri, self._flow),
+            destination=Destination.of(uri) if is_reachable(uri) else None,
+            permits=lambda hop: core.options.may_follow(hop.host, self._flow),
+        )
+        hunt.start(now)
+
+    def _move(self, session: Session, ack: Request, flow: Flow) -> Request:
+        """Make it one for another flow."""
+        ack.headers.set("Via", str(session.core.new_via(flow)))
+        self._data, self._flow = bytes(ack), flow
+        return ack
+
+
 def send_ack(
     session: Session, dialog: Dialog, invite: Request, answer: bytes | None, now: float
-) -> tuple[bytes, Flow]:
-    """Acknowledge a 2xx end to end, with the credentials of the INVITE (§13.2.2.4).
-
-    Returns:
-        What went out, to be sent again for each retransmission of the 2xx.
-    """
+) -> Ack:
+    """Acknowledge a 2xx end to end, with the credentials of the INVITE (§13.2.2.4)."""
     core = session.core
     uri = dialog.next_hop
     flow = follow_address(uri, core.follow(uri, dialog.flow), core.options.may_follow)
-    ack = dialog.build(
+    message = dialog.build(
         "ACK",
         core.new_via(flow),
         cseq=invite.cseq.number,
         headers=core.client_header,
         body=answer or b"",
     )
-    ack.headers.copy_from(invite.headers, "Authorization", "Proxy-Authorization")
-    session.note(True, ack, now)
-    sent = (bytes(ack), flow)
-    core.send(*sent)
-    return sent
+    message.headers.copy_from(invite.headers, "Authorization", "Proxy-Authorization")
+    session.note(True, message, now)
+    ack = Ack(bytes(message), flow)
+    ack.send(session, now)
+    return ack
+
+
+def _no_response(response: Response, trial: Trial, now: float) -> None:
+    """Nobody answers an ACK."""
+
+
+def _no_way(failure: Failure, now: float) -> None:
+    """The peer will repeat its 2xx, and the ACK is tried again then."""

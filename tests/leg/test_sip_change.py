@@ -16,7 +16,6 @@ from gateway.leg.leg import (
     MediaChanged,
     Resumed,
 )
-from gateway.leg.quality import QualityAlert
 from gateway.leg.sip import SipLegOptions
 from gateway.leg.watch import WatchOptions
 from gateway.rtp.packet import RtpPacket, build_rtp
@@ -74,7 +73,7 @@ class Talk:
 
     def news(self) -> list[LegEvent]:
         told, self.box.told[:] = self.box.news(), []
-        return [event for event in told if not isinstance(event, QualityAlert)]
+        return told
 
     def hear(self, seconds: float = 0.1) -> None:
         """Somebody speaks to the phone."""

@@ -24,6 +24,7 @@ from gateway.sip.event import (
     Incoming,
     Progressed,
 )
+from gateway.sip.farewell import RETRIES_S
 from gateway.sip.flow import Connect, Destination, Hop, Resolve
 from gateway.sip.header import parse_address
 from gateway.sip.hunt import MAX_DATAGRAM_BYTES, MAX_HOPS
@@ -773,7 +774,10 @@ def test_a15_what_cannot_be_written_is_refused_before_a_hop_is_looked_for(trunk:
 # ---- within a dialog
 
 
-def up(trunk: Field, contact: str = "<sip:b@192.0.2.11:5060;transport=tcp>") -> InviteClient:
+CONTACT = "<sip:b@192.0.2.11:5060;transport=tcp>"
+
+
+def up(trunk: Field, contact: str = CONTACT) -> InviteClient:
     """A call over TCP that the first host has answered with this Contact."""
     session = trunk.call()
     invite = trunk.invite(0)
@@ -831,6 +835,107 @@ def test_bye_under_way_when_the_connection_closes_goes_on_over_a_new_one() -> No
     byes = trunk.hosts[0].got("BYE")
     assert len({bye.via.branch for bye in byes}) == 2
     assert {bye.cseq.number for bye in byes} == {2}
+    trunk.say(0, 200, what="BYE")
+    trunk.settle()
+
+
+def test_f3_bye_whose_connection_is_refused_is_tried_until_one_takes_it() -> None:
+    trunk = Field("tcp", size=1)
+    session = up(trunk)
+    trunk.us.close_flow(trunk.hosts[0].address)
+    trunk.us.ways.dead.add(trunk.hosts[0].address)
+
+    session.bye(trunk.wire.now)
+    trunk.run(5)
+    refused = len(trunk.connects())
+    trunk.us.ways.dead.clear()
+    trunk.run(5)
+
+    assert refused == 4  # for the INVITE; at once, after 1 s and after 3 s
+    assert trunk.got(0) == ["INVITE", "ACK", "BYE"]
+    trunk.say(0, 200, what="BYE")
+    trunk.run(60)
+    assert len(trunk.connects()) == 5
+    trunk.settle()
+
+
+def test_f3_bye_that_no_connection_takes_is_given_up_in_the_end() -> None:
+    trunk = Field("tcp", size=1)
+    session = up(trunk)
+    trunk.us.close_flow(trunk.hosts[0].address)
+    trunk.us.ways.dead.add(trunk.hosts[0].address)
+
+    session.bye(trunk.wire.now)
+    trunk.run(200)
+
+    assert len(trunk.connects()) == 2 + len(RETRIES_S)
+    trunk.settle()
+
+
+def test_s8_bye_of_the_peer_ends_our_waiting_for_a_connection() -> None:
+    trunk = Field("tcp", size=1)
+    session = up(trunk)
+    trunk.us.close_flow(trunk.hosts[0].address)
+    trunk.us.ways.dead.add(trunk.hosts[0].address)
+    session.bye(trunk.wire.now)
+    trunk.run(1.5)
+    trunk.us.ways.dead.clear()
+
+    trunk.us.open_flow(trunk.hops[0])
+    trunk.hosts[0].send(
+        trunk.us,
+        "BYE sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.11;branch=z9hG4bKb;rport\r\n"
+        f"From: <sip:b@b>{peer_tag(trunk)}\r\nTo: <sip:a@a>;tag={session.id}\r\n"
+        f"Call-ID: {session.call_id}\r\nCSeq: 1 BYE\r\n\r\n",
+    )
+    trunk.run(60)
+
+    assert "BYE" not in trunk.got(0)
+    trunk.settle()
+
+
+def peer_tag(trunk: Field) -> str:
+    """The tag of the only answer of the first host, as a parameter."""
+    tag = trunk.hosts[0].request("ACK").to.tag
+    return "" if tag is None else f";tag={tag}"
+
+
+def test_s1_ack_takes_a_new_connection_where_the_old_one_is_closed() -> None:
+    """The 200 comes once more, for its ACK was lost with the connection."""
+    trunk = Field("tcp", size=1)
+    session = up(trunk)
+    trunk.us.close_flow(trunk.hosts[0].address)
+    trunk.us.open_flow(trunk.hops[0])
+    trunk.us.close_flow(trunk.hosts[0].address)
+    before = len(trunk.connects())
+
+    for _ in range(2):
+        trunk.say(0, 200, body=ANSWER, headers=(("Contact", CONTACT),))
+        trunk.run(1)
+
+    acks = trunk.hosts[0].got("ACK")
+    assert len(acks) == 3
+    assert {ack.cseq.number for ack in acks} == {1}
+    assert len({ack.via.branch for ack in acks}) == 2
+    assert len(trunk.connects()) == before + 1
+    session.bye(trunk.wire.now)
+    trunk.run(0.1)
+    trunk.say(0, 200, what="BYE")
+    trunk.settle()
+
+
+def test_s15_ack_with_our_answer_takes_a_new_connection_where_the_old_one_is_closed() -> None:
+    trunk = Field("tcp", size=1)
+    session = trunk.call(offer=None)
+    trunk.say(0, 200, body=OFFER, headers=(("Contact", CONTACT),))
+    trunk.us.close_flow(trunk.hosts[0].address)
+
+    session.ack(ANSWER, trunk.wire.now)
+    trunk.run(0.1)
+
+    assert trunk.hosts[0].request("ACK").body == ANSWER
+    session.bye(trunk.wire.now)
+    trunk.run(0.1)
     trunk.say(0, 200, what="BYE")
     trunk.settle()
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from gateway.codec import PCMA, PCMU, TELEPHONE_EVENT
 from gateway.errors import GatewayError
 from gateway.leg.leg import Ended, EndReason, Gone, LegEvent, Signalled
+from gateway.leg.quality import QualityAlert
 from gateway.leg.sip import SipLeg, SipLegs
 from gateway.net.driver import Driver
 from gateway.net.pacer import Pacer
@@ -87,8 +88,8 @@ class LegBox:
         return [event for event in self.told if isinstance(event, kind)]
 
     def news(self) -> list[LegEvent]:
-        """Events other than arrows of the ladder."""
-        return [event for event in self.told if not isinstance(event, Signalled)]
+        """Events other than arrows of the ladder, and what is measured."""
+        return [event for event in self.told if not isinstance(event, Signalled | QualityAlert)]
 
     @property
     def ladder(self) -> list[str]:
