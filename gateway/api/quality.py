@@ -27,6 +27,8 @@ class ReceivedInfo(BaseModel):
     burst_ratio: float
     r_factor: float | None
     mos: float | None
+    mos_now: float | None
+    "Of the last seconds; all else is of the whole time."
     level_dbov: float | None
     "Sampled; so are clipping and silence."
     clipping_percent: float | None
@@ -45,6 +47,8 @@ class SentInfo(BaseModel):
     jitter_mean_ms: float | None
     r_factor: float | None
     mos: float | None
+    mos_now: float | None
+    "By the party's last report alone."
     is_mos_told: bool
     "Whether the party told it itself, in RTCP XR."
     level_dbov: float | None
@@ -67,6 +71,12 @@ class QualityInfo(BaseModel):
     round_trip_ms: float | None
     received: ReceivedInfo | None
     sent: SentInfo | None
+    digits_received: int
+    "Keys that the party has pressed."
+    digits_sent: int
+    "Keys that were pressed toward it."
+    digits_unsent: int
+    "Keys that could not be: it takes none, or too many at once."
     alerts: list[AlertInfo]
 
 
@@ -77,6 +87,9 @@ def describe_quality(leg: LegId, quality: MediaQuality) -> QualityInfo:
         round_trip_ms=_round(quality.round_trip_ms, 1),
         received=None if quality.received is None else _describe_received(quality.received),
         sent=None if quality.sent is None else _describe_sent(quality.sent),
+        digits_received=quality.digits_received,
+        digits_sent=quality.digits_sent,
+        digits_unsent=quality.digits_unsent,
         alerts=[AlertInfo(**describe_alert(leg, alert)) for alert in quality.alerts],
     )
 
@@ -88,6 +101,13 @@ def describe_alert(leg: LegId, alert: QualityAlert) -> dict[str, Any]:
         "direction": alert.way.value,
         "text": _WORDS[alert.alert, alert.way].format(leg),
     }
+
+
+def mos_now(quality: MediaQuality) -> float | None:
+    """The MOS of the last seconds, of the worse direction; None where neither was measured."""
+    flows = (quality.received, quality.sent)
+    known = [flow.mos_now for flow in flows if flow is not None and flow.mos_now is not None]
+    return round(min(known), 2) if known else None
 
 
 _WORDS = {
@@ -115,6 +135,7 @@ def _describe_received(it: ReceivedQuality) -> ReceivedInfo:
         burst_ratio=round(it.burst_ratio, 2),
         r_factor=_round(it.r_factor, 1),
         mos=_round(it.mos, 2),
+        mos_now=_round(it.mos_now, 2),
         level_dbov=_round(it.level_dbov, 1),
         clipping_percent=_round(it.clipping_percent, 2),
         silence_percent=_round(it.silence_percent, 1),
@@ -132,6 +153,7 @@ def _describe_sent(it: SentQuality) -> SentInfo:
         jitter_mean_ms=_round(it.jitter_mean_ms, 2),
         r_factor=_round(it.r_factor, 1),
         mos=_round(it.mos, 2),
+        mos_now=_round(it.mos_now, 2),
         is_mos_told=it.is_mos_told,
         level_dbov=_round(it.level_dbov, 1),
         clipping_percent=_round(it.clipping_percent, 2),
