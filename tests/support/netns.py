@@ -56,6 +56,14 @@ class TwoLinks:
 
     def __enter__(self) -> Self:
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _make(self) -> None:
         for name in (self.gateway, self.browser):
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
@@ -63,13 +71,13 @@ class TwoLinks:
         for link in LINKS:
             self._lay(link)
         _enter_named(self.gateway)
-        return self
 
     def __exit__(self, *_: object) -> None:
         _enter(self._home)
         os.close(self._home)
         for name in (self.gateway, self.browser):
-            _ip("netns", "del", name)
+            if Path(f"/run/netns/{name}").exists():
+                _ip("netns", "del", name)
 
     def launcher(self, directory: Path, executable: str) -> Path:
         """A command that starts `executable` on the browser's machine."""
