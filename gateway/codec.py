@@ -47,6 +47,7 @@ TELEPHONE_EVENT = Codec(
 TELEPHONE_EVENT_48K = Codec(
     "telephone-event", payload_type=110, clock_rate=48000, sample_rate=0, fmtp="0-15"
 )
+COMFORT_NOISE = Codec("CN", payload_type=13, clock_rate=8000, sample_rate=8000)
 
 SPEECH = {codec.name: codec for codec in (OPUS, G722, PCMU, PCMA)}
 "What is coded here, by the name it goes by in SDP and in the configuration."

@@ -12,6 +12,7 @@ from math import inf
 
 from gateway.codec import TICK_RATE
 from gateway.leg.leg import DigitPressed, Phase
+from gateway.media.conceal import read_noise
 from gateway.media.frame import AudioFrame, Voice
 from gateway.rtp.dtmf import DigitEvent
 from gateway.rtp.receiver import Hole, Packet, Received
@@ -30,6 +31,9 @@ out when it comes, so that jitter would be heard. Whoever hears it has a jitter 
 
 PATIENCE_STEP_S = 0.01
 "By how much more than one came late the next may."
+
+REST_PATIENCE_S = 0.02
+"In a pause that was told nothing is waited for, but that jitter must not cut the first word."
 
 FORGET_S = 10.0
 "After so long without a late packet a party is waited for no longer than another."
@@ -63,6 +67,8 @@ class Incoming:
         self._beat_at = now
         self._patience_s = PATIENCE_S
         self._jittered_at = now  # when a packet was late last
+        self._is_resting = False  # in a pause that the party told (RFC 3389)
+        self._noise_rms = 0.0
 
     def recent(self) -> tuple[AudioFrame, ...]:
         """The last frames of the party, oldest first."""
@@ -70,7 +76,7 @@ class Incoming:
 
     def expect_nothing(self) -> None:
         """The party is not to speak, and so is not missing."""
-        self._heard_at, self._ahead = None, 0
+        self._heard_at, self._ahead, self._is_resting = None, 0, False
 
     def close(self) -> None:
         """Free the decoders; nothing is said any more."""
@@ -114,7 +120,8 @@ class Incoming:
         if stalled_s > BEAT_S:
             # We were away, not the party: what it said meanwhile has yet to be read.
             heard_at = self._heard_at = heard_at + stalled_s
-        if now - heard_at > self._heard_ticks / TICK_RATE + self._patience_s:
+        patience_s = REST_PATIENCE_S if self._is_resting else self._patience_s
+        if now - heard_at > self._heard_ticks / TICK_RATE + patience_s:
             self._fill_beat(now)
 
     def _fill_beat(self, now: float) -> None:
@@ -123,7 +130,13 @@ class Incoming:
         if now - self._jittered_at > FORGET_S:
             self._patience_s = PATIENCE_S
         self._ahead += BEAT_TICKS
-        self.on_frame(self._voice.conceal(BEAT_TICKS, now, None))
+        self.on_frame(self._absence(BEAT_TICKS, now))
+
+    def _absence(self, ticks: int, now: float, following: bytes | None = None) -> AudioFrame:
+        """What a party sounds like that is not there, or rests."""
+        if self._is_resting:
+            return self._voice.pause(ticks, now, self._noise_rms)
+        return self._voice.conceal(ticks, now, following)
 
     def _take_digit(self, event: DigitEvent) -> None:
         self.on_digit(DigitPressed(event.digit, Phase(event.phase), event.duration_ms))
@@ -133,8 +146,7 @@ class Incoming:
         scale = TICK_RATE // codec.clock_rate
         duration = packet.duration * scale
         if not duration:
-            # Comfort noise (RFC 3389) says how a pause sounds, not how long it is: the beat
-            # fills the pause.
+            self._take_noise(packet.payload, now)
             return
         position = packet.timestamp * scale
         gap = position - self._next_at
@@ -145,6 +157,10 @@ class Incoming:
             return
         if gap >= MIN_GAP_TICKS:
             self._fill(gap, now, None)
+        if self._is_resting:
+            self._is_resting = False
+            if self._ahead > MAX_LATE_TICKS:
+                self._ahead = 0  # its timestamps do not count the pause
         is_late = self._ahead >= duration and self._is_late(duration, now)
         pause_s = 0.0 if self._heard_at is None else now - self._heard_at
         self._heard_at, self._heard_ticks = now, duration
@@ -155,6 +171,17 @@ class Incoming:
             self._ahead -= duration
             return
         self.on_frame(self._voice.frame(codec, packet.payload, duration, now))
+
+    def _take_noise(self, payload: bytes, now: float) -> None:
+        """The party rests. How that sounds is told, not for how long: the beat fills the pause."""
+        self._noise_rms = read_noise(payload)
+        if self._is_resting or self._heard_at is None:
+            return
+        self._is_resting = True
+        self._heard_at, self._heard_ticks = now, BEAT_TICKS
+        if not self._ahead:
+            self._ahead = BEAT_TICKS
+            self.on_frame(self._absence(BEAT_TICKS, now))
 
     def _learn_jitter(self, late_s: float, now: float) -> None:
         """A packet came so late that its place was filled: wait longer for the next."""
@@ -179,7 +206,7 @@ class Incoming:
         self._ahead -= filled
         ticks -= filled
         if 0 < ticks <= MAX_FILL_TICKS:
-            self.on_frame(self._voice.conceal(ticks, now, following))
+            self.on_frame(self._absence(ticks, now, following))
 
 
 def _nobody(frame: AudioFrame) -> None:

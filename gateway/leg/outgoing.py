@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gateway.codec import TICK_RATE, Codec, read_parameter
 from gateway.media.coding import UNBURDENED, Encoder, make_encoder
+from gateway.media.conceal import write_noise
 from gateway.media.effort import Workload
 from gateway.media.frame import AudioFrame
 from gateway.media.repair import Repair
@@ -21,6 +22,9 @@ from gateway.rtp.stats import RemoteStats
 from gateway.sdp.negotiation import Agreement
 
 TICKS_PER_MS = TICK_RATE // 1000
+
+NOISE_TICKS = 400 * TICKS_PER_MS
+"In a pause the noise is told anew so often, as Opus does: what is in between keeps its ports open."
 
 MAX_ENCODER_RATE = 24_000
 "Hz: voices need no more, and 48 kHz costs half as much again."
@@ -52,6 +56,8 @@ class Outgoing:
         self._encoded: Codec | None = None  # what is heard and suits the encoder as it is
         self._encoder: Encoder | None = None
         self._repair = Repair()
+        self._noise: Codec | None = None  # CN, where the party takes it
+        self._rested_ticks = 0
         self._reported_at = 0.0
         self._pending: NDArray[np.int16] | None = None
 
@@ -69,6 +75,7 @@ class Outgoing:
         self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
         self._frame_units = self._frame_ticks // self._send_scale
         self._relayed = self._encoded = None
+        self._noise = agreement.send_noise
 
     @property
     def is_sending(self) -> bool:
@@ -114,6 +121,9 @@ class Outgoing:
                 if self._relays(frame, codec):
                     self._relay(frame)
                     return
+                if self._noise is not None and frame.is_noise:
+                    self._rest(frame, self._noise)
+                    return
                 encoder = self._encoder_for(frame, codec)
             pcm = frame.pcm(encoder.sample_rate)
             if frame.duration != self._frame_ticks or self._pending is not None:
@@ -149,6 +159,18 @@ class Outgoing:
         packet = self._session.send(payload, frame.duration // self._send_scale, frame.heard_at)
         if packet:
             self.transport.send(packet)
+
+    def _rest(self, frame: AudioFrame, noise: Codec) -> None:
+        """Nothing is said: tell how that sounds now and then, and send nothing (RFC 3389)."""
+        self._drop_pending()
+        if self._session.is_flowing or self._rested_ticks >= NOISE_TICKS:
+            self._rested_ticks = 0
+            payload = write_noise(frame.pcm(8000))
+            packet = self._session.send_noise(noise.payload_type, payload, frame.heard_at)
+            if packet:
+                self.transport.send(packet)
+        self._rested_ticks += frame.duration
+        self._session.skip(frame.duration // self._send_scale)
 
     def _encoder_for(self, frame: AudioFrame, codec: Codec) -> Encoder:
         """The encoder for frames like this one."""

@@ -12,7 +12,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from math import inf
 
-from gateway.codec import Codec
+from gateway.codec import COMFORT_NOISE, Codec
 from gateway.leg.incoming import Incoming
 from gateway.leg.leg import DigitPressed, MediaQuality, Phase
 from gateway.leg.meter import QualityMeter
@@ -84,7 +84,9 @@ class AudioStream:
     def configure(self, agreement: Agreement) -> None:
         """Take what an offer and its answer settled, at first or again; numbering goes on."""
         self.session.configure(
-            receive=agreement.receive, send=agreement.send, send_digits=agreement.send_digits
+            receive=_with_noise(agreement.receive),
+            send=agreement.send,
+            send_digits=agreement.send_digits,
         )
         self._outgoing.configure(agreement)
         if not agreement.direction.receives:
@@ -200,6 +202,13 @@ class AudioStream:
         for packet in self.session.take_output():
             if not self._outgoing.is_stopped:
                 self.transport.send(packet)
+
+
+def _with_noise(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """CN is understood from who was not asked, too: 13 never means anything else (RFC 3551 §6)."""
+    taken = {codec.payload_type for codec in codecs}
+    is_wanted = COMFORT_NOISE.payload_type not in taken and 8000 in {c.clock_rate for c in codecs}
+    return (*codecs, COMFORT_NOISE) if is_wanted else codecs
 
 
 def _no_alerts(alert: QualityAlert) -> None:

@@ -18,6 +18,12 @@ PLC_MS = 60
 QUIETEST_RMS, LOUDEST_RMS = 3.0, 60.0
 "Bounds of comfort noise, about -78 and -52 dBFS: it must neither vanish nor be taken for speech."
 
+LOUDEST_TOLD_RMS = 1000.0
+"About -30 dBFS: a peer's word for its noise is believed so far."
+
+QUIETEST_LEVEL = 78
+"dB below overload. Silence itself is told as this: a line without any noise sounds dead."
+
 _SHORTEST_PITCH_MS, _LONGEST_PITCH_MS = 5, 15
 _TEMPLATE_MS = 5
 _FULL_MS = 10
@@ -114,6 +120,23 @@ class ComfortNoise:
         self._at += samples
         noise: NDArray[np.int16] = np.rint(_NOISE[at] * rms).astype(np.int16)
         return noise
+
+
+def read_noise(payload: bytes) -> float:
+    """The RMS, in int16 units, that a payload of CN asks for (RFC 3389 §3).
+
+    The spectrum that may follow is not looked at: rooms are much alike, and it is quiet.
+    """
+    level = payload[0] & 0x7F if payload else QUIETEST_LEVEL
+    return min(32768 * 10 ** (-level / 20), LOUDEST_TOLD_RMS)
+
+
+def write_noise(pcm: NDArray[np.int16]) -> bytes:
+    """The payload of CN for a background like this: its level below overload, in dB."""
+    samples = pcm.astype(np.float32)
+    rms = float(np.sqrt(samples.dot(samples) / max(len(samples), 1)))
+    level = round(-20 * np.log10(max(rms, 1.0) / 32768))
+    return bytes((min(max(level, 0), QUIETEST_LEVEL),))
 
 
 def background_rms(history: NDArray[np.int16], rate: int) -> float:

@@ -158,6 +158,26 @@ class RtpSession:
         self._sent_at = now
         return _pack_header(head, sequence, timestamp, self._ssrc) + payload
 
+    def send_noise(self, payload_type: int, payload: bytes, now: float) -> bytes:
+        """The packet of comfort noise (RFC 3389) that a pause begins with or goes on by.
+
+        It takes no time of the timeline: `skip` does. b"" while a digit is being sent.
+        """
+        if self._digits.is_active:
+            return b""
+        head, sequence = 0x8000 | payload_type, self._sequence
+        self._sequence = (sequence + 1) & 0xFFFF
+        self._is_plain = False
+        self._packets += 1
+        self._bytes += len(payload)
+        self._sent_at = now
+        return _pack_header(head, sequence, self._timestamp, self._ssrc) + payload
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether the last of our timeline was sent, not skipped."""
+        return self._is_plain
+
     def begin_sample(self) -> None:
         """Keep the next few payloads that are sent.
 

@@ -55,6 +55,12 @@ class Choice:
         return next((theirs for theirs, _ in self.companions if theirs.name == DIGITS), None)
 
     @property
+    def send_noise(self) -> Codec | None:
+        """The CN format for sending, with their payload type."""
+        noises = (theirs for theirs, _ in self.companions if theirs.name == _COMFORT_NOISE)
+        return next(noises, None)
+
+    @property
     def receive(self) -> tuple[Codec, ...]:
         """For receiving: with their payload types (RFC 3264 §6.1) and our fmtp."""
         return tuple(

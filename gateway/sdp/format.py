@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gateway.codec import PCMA, PCMU, Codec
+from gateway.codec import COMFORT_NOISE, PCMA, PCMU, Codec
 from gateway.sdp.grammar import Attribute, is_token, parse_number
 
 CLOCK_RATES = range(1_000, 192_001)
@@ -22,7 +22,7 @@ STATIC = {
         Codec("G723", payload_type=4, clock_rate=8000, sample_rate=8000),
         PCMA,
         Codec("G722", payload_type=9, clock_rate=8000, sample_rate=16000),
-        Codec("CN", payload_type=13, clock_rate=8000, sample_rate=8000),
+        COMFORT_NOISE,
         Codec("G729", payload_type=18, clock_rate=8000, sample_rate=8000),
     )
 }

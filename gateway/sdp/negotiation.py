@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.codec import Codec
+from gateway.codec import COMFORT_NOISE, Codec
 from gateway.errors import CodecError, NegotiationError
 from gateway.sdp.choice import (
     DEFAULT_PTIME_MS,
@@ -77,6 +77,8 @@ class Agreement:
     "Ours: where it does not send, the peer holds us."
     ptime_ms: int
     "Packet duration that the peer wants to receive, 10 to 60, and that the codec can make."
+    send_noise: Codec | None = None
+    "CN for sending (RFC 3389); None where the peer did not offer it."
     rtcp_xr: tuple[str, ...] = ()
     "Extended reports that the peer wants of us, as in its SDP (RFC 3611 §5.1)."
 
@@ -177,7 +179,8 @@ def answer_offer(
     """
     index = find_audio(offer, codecs=codecs, keying=media.keying)
     theirs = offer.media[index]
-    choice = choose(theirs.codecs, codecs, prefer)
+    # CN is taken where it is offered, never offered: then the pauses of a peer are its own wish.
+    choice = choose(theirs.codecs, (*codecs, COMFORT_NOISE), prefer)
     assert choice is not None, "find_audio accepts no section without a common codec"
     section = _answer_section(theirs, media, choice.receive)
     address = None if media.keying is Keying.DTLS else section.address
@@ -193,6 +196,7 @@ def answer_offer(
         send=choice.send,
         receive=choice.receive,
         send_digits=choice.send_digits,
+        send_noise=choice.send_noise,
         direction=_unmuted(section.direction, theirs),
         ptime_ms=ptime_ms(theirs, choice.send),
         rtcp_xr=theirs.rtcp_xr,

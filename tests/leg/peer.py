@@ -48,6 +48,7 @@ class StreamBench:
         *,
         receive: tuple[Codec, ...] = (),
         direction: Direction = Direction.SENDRECV,
+        send_noise: Codec | None = None,
     ) -> None:
         self.stream.configure(
             Agreement(
@@ -57,6 +58,7 @@ class StreamBench:
                 send_digits=TELEPHONE_EVENT,
                 direction=direction,
                 ptime_ms=ptime_ms,
+                send_noise=send_noise,
             )
         )
 

@@ -218,7 +218,7 @@ def test_a34_a_browser_offer_without_what_webrtc_needs_is_refused(
         ("baresip", PCMU, ("0", "101"), 20),
         ("sipp", PCMU, ("0",), 20),
         ("asterisk", PCMA, ("8", "101"), 20),
-        ("cisco", PCMU, ("0", "101"), 30),
+        ("cisco", PCMU, ("0", "101", "19"), 30),
     ],
 )
 def test_sip_offers_get_the_first_codec_of_theirs_that_we_allow(
