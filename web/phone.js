@@ -64,7 +64,7 @@ class Phone {
   #player = findElement("player", HTMLAudioElement);
   #meterYou = new Meter(findElement("meter-you", HTMLElement));
   #meterFar = new Meter(findElement("meter-far", HTMLElement));
-  #quality = new QualityTable(findElement("quality", HTMLTableElement));
+  #quality = new QualityTable(findElement("quality", HTMLTableElement), findElement("verdict", HTMLElement));
   #ladder = new Ladder(
     findElement("ladder-scroller", HTMLElement),
     findElement("ladder", HTMLOListElement),
@@ -315,6 +315,7 @@ class Phone {
     this.call.handle(message);
     this.#quality.show("browser", legs?.browser ?? {});
     this.#quality.show("peer", legs?.peer ?? {});
+    this.#quality.showInWords(legs ?? {});
   }
 
   /** @param {import("./signal.js").Digit} message */

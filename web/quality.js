@@ -30,15 +30,67 @@ export async function measure(pc) {
   return measured;
 }
 
+const GOOD_MOS = 4.0;
+const FAIR_MOS = 3.6;
+// ITU-T G.107 annex B: above them users are satisfied, or some are not; below, many are not.
+
+/** What is said of one-way audio: nobody can tell by listening which way it is. */
+const ONE_WAY = {
+  browser: { received: "Nothing of your voice reaches the gateway", sent: "Nothing reaches your browser" },
+  peer: { received: "Nothing comes from the far end", sent: "The far end hears nothing" },
+};
+
+/**
+ * The figures of both legs in words.
+ * @param {{browser?: LegQuality, peer?: LegQuality}} legs
+ * @returns {{text: string, mos: number | null, level: "" | "good" | "fair" | "poor"}} no text where
+ *     nothing was measured
+ */
+export function inWords(legs) {
+  /** @type {number[]} */
+  const opinions = [];
+  /** @type {string[]} */
+  const warnings = [];
+  for (const name of /** @type {const} */ (["browser", "peer"])) {
+    const { mos, alerts } = legs[name] ?? {};
+    if (typeof mos === "number") opinions.push(mos);
+    for (const { alert, direction } of alerts ?? []) {
+      if (alert === "one-way-audio") warnings.push(ONE_WAY[name][direction]);
+    }
+  }
+  if (warnings.length) return { text: warnings.join(". "), mos: null, level: "poor" };
+  if (!opinions.length) return { text: "", mos: null, level: "" };
+  const mos = Math.min(...opinions);
+  const level = mos >= GOOD_MOS ? "good" : mos >= FAIR_MOS ? "fair" : "poor";
+  return { text: `Sounds ${level}`, mos, level };
+}
+
 export class QualityTable {
-  /** @param {HTMLElement} table its cells are named `data-of="<column> <row>"` */
-  constructor(table) {
+  /**
+   * @param {HTMLElement} table its cells are named `data-of="<column> <row>"`
+   * @param {HTMLElement} verdict says it in words: a status, and a figure beside it
+   */
+  constructor(table, verdict) {
     this.table = table;
+    this.verdict = verdict;
+    this.words = /** @type {HTMLElement} */ (verdict.querySelector("[role=status]"));
+    this.figure = /** @type {HTMLElement} */ (verdict.querySelector("small"));
   }
 
   clear() {
     for (const column of ["you", "browser", "peer"]) this.show(column, {});
     this.showCodecs({ browser: "", peer: "" });
+    this.showInWords({});
+  }
+
+  /** @param {{browser?: LegQuality, peer?: LegQuality}} legs */
+  showInWords(legs) {
+    const { text, mos, level } = inWords(legs);
+    // A status is read aloud when it changes, so the words are left alone while they do not, and
+    // the figure, which always does, is no part of it.
+    if (this.words.textContent !== text) this.words.textContent = text;
+    this.figure.textContent = mos === null ? "" : `MOS ${mos.toFixed(1)}`;
+    this.verdict.dataset.level = level;
   }
 
   /**

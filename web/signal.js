@@ -36,7 +36,9 @@
 
 /**
  * What the gateway says.
- * @typedef {{codec?: string | null, rtt_ms?: number | null, jitter_ms?: number | null, loss_percent?: number | null}} LegQuality
+ * @typedef {{codec?: string | null, rtt_ms?: number | null, jitter_ms?: number | null, loss_percent?: number | null,
+ *     mos?: number | null, alerts?: QualityAlert[]}} LegQuality
+ * @typedef {{alert: "one-way-audio" | "high-loss" | "clipping", direction: "received" | "sent"}} QualityAlert
  * @typedef {{type: "hello", version: string, page: string, ice_servers?: RTCIceServer[]}} Hello
  * @typedef {{type: "attached", page: string, seen: number, told: number, calls: Standing[], ice_servers?: RTCIceServer[]}} Attached
  * @typedef {{type: "ice-servers", ice_servers: RTCIceServer[]}} IceServers

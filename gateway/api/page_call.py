@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from gateway.api.quality import mos_now
 from gateway.call.call import Call, Party, PartyState
 from gateway.call.events import CallEvent
 from gateway.leg.browser import BrowserLeg
@@ -256,4 +257,8 @@ def _quality(quality: MediaQuality) -> Message:
         "rtt_ms": quality.round_trip_ms,
         "jitter_ms": quality.jitter_ms,
         "loss_percent": quality.loss_percent,
+        "mos": mos_now(quality),
+        "alerts": [
+            {"alert": each.alert.value, "direction": each.way.value} for each in quality.alerts
+        ],
     }

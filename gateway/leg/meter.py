@@ -241,6 +241,7 @@ class QualityMeter:
     def _received(self, stats: StreamStats) -> ReceivedQuality:
         received, heard, jitter = stats.received, self._heard, self._jitter
         rating = rate_received(received, stats.rtt_ms) if received.packets else None
+        way = way_ms(stats.rtt_ms, received.packet_ms, received.jitter_ms)
         return ReceivedQuality(
             packets=received.packets,
             bytes=received.bytes,
@@ -255,10 +256,22 @@ class QualityMeter:
             burst_ratio=received.pattern.burst_ratio,
             r_factor=None if rating is None else rating.r,
             mos=None if rating is None else rating.mos,
+            mos_now=self._mos_now(received.codec, way),
             level_dbov=heard.level_dbov,
             clipping_percent=heard.clipping_percent,
             silence_percent=heard.silence_percent,
         )
+
+    def _mos_now(self, codec: str, way: float) -> float | None:
+        """By the loss of the last seconds; None where nothing was to come."""
+        if not self._marks:
+            return None
+        first, last = self._marks[0], self._marks[-1]
+        expected = last.expected - first.expected
+        if not expected:
+            return None
+        percent = 100 * (last.missing - first.missing) / expected
+        return rate(codec, loss_percent=percent, delay_ms=way).mos
 
     def _sent(self, stats: StreamStats) -> SentQuality:
         remote, told = stats.remote, self._told
@@ -275,12 +288,11 @@ class QualityMeter:
             quality.lost = max(0, remote.lost)
             quality.loss_percent = min(100.0, 100 * quality.lost / max(1, stats.sent.packets))
             quality.jitter_ms = remote.jitter_ms
-            rating = rate(
-                self._codec,
-                loss_percent=quality.loss_percent,
-                delay_ms=way_ms(stats.rtt_ms, self._ptime_ms, remote.jitter_ms),
-            )
+            way = way_ms(stats.rtt_ms, self._ptime_ms, remote.jitter_ms)
+            rating = rate(self._codec, loss_percent=quality.loss_percent, delay_ms=way)
             quality.r_factor, quality.mos = rating.r, rating.mos
+            percent = 100 * remote.fraction_lost
+            quality.mos_now = rate(self._codec, loss_percent=percent, delay_ms=way).mos
         voice = stats.voice
         if voice is not None and voice.mos is not None:
             quality.r_factor, quality.mos, quality.is_mos_told = voice.r, voice.mos, True

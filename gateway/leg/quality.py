@@ -50,6 +50,8 @@ class ReceivedQuality:
     burst_ratio: float = 1.0
     r_factor: float | None = None
     mos: float | None = None
+    mos_now: float | None = None
+    "Of the last seconds alone; the others are of all the time."
     level_dbov: float | None = None
     clipping_percent: float | None = None
     silence_percent: float | None = None
@@ -69,6 +71,8 @@ class SentQuality:
     jitter_mean_ms: float | None = None
     r_factor: float | None = None
     mos: float | None = None
+    mos_now: float | None = None
+    "Worked out from the party's last report alone."
     is_mos_told: bool = False
     "Whether R and MOS are the party's own (RTCP XR), not worked out from its reports."
     level_dbov: float | None = None

@@ -259,6 +259,45 @@ async def test_figures_of_the_browser_and_of_both_legs(
     await expect(page.locator('[data-of="you rtt"]')).to_contain_text("ms")
 
 
+async def test_worst_of_both_legs_is_told_in_words(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+
+    for yours, theirs, words, figure in (
+        (4.4, 4.1, "Sounds good", "MOS 4.1"),
+        (3.7, 4.4, "Sounds fair", "MOS 3.7"),
+        (4.4, 2.3, "Sounds poor", "MOS 2.3"),
+        (None, None, "", ""),
+    ):
+        leg: dict[str, object] = {"alerts": []}
+        legs = {"browser": leg | {"mos": yours}, "peer": leg | {"mos": theirs}}
+        await gateway.say("quality", call=call, legs=legs)
+        await expect(page.locator("#verdict [role=status]")).to_have_text(words)
+        await expect(page.locator("#verdict small")).to_have_text(figure)
+
+
+async def test_one_way_audio_is_named_until_it_is_over(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+    fine = {"browser": {"mos": 4.4, "alerts": []}, "peer": {"mos": 4.4, "alerts": []}}
+
+    for leg, direction, words in (
+        ("browser", "received", "Nothing of your voice reaches the gateway"),
+        ("browser", "sent", "Nothing reaches your browser"),
+        ("peer", "received", "Nothing comes from the far end"),
+        ("peer", "sent", "The far end hears nothing"),
+    ):
+        alert = {"alert": "one-way-audio", "direction": direction}
+        await gateway.say("quality", call=call, legs=fine | {leg: {"mos": 4.4, "alerts": [alert]}})
+        await expect(page.locator("#verdict")).to_have_text(words)
+        await expect(page.locator("#verdict")).to_have_attribute("data-level", "poor")
+
+    await gateway.say("quality", call=call, legs=fine)
+    await expect(page.locator("#verdict [role=status]")).to_have_text("Sounds good")
+
+
 async def test_ladder_draws_who_said_what_to_whom(page: Page, gateway: FakeGateway) -> None:
     call = (await dial(page, gateway))["call"]
     steps = [
