@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvloop
 
-from bench.bridge import PATHS, BridgeOptions, NotEnoughCoresError, bridge
+from bench.bridge import PATHS, BridgeOptions, bridge
 from bench.flood import FloodOptions, flood
+from bench.restart import RestartOptions, restart
+from bench.setup import SetupOptions, setup
 from bench.signalling_load import SYSTEM_NAMES, SignallingOptions, signalling
+from bench.soak import SoakOptions, soak
 from bench.system import SYSTEMS
+from bench.under_test import NotEnoughCoresError
 
 
 def main() -> int:
@@ -22,6 +26,18 @@ def main() -> int:
     _add_bridge(commands.add_parser("bridge", help="bridged calls, WebRTC Opus to SIP PCMU"))
     _add_signalling(commands.add_parser("signalling", help="calls a second, SIP to SIP"))
     _add_flood(commands.add_parser("flood", help="INVITEs of strangers while calls go on"))
+    setups = commands.add_parser("setup", help="from a page's offer to its answer, beside calls")
+    _add_calls(setups, 60)
+    setups.add_argument("--rate", type=float, default=10.0, help="calls a second (default 10)")
+    setups.add_argument("--seconds", type=float, default=20.0, help="so long (default 20)")
+    long = commands.add_parser("soak", help="many calls for long; nothing may grow")
+    _add_calls(long, 60)
+    long.add_argument("--minutes", type=float, default=10.0, help="so long (default 10)")
+    _add_calls(commands.add_parser("ice-restart", help="gaps when pages restart ICE or move"), 10)
+    delays = commands.add_parser("delay", help="what the gateway adds, by its load")
+    delays.add_argument("--loads", type=_percents, default=[20.0, 50.0, 70.0], help="percent")
+    delays.add_argument("--seconds", type=float, default=15.0, help="length of a window")
+    delays.add_argument("--json", action="store_true", help="one JSON object for each load")
     stages = commands.add_parser("path", help="each stage of the media path, in process")
     stages.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
@@ -31,7 +47,7 @@ def main() -> int:
 
         return path(as_json=arguments.json)
     try:
-        return uvloop.run(_measure(arguments))
+        return uvloop.run(MEASURES[arguments.command](arguments))
     except NotEnoughCoresError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -39,26 +55,29 @@ def main() -> int:
         return 130
 
 
-def _measure(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    """What the command line asks for; it gives the exit status."""
-    if arguments.command == "signalling":
-        return signalling(
-            SignallingOptions(
-                systems=tuple(arguments.systems),
-                seconds=arguments.seconds,
-                rounds=arguments.rounds,
-                as_json=arguments.json,
-            )
+def _signalling(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    return signalling(
+        SignallingOptions(
+            systems=tuple(arguments.systems),
+            seconds=arguments.seconds,
+            rounds=arguments.rounds,
+            as_json=arguments.json,
         )
-    if arguments.command == "flood":
-        return flood(
-            FloodOptions(
-                calls=arguments.calls,
-                rate=arguments.rate,
-                seconds=arguments.seconds,
-                as_json=arguments.json,
-            )
+    )
+
+
+def _flood(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    return flood(
+        FloodOptions(
+            calls=arguments.calls,
+            rate=arguments.rate,
+            seconds=arguments.seconds,
+            as_json=arguments.json,
         )
+    )
+
+
+def _bridge(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
     return bridge(
         BridgeOptions(
             systems=tuple(arguments.systems),
@@ -68,8 +87,47 @@ def _measure(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
             seconds=arguments.seconds,
             rounds=arguments.rounds,
             as_json=arguments.json,
+            name=f"bridge-{arguments.path}" if arguments.name is None else arguments.name,
         )
     )
+
+
+def _setup(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    return setup(SetupOptions(arguments.calls, arguments.rate, arguments.seconds, arguments.json))
+
+
+def _soak(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    return soak(SoakOptions(arguments.calls, arguments.minutes, arguments.json))
+
+
+def _restart(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    return restart(RestartOptions(arguments.calls, arguments.json))
+
+
+async def _delay(arguments: argparse.Namespace) -> int:
+    """The gateway alone, at one load after the other."""
+    worst = 0
+    for load in arguments.loads:
+        print(f"at {load:g} % of a core", file=sys.stderr, flush=True)
+        options = BridgeOptions(
+            systems=("gateway",),
+            path="opus-pcmu",
+            load=load,
+            calls=None,
+            seconds=arguments.seconds,
+            rounds=1,
+            as_json=arguments.json,
+            name=f"delay-{load:g}",
+        )
+        worst = max(worst, await bridge(options))
+    return worst
+
+
+def _add_calls(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--calls", type=_positive, default=default, help=f"at a time (default {default})"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def _add_signalling(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +183,9 @@ def _add_bridge(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(SYSTEMS)}, with commas; `none` measures the generator alone",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each system")
+    parser.add_argument(
+        "--name", help="of the file in bench/results (default bridge-PATH; empty: none is written)"
+    )
 
 
 def _systems(text: str) -> list[str]:
@@ -142,11 +203,27 @@ def _percent(text: str) -> float:
     return value
 
 
+def _percents(text: str) -> list[float]:
+    return [_percent(each) for each in text.split(",")]
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return value
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
+    "bridge": _bridge,
+    "signalling": _signalling,
+    "flood": _flood,
+    "setup": _setup,
+    "soak": _soak,
+    "ice-restart": _restart,
+    "delay": _delay,
+}
+"What each command runs; `path` is apart."
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -19,10 +17,12 @@ from bench.evaluate import Direction, evaluate
 from bench.generator import Generator, Recording
 from bench.measure import CoreLoad, CoreTimes, Usage
 from bench.page import ConnectError
-from bench.report import Round, summarize, table, versions
+from bench.report import Round, summarize, table
+from bench.results import save
 from bench.search import Trial, best_calls, next_calls
 from bench.signalling import CallFailedError
 from bench.system import SYSTEMS, Running, StartError, System
+from bench.under_test import NotEnoughCoresError, circumstances, raise_file_limit
 
 WARM_UP_S = 5.0
 TRIAL_WARM_UP_S = 3.0
@@ -35,6 +35,11 @@ ROUND_OVERHEAD_S = 120.0
 
 PATHS = {"opus-pcmu": "opus", "pcmu-pcmu": "PCMU"}
 "What a page speaks, by the path's name; phones speak PCMU."
+
+DELAY_METHOD = (
+    "packets matched by their sound (cross-correlation), codec look-ahead taken off; kernel "
+    "receive time-stamps against the send call"
+)
 
 MB = 1024 * 1024
 Floats = NDArray[np.float64]
@@ -55,10 +60,8 @@ class BridgeOptions:
     "Length of a window."
     rounds: int
     as_json: bool
-
-
-class NotEnoughCoresError(Exception):
-    """The system under test and the generator need a core each."""
+    name: str = ""
+    "Under which the results are kept; none: they are not."
 
 
 async def bridge(options: BridgeOptions) -> int:
@@ -68,8 +71,11 @@ async def bridge(options: BridgeOptions) -> int:
         raise NotEnoughCoresError("the system under test and the generator need a core each")
     bench = _Bench(options, system_core=cores[0], generator_core=cores[-1])
     os.sched_setaffinity(0, {bench.generator_core})
-    _raise_file_limit()
+    raise_file_limit()
     summaries = await bench.run()
+    if options.name:
+        told = save(options.name, summaries)
+        print(f"written to {told}", file=sys.stderr)
     if options.as_json:
         for summary in summaries:
             print(json.dumps(summary), flush=True)
@@ -188,21 +194,18 @@ class _Bench:
         target = (
             {"calls": self.options.calls} if self.options.calls else {"load": self.options.load}
         )
-        told = versions(system.packages)
-        if system.version is not None:
-            told[system.name] = system.version()
-        return summary | {
-            "path": self.options.path,
-            "target": target,
-            "seconds": self.options.seconds,
-            "warm_up_s": WARM_UP_S,
-            "generator_floor": floor,
-            "delay_method": "packets matched by their sound (cross-correlation), codec look-ahead "
-            "taken off; kernel receive time-stamps against the send call",
-            "versions": {"python": platform.python_version(), **told},
-            "machine": {"kernel": platform.release(), "cores": os.cpu_count()},
-            "command": "python -m bench " + " ".join(sys.argv[1:]),
-        }
+        return (
+            summary
+            | {
+                "path": self.options.path,
+                "target": target,
+                "seconds": self.options.seconds,
+                "warm_up_s": WARM_UP_S,
+                "generator_floor": floor,
+                "delay_method": DELAY_METHOD,
+            }
+            | circumstances(system)
+        )
 
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
@@ -334,9 +337,3 @@ def _percentiles(direction: Direction) -> tuple[float, float]:
 def _generator_late_ms(recording: Recording) -> float:
     lateness = np.array(recording.lateness_ns, np.float64)
     return float(np.percentile(lateness, 99)) / 1e6 if len(lateness) else 0.0
-
-
-def _raise_file_limit() -> None:
-    """Three sockets a call for us, and what the system under test needs, which inherits it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

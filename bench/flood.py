@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
-import platform
 import secrets
 import socket
 import sys
@@ -23,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.bridge import NotEnoughCoresError
 from bench.evaluate import OPUS_CLOCK_RATE, PCMU_CLOCK_RATE
-from bench.generator import Generator, Recording
+from bench.generator import Recording
 from bench.measure import CoreLoad, CoreTimes, Usage
-from bench.report import MAX_STEAL_PERCENT, versions
-from bench.system import GATEWAY_CONFIG, PACKAGES, ROOT, Running, System, free_port
+from bench.report import MAX_STEAL_PERCENT
+from bench.system import GATEWAY, GATEWAY_CONFIG, ROOT, System, free_port
 from bench.timing import lateness_ms, unwrap
+from bench.under_test import UnderTest, circumstances, under_test
 
 MAX_ADDED_MS = 5.0
 "What a flood may add to the lateness of media, at the 99th percentile."
@@ -67,38 +65,25 @@ class _Window:
 
 async def flood(options: FloodOptions) -> int:
     """Run it and print what came out; returns 1 if media came later than it may."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise NotEnoughCoresError("the system under test and the generator need a core each")
-    os.sched_setaffinity(0, {cores[-1]})
     sip_port = free_port()
-    system = System("gateway", options.calls, _command(sip_port), uses_sip=True)
-    generator = Generator(system)
-    running = Running(system, generator.carrier_port, cores[0])
-    try:
-        await running.wait_until_ready()
-        await generator.set_calls(options.calls, running.port)
+    system = System("gateway", options.calls, _command(sip_port), uses_sip=True, packages=GATEWAY)
+    async with under_test(system) as at:
+        await at.set_calls(options.calls)
         await asyncio.sleep(WARM_UP_S)
-        before = await _watch(generator, running, options, cores)
+        before = await _watch(at, options)
         async with _flooding(sip_port, options.rate):
             await asyncio.sleep(1.0)
-            during = await _watch(generator, running, options, cores)
-    finally:
-        try:
-            await generator.close()
-        finally:
-            running.stop()
-    summary = _summarize(options, before, during)
+            during = await _watch(at, options)
+    summary = _summarize(options, before, during, system)
     print(json.dumps(summary) if options.as_json else _line(summary))
     return 0 if summary["passed"] else 1
 
 
-async def _watch(
-    generator: Generator, running: Running, options: FloodOptions, cores: list[int]
-) -> _Window:
-    used, times = Usage.of(running.pid).cpu_s, [CoreTimes.of(core) for core in cores]
-    recording = await generator.record(options.seconds)
-    used = Usage.of(running.pid).cpu_s - used
+async def _watch(at: UnderTest, options: FloodOptions) -> _Window:
+    pid, cores = at.running.pid, at.cores
+    used, times = Usage.of(pid).cpu_s, [CoreTimes.of(core) for core in cores]
+    recording = await at.generator.record(options.seconds)
+    used = Usage.of(pid).cpu_s - used
     loads = [
         CoreLoad.between(before, CoreTimes.of(core))
         for before, core in zip(times, cores, strict=True)
@@ -133,7 +118,9 @@ def _lateness(recording: Recording, *, up: bool) -> np.ndarray[Any, np.dtype[np.
     )
 
 
-def _summarize(options: FloodOptions, before: _Window, during: _Window) -> dict[str, Any]:
+def _summarize(
+    options: FloodOptions, before: _Window, during: _Window, system: System
+) -> dict[str, Any]:
     added = during.lateness_ms_p99 - before.lateness_ms_p99
     summary: dict[str, Any] = {
         "system": "gateway",
@@ -149,14 +136,7 @@ def _summarize(options: FloodOptions, before: _Window, during: _Window) -> dict[
         }
     if max(before.steal_percent, during.steal_percent) > MAX_STEAL_PERCENT:
         summary["warning"] = "something else keeps the machine busy"
-    return summary | {
-        "versions": {
-            "python": platform.python_version(),
-            **versions(("voice-gateway", *PACKAGES, "uvloop")),
-        },
-        "machine": {"kernel": platform.release(), "cores": os.cpu_count()},
-        "command": "python -m bench " + " ".join(sys.argv[1:]),
-    }
+    return summary | circumstances(system)
 
 
 def _line(summary: dict[str, Any]) -> str:

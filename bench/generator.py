@@ -7,7 +7,7 @@ import gc
 import time
 from array import array
 
-from bench.pacer import Clockwork
+from bench.pacer import Clockwork, Intake
 from bench.page import ConnectError, Page, PlainPage
 from bench.peers import Carrier, Phone
 from bench.signalling import CallFailedError, CallSocket
@@ -64,6 +64,15 @@ class Generator:
     def carrier_port(self) -> int:
         """Where the system under test is to send its INVITEs."""
         return self._carrier.port
+
+    @property
+    def intake(self) -> Intake:
+        """The sockets of its pages, for who places calls of another kind beside its own."""
+        return self._clockwork.intake
+
+    def forget(self, number: str) -> None:
+        """A call to this number is over that was not placed here."""
+        self._carrier.forget(number)
 
     async def set_calls(self, count: int, port: int) -> None:
         """Place or end calls until there are `count`; `port` is the system's HTTP port.

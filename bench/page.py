@@ -45,6 +45,8 @@ FORMAT_LINES = {
     "126": ("a=rtpmap:126 telephone-event/8000",),
 }
 HOST = "127.0.0.1"
+MOVED_HOST = "127.0.0.77"
+"Where a page is that has moved."
 
 
 class ConnectError(Exception):
@@ -110,6 +112,9 @@ class Page:
         self._loop = asyncio.get_running_loop()
         self._socket = intake.open(HOST, self._receive)
         self._ice = IceClient(self._send_datagram)
+        self._old_ice: IceClient | None = None
+        self._next_ice: IceClient | None = None
+        "While it restarts."
         self._wire = _DtlsWire(self)
         # Duck-typed: of its transport it asks for `role`, `_recv` and `_send` only.
         self._dtls = RTCDtlsTransport(cast(RTCIceTransport, self._wire), [_certificate()])
@@ -124,8 +129,11 @@ class Page:
 
     def offer(self) -> str:
         """An SDP offer such as Chromium makes, its one candidate within."""
+        return self._describe(self._ice)
+
+    def _describe(self, ice: IceClient) -> str:
         digest = self._dtls.getLocalParameters().fingerprints[0]
-        port = self._socket.getsockname()[1]
+        host, port = self._socket.getsockname()
         lines = (
             "v=0",
             f"o=- {secrets.randbits(62)} 2 IN IP4 127.0.0.1",
@@ -137,9 +145,9 @@ class Page:
             f"m=audio 9 UDP/TLS/RTP/SAVPF {' '.join(FORMATS[self._codec])}",
             "c=IN IP4 0.0.0.0",
             "a=rtcp:9 IN IP4 0.0.0.0",
-            f"a=candidate:1 1 udp {2**31 - 1} {HOST} {port} typ host generation 0",
-            f"a=ice-ufrag:{self._ice.ufrag}",
-            f"a=ice-pwd:{self._ice.pwd}",
+            f"a=candidate:1 1 udp {2**31 - 1} {host} {port} typ host generation 0",
+            f"a=ice-ufrag:{ice.ufrag}",
+            f"a=ice-pwd:{ice.pwd}",
             "a=ice-options:trickle",
             f"a=fingerprint:{digest.algorithm} {digest.value}",
             "a=setup:actpass",
@@ -182,6 +190,39 @@ class Page:
             else pcmu_clip()
         )
         self.said = Said(self.clip, secrets.randbits(32))
+
+    def restart(self) -> str:
+        """An offer with new ICE credentials (RFC 8445 §9); the old serve until its answer."""
+        self._next_ice = IceClient(self._send_datagram)
+        return self._describe(self._next_ice)
+
+    def move(self) -> None:
+        """Be at another address from now on; at the old one nothing is heard any more."""
+        self._intake.close(self._socket)
+        self._socket = self._intake.open(MOVED_HOST, self._receive)
+
+    async def reconnect(self, sdp: str) -> None:
+        """Take the answer to `restart`: DTLS and the keys stay as they are.
+
+        Raises:
+            ConnectError: no check got through in 15 s.
+        """
+        answer, ice = parse_answer(sdp), self._next_ice
+        assert ice is not None
+        assert self._timer is not None
+        established = self._loop.create_future()
+        ice.on_established = lambda: established.set_result(None)
+        ice.start(answer.remote, answer.ufrag, answer.pwd)
+        self._timer.cancel()
+        # Checks of either generation are taken from here on: each ignores those of the other.
+        self._old_ice, self._ice, self._next_ice = self._ice, ice, None
+        self._check()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await established
+        except TimeoutError:
+            raise ConnectError("the restart did not get through") from None
+        self._old_ice = None
 
     def send(self) -> None:
         """Send the next packet, and RTCP when it is due."""
@@ -229,6 +270,9 @@ class Page:
                 self.heard.take(data, arrived_ns)
         elif first < 4:
             self._ice.receive(data, source)
+            for other in (self._old_ice, self._next_ice):
+                if other is not None:
+                    other.receive(data, source)
         elif 20 <= first < 64:
             self._wire.queue.put_nowait(data)
 

@@ -50,6 +50,16 @@ class CallSocket:
         await self._socket.send(json.dumps(message))
         return await self._wait("answer")
 
+    async def reoffer(self, sdp: str) -> dict[str, Any]:
+        """Offer anew within the call; returns the `answer` message.
+
+        Raises:
+            CallFailedError: it was refused, or there was no answer in 15 s.
+        """
+        self._awaited["answer"] = asyncio.get_running_loop().create_future()
+        await self._socket.send(json.dumps({"type": "offer", "call": self._name, "sdp": sdp}))
+        return await self._wait("answer")
+
     async def answered(self) -> dict[str, Any]:
         """Wait for the callee; returns the `answered` message.
 

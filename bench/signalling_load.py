@@ -22,12 +22,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from bench.bridge import NotEnoughCoresError
 from bench.measure import CoreLoad, CoreTimes, Usage
 from bench.report import MAX_GENERATOR_PERCENT, MAX_STEAL_PERCENT, versions
 from bench.rival import VERSION, sippy_executable
 from bench.sipp import EXECUTABLE, Caller, Load, Sipp
 from bench.system import Running, StartError, System, free_port, is_bound
+from bench.under_test import NotEnoughCoresError
 
 USERS = 16
 "Calls at a time that keep the core full: enough that it never waits for SIPp."

@@ -96,12 +96,12 @@ def _own(module: str) -> Callable[[Path, int, int], list[str]]:
 
 PACKAGES = ("aiortc", "aioice", "pylibsrtp", "av")
 
+GATEWAY = ("voice-gateway", *PACKAGES, "uvloop")
+
 SYSTEMS = {
     system.name: system
     for system in (
-        System(
-            "gateway", 100, _gateway, uses_sip=True, packages=("voice-gateway", *PACKAGES, "uvloop")
-        ),
+        System("gateway", 100, _gateway, uses_sip=True, packages=GATEWAY),
         System("aiortc", 10, _own("bench.baseline"), packages=PACKAGES),
         System("rtpengine", 30, _own("bench.rtpengine"), version=rtpengine.version),
         System(
