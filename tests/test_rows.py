@@ -35,6 +35,7 @@ ROWS = {
     "a26": "what is packed is refused unread",
     "a27": "reading takes linear time",
     "a28": "bombs in SDP do no harm",
+    "a29": "malformed packets are dropped, and end no call",
     "a34": "media that should be protected is not made plain",
     "a35": "a TLS peer is who it should be",
     "a37": "transfers and redirections go where they may",

@@ -15,6 +15,7 @@ from gateway.rtp.rtcp import (
     parse_rtcp,
 )
 from gateway.rtp.stats import Reception, RemoteStats
+from gateway.rtp.xr import ExtendedReport, LastReference, ReferenceTime, VoiceMetrics
 
 OURS, THEIRS = 7, 9
 OFFSET = 1_750_000_000.0
@@ -146,3 +147,66 @@ def test_malformed_reports_are_counted() -> None:
         ours.receive(junk, 8000, 1.0)
 
     assert (ours.malformed, ours.remote) == (3, None)
+
+
+# ---- extended reports
+
+
+@pytest.mark.rfc(3611, "4.5")
+def test_a_reference_time_is_answered_once_with_its_age() -> None:
+    ours = reporter()
+    ours.answers_references = True
+    asked = ExtendedReport(THEIRS, (ReferenceTime(0x11112222_33334444),))
+    ours.receive(build_rtcp([ReceiverReport(THEIRS), asked]), 8000, 10.0)
+
+    first, second = (parse_rtcp(ours.build((0, 1, 1), None, now)) for now in (12.5, 13.0))
+
+    assert first[-1] == ExtendedReport(OURS, (LastReference(THEIRS, 0x22223333, 163_840),))
+    assert not any(isinstance(packet, ExtendedReport) for packet in second)
+
+
+@pytest.mark.rfc(3611, "4.4")
+def test_who_only_listens_sends_a_reference_time_and_learns_its_round_trip() -> None:
+    ours = reporter()
+    ours.answers_references = True
+
+    *_, asked = parse_rtcp(ours.build(None, None, 10.0))
+    assert isinstance(asked, ExtendedReport)
+    (reference,) = asked.blocks
+    assert isinstance(reference, ReferenceTime)
+    answer = LastReference(OURS, reference.ntp >> 16 & 0xFFFF_FFFF, 65536)
+    ours.receive(build_rtcp([ExtendedReport(THEIRS, (answer,))]), 8000, 11.08)
+
+    assert ours.rtt_ms == pytest.approx(80, abs=0.1)
+
+
+@pytest.mark.rfc(3611, "5.1")
+def test_nothing_is_extended_that_was_not_agreed_upon() -> None:
+    ours = reporter()
+    asked = ExtendedReport(THEIRS, (ReferenceTime(1 << 32),))
+    ours.receive(build_rtcp([asked]), 8000, 10.0)
+
+    assert [type(packet) for packet in parse_rtcp(ours.build(None, None, 11.0))] == [
+        ReceiverReport,
+        SourceDescription,
+    ]
+
+
+@pytest.mark.rfc(3611, "4.7")
+def test_voice_metrics_count_only_where_they_are_about_us() -> None:
+    ours = reporter()
+    others, mine = (VoiceMetrics(ssrc, r_factor=80) for ssrc in (THEIRS, OURS))
+
+    ours.receive(build_rtcp([ExtendedReport(THEIRS, (others,))]), 8000, 10.0)
+    assert ours.voice is None
+    ours.receive(build_rtcp([ExtendedReport(THEIRS, (mine,))]), 8000, 10.0)
+    assert ours.voice == mine
+
+
+def test_a_report_is_one_whomever_it_is_about() -> None:
+    ours = reporter()
+
+    assert ours.receive(build_rtcp([ReceiverReport(THEIRS)]), 8000, 10.0)
+    assert not ours.receive(build_rtcp([SourceDescription(THEIRS, "x")]), 8000, 11.0)
+    assert not ours.receive(b"\x80\xc9", 8000, 12.0)
+    assert (ours.reported_at, ours.malformed) == (10.0, 1)
