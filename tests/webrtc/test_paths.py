@@ -10,6 +10,7 @@ import pytest
 
 from gateway.net.media import TransportState
 from gateway.webrtc.options import WebRtcOptions
+from gateway.webrtc.paths import Paths
 from tests.support.loop import Address, Datagram, VirtualLoop, elapse, in_virtual_time, until
 from tests.webrtc.peers import (
     ATTACKER,
@@ -28,6 +29,8 @@ from tests.webrtc.peers import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gateway.webrtc.mux import MuxSocket, Route
 
 CONNECTED, DISCONNECTED = TransportState.CONNECTED, TransportState.DISCONNECTED
 OTHER_LINK = "198.51.100.2"
@@ -301,14 +304,16 @@ async def test_late_packets_of_the_old_path_do_not_lead_back(loop: VirtualLoop) 
     line.lose(first[0])
     await until_talked(line, lambda: line.address != first)
     loop.network.passes = lambda _datagram: True
+    await line.talk(0.02)
 
-    for _ in range(5):
+    for _ in range(8):
         late = sender.protect(rtp(next(_sequence) & 0xFFFF))
         assert late is not None
-        loop.network.carry(late, (old.host, old.port), PORT)
         await line.talk(0.02)
+        loop.network.carry(late, (old.host, old.port), PORT)
+        await elapse(0)
+        assert line.address != first
 
-    assert line.address != first
     await line.close()
 
 
@@ -495,6 +500,55 @@ async def test_link_that_is_lost_right_after_a_restart_is_replaced(loop: Virtual
     # Both generations answered the search; what is left is the newest.
     assert [ufrag.decode() for ufrag in line.gateway.port.mux.by_ufrag] == [newest]
     await line.close()
+
+
+class Generation:
+    """An ICE generation that keeps whom it asked."""
+
+    is_over = False
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.asked: list[Route] = []
+
+    def ask(self, route: Route, *, nominate: bool) -> None:
+        self.asked.append(route)
+
+    def told_paths(self) -> list[tuple[MuxSocket, Address]]:
+        return []
+
+    def receive_request(self, socket: MuxSocket, data: bytes, address: Address, now: float) -> None:
+        """Nobody calls."""
+
+
+@pytest.mark.parametrize("first", ["older", "newer"])
+def test_newer_generation_is_taken_where_both_answer_a_search(first: str) -> None:
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        gateway = new_end(open_gateway(loop))
+        paths = Paths(gateway.port.mux, gateway.transport, on_target=lambda: None)
+        socket = gateway.port.mux.sockets[0]
+        older, newer = Generation(1), Generation(2)
+        used = paths.validate(newer, socket, (BROWSER, 1), loop.time())
+        routes = [
+            paths.validate(older, socket, (BROWSER, 2), loop.time()),
+            paths.validate(newer, socket, (BROWSER, 3), loop.time()),
+        ]
+        assert used is not None
+        paths.use(used, newer, loop.time())
+
+        paths.suspect(loop.time())
+        await elapse(0.06)
+        for route in routes if first == "older" else reversed(routes):
+            assert route is not None
+            assert route in route.server.asked  # type: ignore[attr-defined]
+            paths.consent(route, loop.time())
+
+        assert paths.target is routes[1]
+        paths.close()
+        await hang_up(gateway)
+
+    scenario()
 
 
 @in_virtual_time
