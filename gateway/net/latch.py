@@ -111,6 +111,11 @@ class Probation:
             self._alarm.cancel()
             self._alarm = None
 
+    def close(self) -> None:
+        """Let go of who would be told."""
+        self.end()
+        self._give_up = _nothing
+
     def _finish(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
@@ -136,3 +141,7 @@ class _Run:
         self._count = self._count + 1 if follows else 1
         self._stream, self._next = stream, (sequence + 1) & 0xFFFF
         return self._count
+
+
+def _nothing() -> None:
+    """Nobody is told any more."""

@@ -241,7 +241,7 @@ class UdpMediaTransport:
         self._is_closed = True
         self.on_packet, self.on_state = _drop, _ignore
         self._remote = self._source = self._described = self._target = self._latch = None
-        self._probation.end()
+        self._probation.close()
         try:
             # Before the sockets are closed: a loop that watches a closed descriptor is deaf to
             # whoever gets its number next.

@@ -136,10 +136,9 @@ class SdesMediaTransport(UdpMediaTransport):
 
     def close(self) -> None:
         """Stop, and forget the keys."""
-        self._stop_switch()
-        super().close()
-        self._sender = self._receiver = self._previous = self._ours = self._theirs = None
+        self._make_plain()
         self._keys.clear()
+        super().close()
 
     # ---- keys
 

@@ -20,6 +20,7 @@ from gateway.rtp.rtcp import ReceiverReport, build_rtcp
 from gateway.rtp.srtp import SUITES, SrtpSender
 from gateway.sdp.crypto import KEY_BYTES, SrtpPolicy, parse_crypto, settle_keys
 from gateway.sdp.description import MediaDescription
+from tests.support.garbage import left_to_the_collector
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
 
 OURS, THEIRS, THIEF = "192.0.2.1", "198.51.100.7", "203.0.113.66"
@@ -296,6 +297,19 @@ async def test_stream_that_rests_keeps_its_keys(loop: VirtualLoop) -> None:
         await at.say(2)
 
         assert at.callee.heard == [rtp(1), rtp(2)]
+
+
+@in_virtual_time
+async def test_nothing_is_left_to_the_collector(loop: VirtualLoop) -> None:
+    with left_to_the_collector() as left:
+        with call(loop, symmetric=OURS) as at:
+            at.settle("AES_CM_128_HMAC_SHA1_80")
+            await at.say(1)
+            at.callee.answer(at.reoffered("AEAD_AES_128_GCM", fill=77))
+            await at.say(2)
+        del at
+
+    assert not left.kinds
 
 
 # ---- who has no key
