@@ -18,6 +18,7 @@ import { Ladder } from "./ladder.js";
 import { recall, remember } from "./memory.js";
 import { Meter } from "./meter.js";
 import { mayUseMicrophone } from "./microphone.js";
+import { onNetworkChange } from "./network.js";
 import { QualityTable, measure } from "./quality.js";
 import { claim, keep, recallKept } from "./resume.js";
 import { Screen, showExplanation } from "./screen.js";
@@ -127,7 +128,10 @@ class Phone {
     wireKeypad(findElement("keypad", HTMLElement), (digit) => this.#press(digit), () => this.#isLive);
     addEventListener("pagehide", () => this.#signal.leave());
     addEventListener("pageshow", ({ persisted }) => { if (persisted) this.#signal.refresh(); });
-    addEventListener("online", () => this.call?.networkChanged());
+    onNetworkChange(() => {
+      this.#signal.refresh();
+      this.call?.networkChanged();
+    });
   }
 
   get #isLive() {

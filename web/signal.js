@@ -123,8 +123,6 @@ export class Signal {
     this.onMessage = onMessage;
     this.onState = onState;
     setInterval(() => this.#ping(), PING_EVERY_MS);
-    // Networks come and go: the socket may be dead, and a wait for another one needless.
-    addEventListener("online", () => this.refresh());
   }
 
   /**
