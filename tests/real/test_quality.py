@@ -1,0 +1,67 @@
+"""The figures of a call between Chromium and the lab carrier, over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.audio import tone, write_wav
+from tests.support.browser import BrowserOptions, open_browser, open_page
+from tests.support.gateway import Gateway
+
+pytestmark = pytest.mark.real
+
+REPORTED_WITHIN_S = 20.0
+"Chromium reports every 5 s, give or take half of it, and a machine may be busy."
+
+
+async def figures_of(gateway: Gateway, call: str) -> dict[str, Any]:
+    """The quality of each leg once both sides have reported, by what the leg is."""
+    async with asyncio.timeout(REPORTED_WITHIN_S):
+        while True:
+            legs = (await gateway.get(f"/v1/calls/{call}"))["legs"]
+            quality = {leg["kind"]: leg["quality"] for leg in legs}
+            sent = [each["sent"] for each in quality.values() if each is not None]
+            if len(sent) == 2 and all(each["mos"] is not None for each in sent):
+                return quality
+            await asyncio.sleep(0.2)
+
+
+async def test_both_legs_are_measured_while_the_call_goes_on_and_kept_after_it(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
+    options = BrowserOptions(speaks=speaks, repeats=True)
+    url = f"{gateway.url}/?to=%2B15550100&processing=off"
+
+    async with open_browser(options) as browser, open_page(browser, url) as page:
+        await page.get_by_role("button", name="Call", exact=True).click()
+        await page.wait_for_function("window.phone.state === 'in-call'", timeout=15_000)
+        (call,) = (await gateway.get("/v1/calls"))["calls"]
+        quality = await figures_of(gateway, call["id"])
+        await expect(page.locator("#verdict [role=status]")).to_contain_text("Sounds")
+        await page.get_by_role("button", name="Hang up").click()
+        await gateway.wait_for_calls(0)
+    after = await gateway.get(f"/v1/calls/{call['id']}")
+
+    ours, trunk = quality["browser"], quality["sip"]
+    assert (ours["codec"], trunk["codec"]) == ("opus", "PCMU")
+    for leg in (ours, trunk):
+        assert leg["round_trip_ms"] is not None
+        assert leg["received"]["packets"] > 50
+        assert leg["received"]["mos"] > 3
+        assert leg["sent"]["packets"] > 50
+        assert leg["sent"]["jitter_ms"] is not None
+        assert not [each for each in leg["alerts"] if each["alert"] == "one-way-audio"]
+    # The lab is asked for extended reports, and asks for them; Chromium sends none.
+    assert trunk["sent"]["is_mos_told"]
+    assert not ours["sent"]["is_mos_told"]
+    # Opus was decoded for the trunk, so that it could be measured too.
+    assert -40 < ours["received"]["level_dbov"] < 0
+    assert -40 < trunk["received"]["level_dbov"] < 0
+    kept = {leg["kind"]: leg["quality"] for leg in after["legs"]}
+    assert kept["sip"]["received"]["packets"] >= trunk["received"]["packets"]
