@@ -39,18 +39,15 @@ LINGER_S = 1.0
 PATIENCE_S = 0.05
 "So long at least the address in use has to answer before every other is asked."
 
-SETTLE_S = 0.2
-"""Media that comes from elsewhere is not followed so soon after a change: what is still under way
-on the old path would lead back."""
-
 FOLLOW_EVERY_S = 0.1
 "Between checks of an address that media comes from, but that does not answer."
 
 SUSPECT_EVERY_S = 0.5
 "Between checks made because of a sign that the path may have changed."
 
-RECENT_S = 1.0
-"After a search, an answer in a newer generation is still preferred for this long."
+SETTLE_S = 1.0
+"""So long a path that was just taken has to bring media. Until then only a newer generation is
+preferred to it: what is still under way on the old path would lead back."""
 
 
 class Paths:
@@ -118,11 +115,7 @@ class Paths:
 
     def follow(self, route: Route, now: float) -> None:
         """Authentic media came from elsewhere than we send to: see whether that can be used."""
-        if (
-            now - self._targeted_at > SETTLE_S
-            and now - route.asked_at > FOLLOW_EVERY_S
-            and not route.server.is_over
-        ):
+        if now - route.asked_at > FOLLOW_EVERY_S and not route.server.is_over:
             self._ask(route, now)
 
     def find(self, socket: MuxSocket, address: Address, now: float) -> None:
@@ -231,12 +224,11 @@ class Paths:
         """Whether media should move to an address that has just answered."""
         if self._is_searching:
             return True
-        since = now - self._targeted_at
-        if target.media_at < self._targeted_at and since < RECENT_S:
+        if target.media_at < self._targeted_at and now - self._targeted_at < SETTLE_S:
             # Both paths of a restart may answer a search; the browser keeps the newer.
             assert self.active is not None
             return route.server.number > self.active.number
-        return route.media_at > target.media_at and since > SETTLE_S
+        return route.media_at > target.media_at
 
     def _ask_target(self, now: float) -> None:
         assert self.target is not None

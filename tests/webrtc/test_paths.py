@@ -551,6 +551,34 @@ def test_newer_generation_is_taken_where_both_answer_a_search(first: str) -> Non
     scenario()
 
 
+@pytest.mark.parametrize(("after_s", "goes_back"), [(0.3, False), (1.1, True)])
+def test_path_that_was_just_taken_has_a_second_to_bring_media(
+    after_s: float, goes_back: bool
+) -> None:
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        gateway = new_end(open_gateway(loop))
+        paths = Paths(gateway.port.mux, gateway.transport, on_target=lambda: None)
+        socket, generation = gateway.port.mux.sockets[0], Generation(1)
+        old = paths.validate(generation, socket, (BROWSER, 1), loop.time())
+        new = paths.validate(generation, socket, (BROWSER, 2), loop.time())
+        assert old is not None
+        assert new is not None
+        paths.use(new, generation, loop.time())
+
+        await elapse(after_s)
+        old.media_at = loop.time()
+        paths.follow(old, loop.time())
+        paths.consent(old, loop.time())
+
+        assert generation.asked[0] is old
+        assert paths.target is (old if goes_back else new)
+        paths.close()
+        await hang_up(gateway)
+
+    scenario()
+
+
 @in_virtual_time
 async def test_nothing_is_asked_any_more_after_the_end(loop: VirtualLoop) -> None:
     line = await two_links(loop)
