@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gateway.api.call_watch import CallWatch
 from gateway.api.messages import (
     Accept,
     Answer,
@@ -83,21 +84,24 @@ class PageNode(Protocol):
 class Page:
     """One page, from its first socket until it is given up."""
 
-    def __init__(self, node: PageNode, *, on_over: Callable[[Page], None]) -> None:
+    def __init__(
+        self, node: PageNode, watch: CallWatch, *, on_over: Callable[[Page], None]
+    ) -> None:
         """
         Args:
+            watch: brings the events of its calls.
             on_over: is called once the page is gone for good.
         """
         self.heard = 0
         "The page's count of the last message of it that was done."
         self._node = node
+        self._watch = watch
         self._on_over = on_over
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, PageCall] = {}
         self._outbox: Outbox[Message] | None = None
         self._told: deque[Message] = deque(maxlen=KEPT_MESSAGES)
         self._told_count = 0
-        self._stop_observing = node.observe(self._on_call_event)
         self._grace: asyncio.TimerHandle | None = None
 
     @property
@@ -130,11 +134,11 @@ class Page:
 
     def give_up(self) -> None:
         """The page will not come back; nobody is told anything any more."""
-        self._stop_observing()
         self._outbox = None
         for entry in self._calls.values():
             if not entry.is_ended:
                 entry.leg.leave()
+            self._watch.forget(entry)
         self._on_over(self)
 
     def missed(self, seen: int | None) -> list[Message]:
@@ -222,14 +226,15 @@ class Page:
             else:
                 self.refuse("call-exists", "There is a call of this name already", name)
             return
-        self._calls = {n: entry for n, entry in self._calls.items() if not entry.is_ended}
+        self._drop_ended()
         if len(self._calls) >= MAX_CALLS_PER_PAGE:
             self.refuse("too-many-calls", f"At most {MAX_CALLS_PER_PAGE} calls at a time", name)
             return
         entry = self._calls[name] = PageCall(name, message.to, tell=self.tell, report=self._say)
         entry.offered = (message.type, message.sdp)
         try:
-            entry.begin(*self._node.call_from_page(message.to, message.sdp, name, entry.send))
+            with self._watch.placing(entry):
+                entry.begin(*self._node.call_from_page(message.to, message.sdp, name, entry.send))
         except GatewayError as error:
             del self._calls[name]
             self.tell(_ended_before_it_began(name, error))
@@ -238,6 +243,13 @@ class Page:
             log.exception("a page's call could not be placed")
             del self._calls[name]
             self.tell(_ended_before_it_began(name, GatewayError("The gateway broke on this call")))
+
+    def _drop_ended(self) -> None:
+        """Calls that are over are shown until there is another."""
+        for name, entry in list(self._calls.items()):
+            if entry.is_ended:
+                self._watch.forget(entry)
+                del self._calls[name]
 
     # ---- who calls the page
 
@@ -251,12 +263,14 @@ class Page:
         Raises:
             GatewayError: it could not be placed.
         """
+        self._drop_ended()
         assert name not in self._calls
         entry = self._calls[name] = PageCall(
             name, "", tell=self.tell, report=self._say, is_incoming=True
         )
         try:
-            entry.begin(*place(entry.send))
+            with self._watch.placing(entry):
+                entry.begin(*place(entry.send))
         except Exception:
             del self._calls[name]
             raise
@@ -277,10 +291,6 @@ class Page:
     def _say(self, message: Message) -> None:
         if self._outbox is not None:
             self._outbox.put(message)
-
-    def _on_call_event(self, event: CallEvent) -> None:
-        for entry in self._calls.values():
-            entry.on_call_event(event)
 
 
 def _do(leg: BrowserLeg, message: Answer | Decline | Candidate | Digit | Bye) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.api.quality import mos_now
 from gateway.call.call import Call, Party, PartyState
-from gateway.call.events import CallEvent
+from gateway.call.events import CallEvent, CallId
 from gateway.leg.browser import BrowserLeg
 from gateway.leg.leg import MediaQuality, Role
 from gateway.observe.ladder import Ladder
@@ -64,6 +64,11 @@ class PageCall:
     def leg(self) -> BrowserLeg:
         assert self._leg is not None, "a call is known by its name once it was begun"
         return self._leg
+
+    @property
+    def call_id(self) -> CallId | None:
+        """Which call it is; None: none yet."""
+        return None if self._call is None else self._call.id
 
     def begin(self, leg: BrowserLeg, call: Call) -> None:
         """The call is placed."""

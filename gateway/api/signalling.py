@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from quart import websocket
 
+from gateway.api.call_watch import CallWatch
 from gateway.api.ice_servers import IceServers
 from gateway.api.messages import Attach, PageMessage, page_message
 from gateway.api.outbox import Outbox, close
@@ -44,6 +45,7 @@ class Pages:
         """
         self.node = node
         self.ice_servers = ice_servers
+        self._watch = CallWatch(node.observe)
         self._pages: dict[str, Page] = {}
         self._tokens: dict[Page, tuple[str, ...]] = {}
 
@@ -65,7 +67,7 @@ class Pages:
 
     def new_page(self) -> tuple[Page, str]:
         """A page that was never here, and its first token."""
-        page = Page(self.node, on_over=self._forget)
+        page = Page(self.node, self._watch, on_over=self._forget)
         token = self._new_token()
         self._pages[token] = page
         self._tokens[page] = (token,)
