@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import datetime
 import itertools
+import json
 import re
 import socket
 import time
 import tomllib
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser
 
 from gateway.config import parse_config
 from gateway.leg.browser import BrowserLeg
@@ -30,7 +31,10 @@ from gateway.node import Node
 from gateway.sdp.description import parse_sdp
 from gateway.webrtc.certificate import generate_certificate
 from gateway.webrtc.transport import WebRtcTransport
-from tests.support.browser import EXECUTABLE, BrowserOptions, open_browser
+from tests.support import browser as chromium
+from tests.support import firefox as mozilla
+from tests.support.browser import BrowserOptions, open_browser
+from tests.support.firefox import Firefox, open_firefox
 from tests.support.netns import GATEWAY, TwoLinks, Watch, can_make_namespaces
 from tests.support.rtp import RtpPeer, rtp_peer
 from tests.support.wire import SipSocket
@@ -64,6 +68,8 @@ to = ["trunk:carrier"]
 PAGE = "http://localhost/"
 "A secure context, where the microphone is to be had; answered by the test itself."
 
+EMPTY = "<!doctype html>"
+
 OFFER = """async () => {
     const pc = window.pc = new RTCPeerConnection();
     pc.onicecandidate = ({ candidate }) => {
@@ -88,6 +94,8 @@ TAKE_OFFER = """async (sdp) => {
     await window.pc.setLocalDescription();
     return window.pc.localDescription.sdp;
 }"""
+
+PATH = "() => window.pc.iceConnectionState"
 
 STATS = """async () => {
     const stats = [...(await window.pc.getStats()).values()];
@@ -139,10 +147,33 @@ class Carrier:
         self.media.say_tone(440, ("127.0.0.1", offered.port))
 
 
+class MobilePage(Protocol):
+    """A page, whichever browser it is in."""
+
+    async def evaluate(self, expression: str, arg: Any = None) -> Any:
+        """What a function in JavaScript returns."""
+
+    async def expose_function(self, name: str, callback: Callable[..., Any]) -> object:
+        """Have a function of the page's call one of ours."""
+
+
+class FirefoxPage:
+    """A page in Firefox. It says nothing by itself: its candidates are names (mDNS) anyway."""
+
+    def __init__(self, firefox: Firefox) -> None:
+        self._firefox = firefox
+
+    async def evaluate(self, expression: str, arg: Any = None) -> Any:
+        return await self._firefox.evaluate(f"({expression})({json.dumps(arg)})")
+
+    async def expose_function(self, name: str, callback: Callable[..., Any]) -> None:
+        await self._firefox.evaluate(f"void (window.{name} = () => {{}})")
+
+
 class MobileCall:
     """A call of a page on a machine with two links."""
 
-    def __init__(self, page: Page, carrier: Carrier, up: Watch, down: Watch) -> None:
+    def __init__(self, page: MobilePage, carrier: Carrier, up: Watch, down: Watch) -> None:
         self.page = page
         self.carrier = carrier
         self.up, self.down = up, down
@@ -238,7 +269,7 @@ class MobileCall:
         return re.sub(rf"(\budp \d+ \S+) {port} typ", rf"\g<1> {self.relay.port} typ", answer)
 
 
-class Relay(asyncio.DatagramProtocol):
+class Relay:
     """A NAT between a browser and the gateway, which can forget the port it has given."""
 
     def __init__(self, gateway: tuple[str, int]) -> None:
@@ -286,18 +317,17 @@ class Site:
         self.net, self.browser = net, browser
 
     @asynccontextmanager
-    async def call(self, *, via_relay: bool = False) -> AsyncIterator[MobileCall]:
+    async def call(
+        self, firefox: Firefox | None = None, *, via_relay: bool = False
+    ) -> AsyncIterator[MobileCall]:
+        """Place one, in Chromium unless in a Firefox that is given."""
         loop = asyncio.get_running_loop()
         certificate = generate_certificate(datetime.datetime.now(datetime.UTC))
         sip = SipSocket()
         config = parse_config(tomllib.loads(CONFIG.format(carrier=sip.port)), Path("node.toml"), {})
         node = Node(config, version="1", loop=loop, pacer=Pacer(loop), certificate=certificate)
-        context = await self.browser.new_context()
-        page = await context.new_page()
-        await page.route(PAGE, lambda route: route.fulfill(body="<!doctype html>"))
-        await page.goto(PAGE)
         up, down = self.net.watch(self.net.gateway), self.net.watch(self.net.browser)
-        async with rtp_peer() as media:
+        async with rtp_peer() as media, self._page(firefox) as page:
             carrier = Carrier(sip, media)
             call = MobileCall(page, carrier, up, down)
             if via_relay:
@@ -309,11 +339,35 @@ class Site:
             finally:
                 up.close()
                 down.close()
-                await context.close()
                 await node.close()
                 await carrier.close()
                 if call.relay is not None:
                     call.relay.close()
+
+    @asynccontextmanager
+    async def _page(self, firefox: Firefox | None) -> AsyncIterator[MobilePage]:
+        if firefox is None:
+            context = await self.browser.new_context()
+            page = await context.new_page()
+            await page.route(PAGE, lambda route: route.fulfill(body=EMPTY))
+            await page.goto(PAGE)
+            yield page
+            await context.close()
+            return
+        listening = self.net.listen_at_browser()
+        async with await asyncio.start_server(_serve_page, sock=listening):
+            await firefox.goto(f"http://localhost:{listening.getsockname()[1]}/")
+            yield FirefoxPage(firefox)
+            await firefox.goto("about:blank")
+
+
+async def _serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An empty page, at whatever address."""
+    await reader.readuntil(b"\r\n\r\n")
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(EMPTY)}\r\nContent-Type: text/html\r\n"
+    writer.write(f"{head}Connection: close\r\n\r\n{EMPTY}".encode())
+    await writer.drain()
+    writer.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -322,9 +376,18 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         pytest.skip("network namespaces need root, and a container that allows them")
     async with AsyncExitStack() as stack:
         net = stack.enter_context(TwoLinks())
-        launcher = net.launcher(tmp_path_factory.mktemp("browser"), EXECUTABLE)
+        launcher = net.launcher(tmp_path_factory.mktemp("chromium"), chromium.EXECUTABLE)
         options = BrowserOptions(executable=str(launcher))
         yield Site(net, await stack.enter_async_context(open_browser(options)))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def firefox(site: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Firefox]:
+    directory = tmp_path_factory.mktemp("firefox")
+    launcher = str(site.net.launcher(directory, mozilla.EXECUTABLE))
+    dial = site.net.dial_browser
+    async with open_firefox(directory, executable=launcher, dial=dial) as running:
+        yield running
 
 
 def link_of(host: str) -> int:
@@ -415,7 +478,12 @@ async def test_call_goes_on_once_the_browser_sees_its_new_link(site: Site) -> No
 
 
 async def test_nat_rebinding_costs_nothing(site: Site) -> None:
-    async with site.call(via_relay=True) as call:
+    await rebind_in(site.call(via_relay=True))
+
+
+async def rebind_in(placed: AbstractAsyncContextManager[MobileCall]) -> None:
+    """A NAT rebinds three times in a call."""
+    async with placed as call:
         assert call.relay is not None
         since = time.time()
         lost: list[int] = []
@@ -432,4 +500,34 @@ async def test_nat_rebinding_costs_nothing(site: Site) -> None:
     assert call.up.lost(since) == 0
     assert min(lost) <= 1  # what is sent until the first packet comes from the new port
     assert call.states == [TransportState.CONNECTED]
+    call.assert_carrier_heard_no_break()
+
+
+async def test_rebinding_costs_firefox_nothing(site: Site, firefox: Firefox) -> None:
+    await rebind_in(site.call(firefox, via_relay=True))
+
+
+async def test_firefox_restarts_on_its_path_and_on_another(site: Site, firefox: Firefox) -> None:
+    net = site.net
+    async with site.call(firefox) as call:
+        since = time.time()
+        await call.restart()
+        await call.talk(50)
+        told("restart in Firefox", *call.gaps(since))
+        assert call.up.lost(since) <= 1
+        assert call.down.lost(since) <= 1
+
+        # It gathers from the default route alone, so that nothing but a restart can help.
+        since, before = time.time(), call.transport._address
+        net.take_down(link_of(before[0]))
+        try:
+            while await call.page.evaluate(PATH) != "disconnected":
+                await asyncio.sleep(0.01)
+            await call.restart()
+            await call.until_moved_from(before)
+            await call.talk(50)
+        finally:
+            net.bring_up(link_of(before[0]))
+        told("link lost, and restart, in Firefox", *call.gaps(since))
+
     call.assert_carrier_heard_no_break()

@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -125,14 +126,24 @@ class Firefox:
 
 
 @asynccontextmanager
-async def open_firefox(directory: Path) -> AsyncIterator[Firefox]:
-    """Start one with a profile of its own; it is ended with everything in it."""
+async def open_firefox(
+    directory: Path,
+    *,
+    executable: str = EXECUTABLE,
+    dial: Callable[[int], socket.socket | None] = lambda port: None,
+) -> AsyncIterator[Firefox]:
+    """Start one with a profile of its own; it is ended with everything in it.
+
+    Args:
+        executable: what starts it, e.g. on another machine.
+        dial: a socket that is connected to a port of its loopback, if that is not ours.
+    """
     profile = directory / "firefox"
     profile.mkdir()
     lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in PREFERENCES.items()]
     (profile / "user.js").write_text("\n".join(lines) + "\n")
     process = await asyncio.create_subprocess_exec(
-        EXECUTABLE,
+        executable,
         *("--headless", "--no-remote", "--profile", str(profile)),
         *("--remote-debugging-port", "0"),
         stdout=asyncio.subprocess.DEVNULL,
@@ -144,8 +155,9 @@ async def open_firefox(directory: Path) -> AsyncIterator[Firefox]:
     try:
         url = await _find_bidi(process)
         draining = asyncio.ensure_future(_drain(process))
-        async with connect(f"{url}/session", max_size=None, proxy=None) as socket:
-            firefox = Firefox(socket)
+        dialled = dial(int(url.rpartition(":")[2]))
+        async with connect(f"{url}/session", max_size=None, proxy=None, sock=dialled) as page:
+            firefox = Firefox(page)
             await firefox.begin()
             try:
                 yield firefox

@@ -111,6 +111,16 @@ class TwoLinks:
         ):
             self._neighbour(name, peer, device, _hardware_address(other, device, link))
 
+    def dial_browser(self, port: int) -> socket.socket:
+        """A connection to a port of the loopback of the browser's machine."""
+        with _inside(self.browser, back_to=self.gateway):
+            return socket.create_connection(("127.0.0.1", port))
+
+    def listen_at_browser(self) -> socket.socket:
+        """A socket that listens on the loopback of the browser's machine."""
+        with _inside(self.browser, back_to=self.gateway):
+            return socket.create_server(("127.0.0.1", 0))
+
     def watch(self, name: str) -> Watch:
         """See the media that arrives at one of the machines."""
         with _inside(name, back_to=self.gateway):
