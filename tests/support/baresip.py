@@ -16,7 +16,9 @@ from tests.support.audio import Recording, read_wav, tone, write_wav
 from tests.support.gateway import free_port
 
 EXECUTABLE = "/usr/bin/baresip"
-RATE = 8000
+
+RATES = {"pcmu": 8000, "g722/16000/1": 16_000, "opus/48000/1": 48_000}
+"Of what it says and hears, in Hz, by its words for a codec."
 
 NUMBER = "+18885550100"
 "Its own, unless it is given another; it takes no call to another."
@@ -26,6 +28,8 @@ NUMBER = "+18885550100"
 CONFIG = """
 module_path /usr/lib/baresip/modules
 module g711.so
+module g722.so
+module opus.so
 module aufile.so
 module aubridge.so
 module sndfile.so
@@ -41,6 +45,8 @@ audio_source {source}
 audio_player aubridge,ear
 audio_alert aubridge,bell
 snd_path {directory}
+opus_stereo no
+opus_sprop_stereo no
 """
 
 
@@ -70,13 +76,16 @@ class Registration:
     "Over TLS: who vouches for the registrar."
     media_encryption: str = ""
     "Of its media, in baresip's words: srtp, srtp-mand, srtp-mandf."
+    codec: str = "pcmu"
+    "The only one it speaks, as in `RATES`. Linphone: of its `CODECS`."
 
     @property
     def account(self) -> str:
         """As a line of baresip's accounts."""
         return (
             f"<sip:{self.user}@{self.registrar};transport={self.transport}>;regint=60"
-            f";auth_user={self.user};auth_pass={self.password};answermode=auto;audio_codecs=pcmu"
+            f";auth_user={self.user};auth_pass={self.password};answermode=auto"
+            f";audio_codecs={self.codec}"
             f"{_encryption(self.media_encryption)}\n"
         )
 
@@ -84,8 +93,11 @@ class Registration:
 class Baresip:
     """A running baresip, which takes any call at once."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path, keys: int) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, directory: Path, keys: int, codec: str
+    ) -> None:
         """`keys`: port of loopback where its keys are pressed."""
+        self.rate = RATES[codec]
         self.process = process
         self._directory = directory
         self._keys = keys
@@ -119,7 +131,7 @@ class Baresip:
     async def wait_for_audio(self, seconds: float) -> None:
         """Until it has heard so much."""
         async with asyncio.timeout(15 + seconds):
-            while self._heard_bytes() < 2 * RATE * seconds:
+            while self._heard_bytes() < 2 * self.rate * seconds:
                 await asyncio.sleep(0.05)
 
     async def listen(self, seconds: float) -> Recording:
@@ -128,13 +140,13 @@ class Baresip:
         After a hold of its own it records nothing more, although it hears.
         """
         file = max(self._directory.glob("dump-*-dec.wav"))
-        start, size = file.stat().st_size, int(2 * RATE * seconds)
+        start, size = file.stat().st_size, 2 * int(self.rate * seconds)
         async with asyncio.timeout(15 + seconds):
             while file.stat().st_size < start + size:
                 await asyncio.sleep(0.02)
         # How long it is, its header says only when the call is over.
         pcm = np.frombuffer(file.read_bytes()[start : start + size], "<i2")
-        return Recording(pcm.astype(np.float64) / 32768, RATE)
+        return Recording(pcm.astype(np.float64) / 32768, self.rate)
 
     async def quit(self) -> None:
         """Hang up, and be done."""
@@ -164,6 +176,7 @@ async def running_baresip(
     says_hz: float | None,
     dials: str | None = None,
     number: str = NUMBER,
+    codec: str = "pcmu",
     registration: Registration | None = None,
     media_encryption: str = "",
 ) -> AsyncIterator[Baresip]:
@@ -175,18 +188,19 @@ async def running_baresip(
         says_hz: the tone it says; None: it says what it hears.
         dials: whom it calls at once; None: it waits for calls.
         number: its own.
+        codec: the only one it speaks, as in `RATES`, if it does not register.
         registration: None: it is called at its port, as anybody.
         media_encryption: of who does not register, as in `Registration`.
     """
     port = port or free_sip_port()
     account = (
-        f"<sip:{number}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu"
+        f"<sip:{number}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}"
         f"{_encryption(media_encryption)}\n"
     )
     ca = None
     if registration is not None:
-        account, ca = registration.account, registration.ca
-    keys = _configure(directory, port, says_hz, account, ca)
+        account, ca, codec = registration.account, registration.ca, registration.codec
+    keys = _configure(directory, port, says_hz, account, ca, RATES[codec])
     with (directory / "log.txt").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             EXECUTABLE,
@@ -196,7 +210,7 @@ async def running_baresip(
             stdout=log,
             stderr=log,
         )
-    baresip = Baresip(process, directory, keys)
+    baresip = Baresip(process, directory, keys, codec)
     try:
         await baresip.wait_for_log("baresip is ready")
         if registration is not None:
@@ -211,13 +225,18 @@ def _encryption(kind: str) -> str:
 
 
 def _configure(
-    directory: Path, port: int, says_hz: float | None, account: str, ca: Path | None
+    directory: Path,
+    port: int,
+    says_hz: float | None,
+    account: str,
+    ca: Path | None,
+    rate: int,
 ) -> int:
     """Write its files; the port where its keys are pressed."""
     directory.mkdir()
     source = "aubridge,ear"
     if says_hz is not None:
-        speech = write_wav(directory / "says.wav", tone(says_hz, 60, rate=RATE), RATE)
+        speech = write_wav(directory / "says.wav", tone(says_hz, 60, rate=rate), rate)
         source = f"aufile,{speech}"
     rtp_port = free_port() // 2 * 2
     keys = free_port(socket.SOCK_STREAM)

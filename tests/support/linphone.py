@@ -14,7 +14,12 @@ from tests.support.audio import Recording, tone, write_wav
 from tests.support.baresip import Registration
 
 EXECUTABLE = "/usr/bin/linphonec"
-RATE = 8000
+
+CODECS = {"opus": ("opus", 48_000), "g722": ("G722", 8000)}
+"What it is told to speak before all else; it speaks Opus and G.711 in any case."
+
+RATES = {"opus": 48_000, "g722": 16_000}
+"Of what it says and hears then, in Hz; 8000 in G.711."
 
 # It would name an IPv6 address for its media.
 CONFIG = """
@@ -30,6 +35,8 @@ verify_server_cn=1
 root_ca={ca}
 media_encryption={media_encryption}
 media_encryption_mandatory={is_mandatory}
+use_info={by_info}
+use_rfc2833={by_events}
 
 [video]
 automatically_initiate=0
@@ -57,7 +64,8 @@ passwd={password}
 class Linphone:
     """A running linphonec."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path, rate: int) -> None:
+        self.rate = rate
         self._process = process
         self._directory = directory
         self._recorded = directory / "heard.wav"
@@ -85,12 +93,12 @@ class Linphone:
 
     async def listen(self, seconds: float) -> Recording:
         """What it hears from now on; while it holds a call it hears nothing, and this fails."""
-        start, size = self._recorded.stat().st_size, int(2 * RATE * seconds)
+        start, size = self._recorded.stat().st_size, 2 * int(self.rate * seconds)
         async with asyncio.timeout(10 + seconds):
             while self._recorded.stat().st_size < start + size:
                 await asyncio.sleep(0.02)
         pcm = np.frombuffer(self._recorded.read_bytes()[start // 2 * 2 :][:size], "<i2")
-        return Recording(pcm.astype(np.float64) / 32768, RATE)
+        return Recording(pcm.astype(np.float64) / 32768, self.rate)
 
     async def quit(self) -> None:
         """Hang up, and be done."""
@@ -101,15 +109,16 @@ class Linphone:
 
 @asynccontextmanager
 async def running_linphone(
-    directory: Path, *, registration: Registration, says_hz: float
+    directory: Path, *, registration: Registration, says_hz: float, keys_by_info: bool = False
 ) -> AsyncIterator[Linphone]:
     """Start it; it is about to register when this returns.
 
     Args:
         directory: of this one alone.
+        keys_by_info: presses keys by INFO, not by RFC 4733.
         registration: of TLS the registrar is to be a name: it knows no addresses in certificates.
     """
-    _configure(directory, registration, says_hz)
+    _configure(directory, registration, says_hz, keys_by_info=keys_by_info)
     with (directory / "log.txt").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             EXECUTABLE,
@@ -120,7 +129,7 @@ async def running_linphone(
             stderr=log,
             env={**os.environ, "HOME": str(directory), "TERM": "dumb"},
         )
-    linphone = Linphone(process, directory)
+    linphone = Linphone(process, directory, _rate(registration))
     try:
         for command in ("soundcard use files", "play says.wav", "record heard.wav"):
             await linphone.say(command)
@@ -129,9 +138,16 @@ async def running_linphone(
         await linphone.quit()
 
 
-def _configure(directory: Path, registration: Registration, says_hz: float) -> None:
+def _rate(registration: Registration) -> int:
+    return RATES.get(registration.codec, 8000)
+
+
+def _configure(
+    directory: Path, registration: Registration, says_hz: float, *, keys_by_info: bool
+) -> None:
     directory.mkdir()
-    write_wav(directory / "says.wav", tone(says_hz, 60, rate=RATE), RATE)
+    rate = _rate(registration)
+    write_wav(directory / "says.wav", tone(says_hz, 60, rate=rate), rate)
     config = CONFIG.format(
         directory=directory,
         registrar=registration.registrar,
@@ -140,7 +156,12 @@ def _configure(directory: Path, registration: Registration, says_hz: float) -> N
         user=registration.user,
         password=registration.password,
         ca=registration.ca or "",
+        by_info=int(keys_by_info),
+        by_events=int(not keys_by_info),
         media_encryption="srtp" if registration.media_encryption else "none",
         is_mandatory=int(registration.media_encryption.startswith("srtp-mand")),
     )
+    codec = CODECS.get(registration.codec)
+    if codec is not None:
+        config += "[audio_codec_0]\nmime={}\nrate={}\nchannels=1\nenabled=1\n".format(*codec)
     (directory / "linphonerc").write_text(config)
