@@ -15,7 +15,7 @@ from gateway.leg.leg import DigitPressed, Phase
 from gateway.media.conceal import read_noise
 from gateway.media.frame import AudioFrame, Voice
 from gateway.rtp.dtmf import DigitEvent
-from gateway.rtp.receiver import Hole, Packet, Received
+from gateway.rtp.received import Hole, Late, Packet, Received
 from gateway.rtp.session import RtpSession
 
 TICKS_PER_MS = TICK_RATE // 1000
@@ -41,6 +41,9 @@ FORGET_S = 10.0
 MAX_LATE_TICKS = 100 * TICKS_PER_MS
 """So much at most of what comes at the pace of speech is left out for what was filled in. Beyond it
 nothing was late: the party's clock stood still meanwhile, or it is another source (F11)."""
+
+MAX_BURST_TICKS = 100 * TICKS_PER_MS
+"So much at most goes out at once after a stall (F14): five packets of 20 ms."
 
 MIN_GAP_TICKS = TICK_RATE // 400
 "A shorter gap is the rounding of one clock to another."
@@ -107,6 +110,8 @@ class Incoming:
             scale = TICK_RATE // item.codec.clock_rate
             self._next_at = (item.timestamp + item.duration) * scale
             self._fill(item.duration * scale, now, item.following)
+        elif isinstance(item, Late):
+            self._shorten(item.seconds, now)
         else:
             self._take_digit(item)
 
@@ -182,6 +187,20 @@ class Incoming:
         if not self._ahead:
             self._ahead = BEAT_TICKS
             self.on_frame(self._absence(BEAT_TICKS, now))
+
+    def _shorten(self, late_s: float, now: float) -> None:
+        """Let most of a burst be past: whoever hears it could not play it any more (F14).
+
+        What the beat has filled in is left out anyway; this is for stalls of ours.
+        """
+        length = self._heard_ticks
+        excess = late_s * TICK_RATE - self._ahead - MAX_BURST_TICKS
+        if excess <= 0 or self._heard_at is None:
+            return
+        missed = -int(-excess // length) * length
+        self._ahead += missed
+        self._heard_at = now
+        self.on_frame(self._voice.leave_out(missed, now))
 
     def _learn_jitter(self, late_s: float, now: float) -> None:
         """A packet came so late that its place was filled: wait longer for the next."""

@@ -15,6 +15,7 @@ from gateway.media.coding import UNBURDENED, Encoder, make_encoder
 from gateway.media.conceal import write_noise
 from gateway.media.effort import Workload
 from gateway.media.frame import AudioFrame
+from gateway.media.g711 import LAWS
 from gateway.media.repair import Repair
 from gateway.net.media import MediaTransport
 from gateway.rtp.session import RtpSession
@@ -22,6 +23,9 @@ from gateway.rtp.stats import RemoteStats
 from gateway.sdp.negotiation import Agreement
 
 TICKS_PER_MS = TICK_RATE // 1000
+
+TICKS_PER_BYTE = TICK_RATE // 8000
+"Of G.711 and of G.722: both are 64 kb/s, and may be cut anywhere (RFC 3551 §4.5.2, §4.5.14)."
 
 NOISE_TICKS = 400 * TICKS_PER_MS
 "In a pause the noise is told anew so often, as Opus does: what is in between keeps its ports open."
@@ -59,11 +63,15 @@ class Outgoing:
         self._noise: Codec | None = None  # CN, where the party takes it
         self._rested_ticks = 0
         self._reported_at = 0.0
+        # What of the last pieces fills no packet yet: samples, or bytes.
         self._pending: NDArray[np.int16] | None = None
+        self._bytes = b""
+        self._is_partial = self._is_law = self._is_cuttable = False
+        self._longest_ticks = 0
 
     def configure(self, agreement: Agreement) -> None:
         """Take what an offer and its answer settled, at first or again; numbering goes on."""
-        self._drop_pending()
+        self._drop_partial()
         if self._encoder is not None and self.codec != agreement.send:
             self._encoder.close()
             self._encoder = None
@@ -74,6 +82,9 @@ class Outgoing:
         self._send_scale = TICK_RATE // agreement.send.clock_rate
         self._frame_ticks = agreement.ptime_ms * TICKS_PER_MS
         self._frame_units = self._frame_ticks // self._send_scale
+        self._longest_ticks = agreement.maxptime_ms * TICKS_PER_MS
+        self._is_law = agreement.send.name in LAWS
+        self._is_cuttable = self._is_law or agreement.send.name == "G722"
         self._relayed = self._encoded = None
         self._noise = agreement.send_noise
 
@@ -121,13 +132,12 @@ class Outgoing:
                 if self._relays(frame, codec):
                     self._relay(frame)
                     return
-                if self._noise is not None and frame.is_noise:
-                    self._rest(frame, self._noise)
+                if heard is None and self._passes_unsent(frame):
                     return
                 encoder = self._encoder_for(frame, codec)
             pcm = frame.pcm(encoder.sample_rate)
-            if frame.duration != self._frame_ticks or self._pending is not None:
-                self._send_reframed(encoder, pcm, frame.heard_at)
+            if frame.duration != self._frame_ticks or self._is_partial:
+                self._send_cut(encoder, pcm, frame.heard_at)
                 return
             payload = encoder.encode(pcm)
             if payload:
@@ -152,17 +162,35 @@ class Outgoing:
         return relays
 
     def _relay(self, frame: AudioFrame) -> None:
-        if self._pending is not None:
-            self._drop_pending()
         payload = frame.payload
         assert payload is not None
+        if frame.duration != self._frame_ticks or self._is_partial:
+            if self._is_cuttable:
+                self._send_bytes(payload, frame.heard_at)
+                return
+            if frame.duration > self._longest_ticks and self.codec is not None:
+                encoder = self._encoder_for(frame, self.codec)
+                self._send_cut(encoder, frame.pcm(encoder.sample_rate), frame.heard_at)
+                return
+            self._drop_partial()
         packet = self._session.send(payload, frame.duration // self._send_scale, frame.heard_at)
         if packet:
             self.transport.send(packet)
 
+    def _passes_unsent(self, frame: AudioFrame) -> bool:
+        """Whether a frame that is nobody's payload is not sent, but its time goes by."""
+        if frame.is_past:
+            self._drop_partial()
+            self._session.skip(frame.duration // self._send_scale)
+            return True
+        if self._noise is None or not frame.is_noise:
+            return False
+        self._rest(frame, self._noise)
+        return True
+
     def _rest(self, frame: AudioFrame, noise: Codec) -> None:
         """Nothing is said: tell how that sounds now and then, and send nothing (RFC 3389)."""
-        self._drop_pending()
+        self._drop_partial()
         if self._session.is_flowing or self._rested_ticks >= NOISE_TICKS:
             self._rested_ticks = 0
             payload = write_noise(frame.pcm(8000))
@@ -186,15 +214,20 @@ class Outgoing:
         """One at the rate of what is to be heard; it is never lowered within a call."""
         if self._encoder is not None:
             if self._encoder.sample_rate != rate:
-                self._drop_pending()
+                self._drop_partial()
             self._encoder.close()
         self._encoder = make_encoder(
             codec, rate=rate, workload=self._workload, loss_percent=self._repair.loss_percent
         )
         return self._encoder
 
-    def _send_reframed(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
+    def _send_cut(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:
         """Cut a timeline of other frame lengths into the packets that the party wants."""
+        if self._is_law:
+            self._send_bytes(encoder.encode(pcm), now)
+            return
+        if self._bytes:
+            self._drop_partial()
         size = self._frame_ticks * encoder.sample_rate // TICK_RATE
         if self._pending is not None:
             pcm = np.concatenate((self._pending, pcm))
@@ -206,10 +239,28 @@ class Outgoing:
             elif packet := self._session.send(payload, self._frame_units, now):
                 self.transport.send(packet)
         self._pending = pcm if len(pcm) else None
+        self._is_partial = self._pending is not None
 
-    def _drop_pending(self) -> None:
+    def _send_bytes(self, payload: bytes, now: float) -> None:
+        """The same for codecs of so many bytes a second, whatever is in them."""
+        if self._pending is not None:
+            self._drop_partial()
+        size = self._frame_ticks // TICKS_PER_BYTE
+        payload = self._bytes + payload
+        end = len(payload) - len(payload) % size
+        for at in range(0, end, size):
+            packet = self._session.send(payload[at : at + size], self._frame_units, now)
+            if packet:
+                self.transport.send(packet)
+        self._bytes = payload[end:]
+        self._is_partial = bool(self._bytes)
+
+    def _drop_partial(self) -> None:
         """What fills no packet is past once something else is sent: its time goes by unsent."""
         pending, self._pending = self._pending, None
+        ticks = len(self._bytes) * TICKS_PER_BYTE
         if pending is not None and self._encoder is not None:
             ticks = len(pending) * TICK_RATE // self._encoder.sample_rate
+        self._bytes, self._is_partial = b"", False
+        if ticks:
             self._session.skip(ticks // self._send_scale)

@@ -58,6 +58,11 @@ class AudioFrame:
         self._pcm: Pcm | None = None
         self._others: dict[int, Pcm] | None = None
 
+    @property
+    def is_past(self) -> bool:
+        """Whether its time has gone by: it is there for who keeps a timeline, and never sent."""
+        return False
+
     def pcm(self, rate: int) -> Pcm:
         """The audio at `rate` Hz, up to 48000; shape (samples(rate),). Shared: never write to it.
 
@@ -140,7 +145,7 @@ class BornFrame(AudioFrame):
 class ConcealedFrame(AudioFrame):
     """A piece that was lost, or never sent."""
 
-    __slots__ = ("_origin", "following", "follows", "noise_rms", "run")
+    __slots__ = ("_is_past", "_origin", "following", "follows", "noise_rms", "run")
 
     def __init__(
         self,
@@ -149,6 +154,7 @@ class ConcealedFrame(AudioFrame):
         heard_at: float,
         voice: Voice,
         before: AudioFrame | None,
+        is_past: bool = False,
     ) -> None:
         """`before` is the piece that it follows."""
         super().__init__(position, duration, heard_at, voice=voice)
@@ -159,6 +165,7 @@ class ConcealedFrame(AudioFrame):
         "The payload after it: for its FEC, or to lead over to."
         self.follows: Codec | None = None
         "Of that."
+        self._is_past = is_past
         self.noise_rms: float | None = None
         "How loud the speaker says that its silence is; None if it does not say."
 
@@ -169,6 +176,10 @@ class ConcealedFrame(AudioFrame):
     @property
     def natural_rate(self) -> int:
         return self._origin or 16_000
+
+    @property
+    def is_past(self) -> bool:
+        return self._is_past
 
     @property
     def is_noise(self) -> bool:
@@ -226,11 +237,17 @@ class Voice:
         self._recent.append(frame)
         return frame
 
-    def _missing(self, duration: int, heard_at: float) -> ConcealedFrame:
+    def leave_out(self, duration: int, heard_at: float) -> AudioFrame:
+        """The next piece came too late for whoever hears it now; to others it is missing."""
+        frame = self._missing(duration, heard_at, is_past=True)
+        self._recent.append(frame)
+        return frame
+
+    def _missing(self, duration: int, heard_at: float, *, is_past: bool = False) -> ConcealedFrame:
         before = self._recent[-1] if self._recent else None
         position = self.position
         self.position = position + duration
-        return ConcealedFrame(position, duration, heard_at, self, before)
+        return ConcealedFrame(position, duration, heard_at, self, before, is_past)
 
     def frame_of_pcm(self, pcm: Pcm, rate: int, heard_at: float) -> AudioFrame:
         """The next piece, born as mono PCM. It is not copied: do not write to it any more.

@@ -17,9 +17,10 @@ from math import inf
 from gateway.codec import PCMU, Codec
 from gateway.errors import RemoteProtocolError
 from gateway.rtp.burst import LossGauge
-from gateway.rtp.dtmf import DigitEvent, DigitReceiver
+from gateway.rtp.dtmf import DigitReceiver
 from gateway.rtp.packet import HEADER_BYTES, RtpPacket, parse_rtp
 from gateway.rtp.payload import Format, read_formats
+from gateway.rtp.received import Hole, Late, Packet, Received
 from gateway.rtp.sequence import MAX_DROPOUT, MAX_MISORDER, RestartDetector
 from gateway.rtp.stats import LossCounter, ReceiveStats, Reception
 
@@ -35,6 +36,9 @@ MIN_SILENCE_S = 0.0025
 MAX_AHEAD_S = 2.0
 """By how much a timestamp may move ahead of the time that has passed. Bursts after a stall do;
 what exceeds it is a sender's new timeline, not silence."""
+
+USUAL_DRIFT_S = 0.1
+"A packet that comes later than that ends a stall, of the path or of ours; others follow at once."
 
 MAX_DRIFT_S = 1.0
 "A longer difference in spacing is a pause, an outage or a new timeline, not jitter."
@@ -66,43 +70,6 @@ class ReceiverOptions:
     reorder_ms: int = 40
     """How long a missing packet is waited for before it counts as lost, on a path that may disturb
     the order: any may at first, and for `ORDERLY_PACKETS` after it did."""
-
-
-@dataclass(slots=True)
-class Packet:
-    """One media packet at its place in the stream's timeline.
-
-    `timestamp` starts at 0 and counts in units of `codec.clock_rate`. It equals the end of the
-    Packet or Hole before, or lies beyond it where the sender was silent (DTX): never before it.
-    After a change of SSRC or a jump the timeline goes on without a gap; when a sender changes to
-    a codec of another clock rate, it goes on at the same time in the new units, rounded up.
-    """
-
-    codec: Codec
-    sequence: int
-    "Counts packets from 0, without wrapping, also across a change of SSRC."
-    timestamp: int
-    duration: int
-    "In the same units; 0 for CN (RFC 3389), which lasts until the next packet."
-    payload: bytes
-    marker: bool
-
-
-@dataclass(slots=True)
-class Hole:
-    """A lost stretch of the timeline, directly before the next Packet or Hole."""
-
-    codec: Codec
-    "Of the packet before."
-    timestamp: int
-    duration: int
-    "One packet's, except the first of a long row, which holds what the others do not."
-    following: bytes | None
-    "The next packet's payload where it directly follows in the same codec: it may carry FEC."
-
-
-Received = Packet | Hole | DigitEvent
-"What comes out of a receiver."
 
 
 @dataclass(slots=True)
@@ -159,7 +126,7 @@ class Receiver:
         self._arrived_at = 0.0
         self._heard = 0
         self._jitter = 0.0
-        self._max_drift = 0.0
+        self._max_drift = self._usual_drift = 0.0
         self._loss = LossCounter()
         self._gauge = LossGauge()
         self._packets = self._bytes = 0
@@ -190,9 +157,10 @@ class Receiver:
                 drift = (now - self._arrived_at) * self._clock - (position - self._heard)
                 if drift < 0.0:
                     drift = -drift
-                if drift < self._max_drift:
-                    jitter = self._jitter
-                    self._jitter = jitter + (drift - jitter) * 0.0625
+                if drift >= self._usual_drift:
+                    return self._receive_other(data, now)
+                jitter = self._jitter
+                self._jitter = jitter + (drift - jitter) * 0.0625
                 self._arrived_at = now
                 self._heard = position
                 self._position = position + duration
@@ -376,7 +344,9 @@ class Receiver:
 
     def _insert(self, held: _Held, ahead: int, out: list[Received]) -> None:
         """Deliver a packet whose turn it is, and those that waited for it; let others wait."""
-        self._measure(held)
+        late = self._measure(held)
+        if late >= self._usual_drift > 0 and not ahead:
+            out.append(Late(late / self._clock))
         waiting, place = self._waiting, self._sequence + ahead
         if place in waiting:
             self._duplicates += 1
@@ -389,20 +359,26 @@ class Receiver:
             self._give_up_next(out)
         self._drain(out)
 
-    def _measure(self, held: _Held) -> None:
-        """Count a packet of the source and the jitter of its arrival (RFC 3550 A.8)."""
+    def _measure(self, held: _Held) -> float:
+        """Count a packet of the source and the jitter of its arrival (RFC 3550 A.8).
+
+        Returns:
+            By how much it is late beside the one before, in timestamp units; 0 if that is not said.
+        """
         packet, form = held.packet, held.format
         self._packets += 1
         self._bytes += len(packet.payload)
         if form is None and packet.payload_type not in self._digit_clocks:
-            return
+            return 0.0
         if form is not None and form.codec.clock_rate != self._clock:
-            return
+            return 0.0
         heard = self._position + self._gap(packet)
-        drift = abs((held.arrived_at - self._arrived_at) * self._clock - (heard - self._heard))
-        if drift < self._max_drift:
-            self._jitter += (drift - self._jitter) / 16
+        late = (held.arrived_at - self._arrived_at) * self._clock - (heard - self._heard)
         self._arrived_at, self._heard = held.arrived_at, heard
+        if abs(late) >= self._max_drift:
+            return 0.0
+        self._jitter += (abs(late) - self._jitter) / 16
+        return late
 
     def _gap(self, packet: RtpPacket) -> int:
         """From the end of what was delivered to a packet's start; negative if that is earlier."""
@@ -487,5 +463,6 @@ class Receiver:
             self._jitter *= new / old
         self._clock = float(codec.clock_rate)
         self._max_drift = MAX_DRIFT_S * self._clock
+        self._usual_drift = USUAL_DRIFT_S * self._clock
         self._timestamp_offset = packet.timestamp - self._position
         self._heard = self._position

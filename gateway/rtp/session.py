@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from gateway.codec import Codec
 from gateway.rtp.keypad import DigitOptions, DigitSender, later
 from gateway.rtp.quality import voice_metrics
-from gateway.rtp.receiver import Received, Receiver, ReceiverOptions
+from gateway.rtp.received import Received
+from gateway.rtp.receiver import Receiver, ReceiverOptions
 from gateway.rtp.report import Reporter
 from gateway.rtp.stats import Glance, RemoteStats, SendStats, StreamStats
 

@@ -57,6 +57,9 @@ _PROTOCOLS = {
 _SECURED = {"RTP/AVP": "RTP/SAVP", "RTP/AVPF": "RTP/SAVPF"}
 "What a protocol is called when it is protected."
 
+LONGEST_MS = 120
+"No packet that we take or make is longer (RFC 7587 §4.2)."
+
 _DTLS_ROLES = ("active", "passive")
 "What an answer says in a=setup (RFC 8842 §5.3)."
 
@@ -77,6 +80,8 @@ class Agreement:
     "Ours: where it does not send, the peer holds us."
     ptime_ms: int
     "Packet duration that the peer wants to receive, 10 to 60, and that the codec can make."
+    maxptime_ms: int = LONGEST_MS
+    "The longest packet that the peer takes (RFC 8866 §6.4)."
     send_noise: Codec | None = None
     "CN for sending (RFC 3389); None where the peer did not offer it."
     rtcp_xr: tuple[str, ...] = ()
@@ -199,6 +204,7 @@ def answer_offer(
         send_noise=choice.send_noise,
         direction=_unmuted(section.direction, theirs),
         ptime_ms=ptime_ms(theirs, choice.send),
+        maxptime_ms=theirs.maxptime_ms or LONGEST_MS,
         rtcp_xr=theirs.rtcp_xr,
     )
     return _publish(answer, previous), agreement
@@ -252,6 +258,7 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agre
         send_digits=choice.send_digits,
         direction=_unmuted(theirs.direction.reversed & ours.direction, theirs),
         ptime_ms=ptime_ms(theirs, choice.send),
+        maxptime_ms=theirs.maxptime_ms or LONGEST_MS,
         rtcp_xr=theirs.rtcp_xr,
     )
 

@@ -49,6 +49,7 @@ class StreamBench:
         receive: tuple[Codec, ...] = (),
         direction: Direction = Direction.SENDRECV,
         send_noise: Codec | None = None,
+        maxptime_ms: int = 120,
     ) -> None:
         self.stream.configure(
             Agreement(
@@ -59,6 +60,7 @@ class StreamBench:
                 direction=direction,
                 ptime_ms=ptime_ms,
                 send_noise=send_noise,
+                maxptime_ms=maxptime_ms,
             )
         )
 

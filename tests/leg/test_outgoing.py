@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ from gateway.codec import COMFORT_NOISE, OPUS, PCMA, PCMU
 from gateway.leg.leg import Phase
 from gateway.media.conceal import QUIETEST_LEVEL
 from gateway.media.frame import AudioFrame, Voice
-from gateway.media.g711 import A_LAW
-from gateway.media.opus import OpusDecoder
+from gateway.media.g711 import A_LAW, MU_LAW
+from gateway.media.hub import Hub
+from gateway.media.opus import OpusDecoder, OpusEncoder, opus_duration
 from gateway.media.tone import level_dbfs
+from gateway.net.media import TransportState
+from gateway.net.pacer import Pacer
 from tests.leg.peer import StreamBench, said
 from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
@@ -183,3 +188,117 @@ async def test_digit_is_not_disturbed_by_a_pause(loop: VirtualLoop) -> None:
 
     assert {packet.payload_type for packet in bench.transport.packets[5:]} == {101}
     await bench.close()
+
+
+# ---- packet lengths
+
+
+@pytest.mark.parametrize("heard_ms", [10, 20, 30, 40, 60])
+@pytest.mark.parametrize("wanted_ms", [10, 20, 30, 40, 50, 60])
+@in_virtual_time
+async def test_relayed_g711_is_cut_to_what_the_party_wants_and_not_decoded(
+    loop: VirtualLoop, heard_ms: int, wanted_ms: int
+) -> None:
+    bench = StreamBench(loop, PCMA, ptime_ms=wanted_ms)
+    payload = bytes(range(256)) * 38
+    size = heard_ms * 8
+    voice = Voice()
+    frames = [
+        voice.frame(PCMA, payload[at : at + size], heard_ms * 48, 1000.0)
+        for at in range(0, 9600, size)
+    ]
+
+    for frame in frames:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert {len(packet.payload) for packet in packets} == {wanted_ms * 8}
+    sent = b"".join(packet.payload for packet in packets)
+    assert sent == payload[: len(sent)]
+    assert 9600 - len(sent) < wanted_ms * 8
+    steps = {b.timestamp - a.timestamp for a, b in pairwise(packets)}
+    assert steps == {wanted_ms * 8}
+    assert all(frame.rendered is None for frame in frames)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_loss_in_a_relay_that_is_cut_shifts_nothing(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, ptime_ms=30)
+    voice = Voice()
+    voice.frame(PCMU, b"\xff" * 160, 960, 1000.0)
+    frames = [
+        voice.conceal(960, 1000.0) if number == 4 else voice.frame(PCMU, b"\x21" * 160, 960, 1000.0)
+        for number in range(12)
+    ]
+
+    for frame in frames:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    sent = b"".join(packet.payload for packet in packets)
+    assert len(packets) == 8
+    assert sent[:640] == b"\x21" * 640
+    assert sent[800:] == b"\x21" * 1120
+    assert {b.timestamp - a.timestamp for a, b in pairwise(packets)} == {240}
+    await bench.close()
+
+
+@in_virtual_time
+async def test_opus_that_is_too_long_for_the_party_is_coded_anew(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, OPUS)
+    bench.configure(OPUS, maxptime_ms=20)
+
+    for frame in said(OPUS, speechlike(0.6, 8000), ptime_ms=60):
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert [opus_duration(packet.payload) for packet in packets] == [960] * 30
+    assert {b.timestamp - a.timestamp for a, b in pairwise(packets)} == {960}
+    await bench.close()
+
+
+# ---- stalls
+
+
+@in_virtual_time
+async def test_f14_stall_of_200_ms_is_caught_up_with_five_packets_a_leg(loop: VirtualLoop) -> None:
+    pacer, hub = Pacer(loop, phases=1), Hub()
+    sides = {name: StreamBench(loop, codec) for name, codec in (("a", PCMU), ("b", OPUS))}
+    for name, side in sides.items():
+        side.stream.on_state(TransportState.CONNECTED)
+        side.stream.on_frame = partial(hub.push, name)
+        hub.join(name, listener=side.stream)
+    hub.route({"a": {"b": 1.0}, "b": {"a": 1.0}})
+    stop = pacer.add(hub.tick)
+    speech = frames_of(speechlike(2.0, 8000), 160)
+    law = [MU_LAW.encode(piece) for piece in speech]
+    opus = OpusEncoder(8000)
+    coded = [opus.encode(piece) for piece in speech]
+
+    def arrive(number: int) -> None:
+        sides["a"].arrive(law[number])
+        sides["b"].arrive(coded[number], step=960, payload_type=111)
+
+    for number in range(40):
+        arrive(number)
+        await elapse(0.02)
+    before = {name: len(side.transport.packets) for name, side in sides.items()}
+    loop._pass(0.2)  # the time of some computation
+    for number in range(40, 50):  # what the sockets held meanwhile
+        arrive(number)
+    await elapse(0)
+    burst = {name: len(side.transport.packets) - before[name] for name, side in sides.items()}
+    for number in range(50, 90):
+        await elapse(0.02)
+        arrive(number)
+
+    assert all(0 < count <= 5 for count in burst.values()), burst
+    for side, step in ((sides["a"], 160), (sides["b"], 960)):
+        packets = side.transport.packets
+        assert [packet.sequence for packet in packets] == [1000 + n for n in range(len(packets))]
+        # What was left out is time that went by: nothing is heard later than it was before.
+        assert packets[-1].timestamp - packets[0].timestamp == 89 * step
+    stop()
+    for side in sides.values():
+        await side.close()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from gateway.codec import PCMU, Codec
 from gateway.rtp.packet import RtpPacket, build_rtp
-from gateway.rtp.receiver import Hole, Packet
+from gateway.rtp.received import Hole, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.rtp.receiver import Received
+    from gateway.rtp.received import Received
 
 
 @dataclass

@@ -13,20 +13,19 @@ from hypothesis import strategies as st
 
 from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, Codec
 from gateway.rtp.dtmf import DigitEvent
+from gateway.rtp.received import Hole, Packet
 from gateway.rtp.receiver import (
     MAX_HOLES,
     MAX_WAITING,
     ORDERLY_PACKETS,
     ORDERLY_WAIT_S,
-    Hole,
-    Packet,
     Receiver,
     ReceiverOptions,
 )
 from tests.rtp.source import Source, assert_contiguous, holes_of, packets_of
 
 if TYPE_CHECKING:
-    from gateway.rtp.receiver import Received
+    from gateway.rtp.received import Received
 
 CN = Codec("CN", payload_type=13, clock_rate=8000, sample_rate=8000)
 UNKNOWN = 72

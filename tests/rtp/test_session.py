@@ -9,13 +9,13 @@ import pytest
 from gateway.codec import OPUS, PCMU, TELEPHONE_EVENT, TELEPHONE_EVENT_48K, Codec
 from gateway.rtp.dtmf import DigitEvent, parse_events
 from gateway.rtp.packet import RtpPacket, is_rtcp, parse_rtp
-from gateway.rtp.receiver import Hole, Packet
+from gateway.rtp.received import Hole, Packet
 from gateway.rtp.rtcp import Goodbye, ReceiverReport, SenderReport, build_rtcp, parse_rtcp
 from gateway.rtp.session import RtpSession
 from tests.rtp.source import Source, packets_of
 
 if TYPE_CHECKING:
-    from gateway.rtp.receiver import Received
+    from gateway.rtp.received import Received
 
 AUDIO = bytes(160)
 
