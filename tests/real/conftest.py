@@ -1,12 +1,17 @@
-"""A gateway process for each test that asks."""
+"""A gateway process for each test that asks; gateways, browsers and sounds for whole files."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.support.audio import bursts, tone, write_wav
+from tests.support.browser import Browsers
 from tests.support.gateway import Gateway, running_gateway
 
 
@@ -15,3 +20,39 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     """The gateway with its lab, as `gateway serve` runs it, on free ports."""
     async with running_gateway(tmp_path) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway_of_file(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """The same for all tests of a file, whose loop is the file's."""
+    async with running_gateway(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browsers() -> AsyncIterator[Browsers]:
+    """Browsers for all tests of a file, whose loop is the file's."""
+    async with AsyncExitStack() as stack:
+        yield Browsers(stack)
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """WAV files that microphones say."""
+
+    tone: Path
+    "440 Hz."
+    bursts: Path
+    "1000 Hz, for 100 ms in each second."
+    silence: Path
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Sounds:
+    """The same files for all tests, so that they can share a browser that says one."""
+    directory = tmp_path_factory.mktemp("sounds")
+    return Sounds(
+        tone=write_wav(directory / "tone.wav", tone(440, 10)),
+        bursts=write_wav(directory / "bursts.wav", bursts(1000, 10)),
+        silence=write_wav(directory / "silence.wav", tone(440, 2, level_dbfs=-120)),
+    )

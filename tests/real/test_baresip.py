@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.conftest import Sounds
 from tests.real.test_page_call import calling_page, wait_for_state
-from tests.support.audio import Recording, record_page, tone, write_wav
+from tests.support.audio import Recording, record_page
 from tests.support.baresip import NUMBER, running_baresip
-from tests.support.browser import open_browser, open_page
+from tests.support.browser import Browsers, open_page
 from tests.support.events import CallEvents, call_events
 from tests.support.gateway import Gateway, free_port, running_gateway
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 TRUNK = """
 [[trunk]]
@@ -41,8 +42,9 @@ async def ended(gateway: Gateway, events: CallEvents) -> tuple[str, str, bool]:
     return outcome["reason"], outcome["fault"], outcome["answered"]
 
 
-async def test_page_and_baresip_hear_each_other(tmp_path: Path) -> None:
-    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
+async def test_page_and_baresip_hear_each_other(
+    tmp_path: Path, browsers: Browsers, sounds: Sounds
+) -> None:
     port = free_port()
 
     async with (
@@ -50,7 +52,7 @@ async def test_page_and_baresip_hear_each_other(tmp_path: Path) -> None:
         call_events(gateway) as events,
         running_baresip(tmp_path / "baresip", port=port, says_hz=700) as baresip,
     ):
-        async with calling_page(gateway, NUMBER, speaks) as page:
+        async with calling_page(browsers, gateway, NUMBER, sounds.tone) as page:
             _, heard = await record_page(page, 4)
             await baresip.wait_for_audio(4)
             await page.get_by_role("button", name="Hang up").click()
@@ -63,15 +65,16 @@ async def test_page_and_baresip_hear_each_other(tmp_path: Path) -> None:
     assert outcome == ("hangup", "caller", True)
 
 
-async def test_page_learns_that_baresip_hung_up(tmp_path: Path) -> None:
-    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
+async def test_page_learns_that_baresip_hung_up(
+    tmp_path: Path, browsers: Browsers, sounds: Sounds
+) -> None:
     port = free_port()
 
     async with (
         running_gateway(tmp_path, TRUNK.format(port=port, codec="PCMU")) as gateway,
         call_events(gateway) as events,
         running_baresip(tmp_path / "baresip", port=port, says_hz=700) as baresip,
-        calling_page(gateway, NUMBER, speaks) as page,
+        calling_page(browsers, gateway, NUMBER, sounds.tone) as page,
     ):
         await baresip.wait_for_audio(0.5)
         await baresip.quit()
@@ -81,7 +84,9 @@ async def test_page_learns_that_baresip_hung_up(tmp_path: Path) -> None:
     assert outcome == ("hangup", "callee", True)
 
 
-async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(tmp_path: Path) -> None:
+async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(
+    tmp_path: Path, browsers: Browsers
+) -> None:
     port = free_port()
 
     async with (
@@ -90,7 +95,7 @@ async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(tmp_path: P
         running_baresip(tmp_path / "baresip", port=port, says_hz=700),
     ):
         url = f"{gateway.url}/?to={NUMBER.replace('+', '%2B')}"
-        async with open_browser() as browser, open_page(browser, url) as page:
+        async with open_page(await browsers.get(), url) as page:
             await page.get_by_role("button", name="Call", exact=True).click()
             await wait_for_state(page, "ended")
         outcome = await ended(gateway, events)
@@ -98,7 +103,8 @@ async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(tmp_path: P
     assert outcome == ("no-common-codec", "caller", False)
 
 
-async def test_baresip_hears_itself_from_the_echo(gateway: Gateway, tmp_path: Path) -> None:
+async def test_baresip_hears_itself_from_the_echo(gateway_of_file: Gateway, tmp_path: Path) -> None:
+    gateway = gateway_of_file
     echo = f"sip:echo@127.0.0.1:{gateway.sip_port}"
 
     async with (

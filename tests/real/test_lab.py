@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from gateway.lab.lab import LAB_PASSWORD, LAB_USER
 from gateway.media.tone import MELODY_HZ
-from tests.support.audio import Recording, record_page, tone, write_wav
-from tests.support.browser import BrowserOptions, open_browser, open_page
+from tests.real.conftest import Sounds
+from tests.real.test_page_call import leave
+from tests.support.audio import Recording, record_page
+from tests.support.browser import BrowserOptions, Browsers, open_page
 from tests.support.certificates import Authority
 from tests.support.gateway import Gateway, running_gateway
 
-pytestmark = pytest.mark.real
+# One browser, and where nothing else is asked for one gateway, for the whole file.
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 REGISTERS = f'username = "{LAB_USER}"\npassword_env = "LAB_PASSWORD"\nregister = true'
 RIGHT = {"LAB_PASSWORD": LAB_PASSWORD}
@@ -30,15 +34,20 @@ RIGHT = {"LAB_PASSWORD": LAB_PASSWORD}
 SAID_HZ = 440.0
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(browsers: Browsers, sounds: Sounds) -> Browser:
+    """Its microphone says a tone."""
+    return await browsers.get(BrowserOptions(speaks=sounds.tone, repeats=True))
+
+
 @asynccontextmanager
-async def page_that_calls(gateway: Gateway, to: str, directory: Path) -> AsyncIterator[Page]:
+async def page_that_calls(gateway: Gateway, to: str, browser: Browser) -> AsyncIterator[Page]:
     """A page that says a tone and has called a number."""
-    speaks = write_wav(directory / "tone.wav", tone(SAID_HZ, 10))
     url = f"{gateway.url}/?to={to.replace('+', '%2B')}&processing=off"
-    options = BrowserOptions(speaks=speaks, repeats=True)
-    async with open_browser(options) as browser, open_page(browser, url) as page:
+    async with open_page(browser, url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         yield page
+        await leave(page)
 
 
 async def until_said(page: Page, words: str, timeout_s: float = 15.0) -> None:
@@ -50,6 +59,12 @@ async def listen(page: Page, seconds: float) -> Recording:
     """What the page hears."""
     _, heard = await record_page(page, seconds)
     return heard
+
+
+def melody_dbfs(heard: Recording) -> float:
+    """The level of the loudest note: each fades, and where two meet neither fills the whole."""
+    pieces = [heard.part(0.1 * at, 0.1 * at + 0.2) for at in range(int(heard.seconds / 0.1) - 1)]
+    return max(piece.level_at_dbfs(hz) for piece in pieces for hz in MELODY_HZ)
 
 
 def echoes(heard: Recording) -> bool:
@@ -65,8 +80,11 @@ async def legs_of(gateway: Gateway) -> list[list[str]]:
 # ---- numbers
 
 
-async def test_0105_echoes_holds_and_echoes_again(gateway: Gateway, tmp_path: Path) -> None:
-    async with page_that_calls(gateway, "+15550105", tmp_path) as page:
+async def test_0105_echoes_holds_and_echoes_again(
+    gateway_of_file: Gateway, browser: Browser
+) -> None:
+    gateway = gateway_of_file
+    async with page_that_calls(gateway, "+15550105", browser) as page:
         await until_said(page, "In call")
         await asyncio.sleep(0.5)
         before = await listen(page, 0.6)
@@ -81,7 +99,7 @@ async def test_0105_echoes_holds_and_echoes_again(gateway: Gateway, tmp_path: Pa
 
     assert echoes(before)
     assert "put you on hold" in words
-    assert max(held.level_at_dbfs(hz) for hz in MELODY_HZ) > -45
+    assert melody_dbfs(held) > -45
     assert held.level_at_dbfs(SAID_HZ) < -45
     assert echoes(after)
     assert ladder.count("INVITE") == 3
@@ -89,9 +107,10 @@ async def test_0105_echoes_holds_and_echoes_again(gateway: Gateway, tmp_path: Pa
 
 
 async def test_0106_brings_the_caller_to_the_echo_by_refer(
-    gateway: Gateway, tmp_path: Path
+    gateway_of_file: Gateway, browser: Browser
 ) -> None:
-    async with page_that_calls(gateway, "+15550106", tmp_path) as page:
+    gateway = gateway_of_file
+    async with page_that_calls(gateway, "+15550106", browser) as page:
         await until_said(page, "In call")
         silent = await listen(page, 0.6)
         await expect(page.locator("#ladder")).to_contain_text("REFER")
@@ -110,13 +129,15 @@ async def test_0106_brings_the_caller_to_the_echo_by_refer(
     await gateway.wait_for_calls(0)
 
 
-async def test_0106_goes_on_without_us_where_transfers_are_not_allowed(tmp_path: Path) -> None:
+async def test_0106_goes_on_without_us_where_transfers_are_not_allowed(
+    tmp_path: Path, browser: Browser
+) -> None:
     def forbid(text: str) -> str:
         return text.replace("allow_transfer = true", "allow_transfer = false")
 
     async with (
         running_gateway(tmp_path, edit=forbid) as gateway,
-        page_that_calls(gateway, "+15550106", tmp_path) as page,
+        page_that_calls(gateway, "+15550106", browser) as page,
     ):
         await until_said(page, "In call")
         await until_said(page, "hung up")
@@ -126,10 +147,10 @@ async def test_0106_goes_on_without_us_where_transfers_are_not_allowed(tmp_path:
         await gateway.wait_for_calls(0)
 
 
-async def test_0107_falls_silent_and_the_gateway_hangs_up(tmp_path: Path) -> None:
+async def test_0107_falls_silent_and_the_gateway_hangs_up(tmp_path: Path, browser: Browser) -> None:
     async with (
         running_gateway(tmp_path, lab_trunk="media_timeout_s = 5") as gateway,
-        page_that_calls(gateway, "+15550107", tmp_path) as page,
+        page_that_calls(gateway, "+15550107", browser) as page,
     ):
         await until_said(page, "In call")
         await asyncio.sleep(0.5)
@@ -178,14 +199,16 @@ def lab_over(transport: str, directory: Path) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
-async def test_gateway_registers_and_is_called(tmp_path: Path, transport: str) -> None:
+async def test_gateway_registers_and_is_called(
+    tmp_path: Path, browser: Browser, transport: str
+) -> None:
     edit = lab_over(transport, tmp_path)
     async with running_gateway(
         tmp_path, lab_trunk=REGISTERS, edit=edit, environment=RIGHT
     ) as gateway:
         known = await registration(gateway)
 
-        async with page_that_calls(gateway, "+15550111", tmp_path) as page:
+        async with page_that_calls(gateway, "+15550111", browser) as page:
             await until_said(page, "In call")
             await asyncio.sleep(1.0)
             heard = await listen(page, 2.0)
@@ -203,12 +226,14 @@ async def test_gateway_registers_and_is_called(tmp_path: Path, transport: str) -
         await gateway.wait_for_calls(0)
 
 
-async def test_wrong_password_is_refused_and_nobody_is_called(tmp_path: Path) -> None:
+async def test_wrong_password_is_refused_and_nobody_is_called(
+    tmp_path: Path, browser: Browser
+) -> None:
     wrong = {"LAB_PASSWORD": "guess"}
     async with running_gateway(tmp_path, lab_trunk=REGISTERS, environment=wrong) as gateway:
         known = await registration(gateway)
 
-        async with page_that_calls(gateway, "+15550111", tmp_path) as page:
+        async with page_that_calls(gateway, "+15550111", browser) as page:
             await until_said(page, "Ended")
             text = await page.locator("#problem").inner_text()
 

@@ -9,29 +9,47 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.support.audio import bursts, record_page, report, tone, write_wav
-from tests.support.browser import BrowserOptions, open_browser, open_page
+from tests.real.conftest import Sounds
+from tests.support.audio import record_page, report
+from tests.support.browser import BrowserOptions, Browsers, open_page
 from tests.support.gateway import Gateway, running_gateway
 
-pytestmark = pytest.mark.real
+# One gateway, and one browser for each sound, for the whole file.
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 SPEECH = Path(__file__).parents[2] / "gateway/lab/prompts/speech.wav"
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def gateway(gateway_of_file: Gateway) -> AsyncIterator[Gateway]:
+    """No test leaves a call behind."""
+    yield gateway_of_file
+    await gateway_of_file.wait_for_calls(0)
+
+
 @asynccontextmanager
 async def calling_page(
-    gateway: Gateway, to: str, speaks: Path, *, processing: bool = False
+    browsers: Browsers, gateway: Gateway, to: str, speaks: Path, *, processing: bool = False
 ) -> AsyncIterator[Page]:
-    """A page in a call that was answered."""
+    """A page in a call that was answered, and is hung up at the end."""
     switch = "" if processing else "&processing=off"
     url = f"{gateway.url}/?to={to.replace('+', '%2B')}{switch}"
-    options = BrowserOptions(speaks=speaks, repeats=True)
-    async with open_browser(options) as browser, open_page(browser, url) as page:
+    browser = await browsers.get(BrowserOptions(speaks=speaks, repeats=True))
+    async with open_page(browser, url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "in-call")
         yield page
+        await leave(page)
+
+
+async def leave(page: Page) -> None:
+    """Hang up, if it is in a call: a page that is closed might come back, and is waited for."""
+    if not page.is_closed() and await page.evaluate("window.phone.state") == "in-call":
+        await page.get_by_role("button", name="Hang up").click()
+        await wait_for_state(page, "ended")
 
 
 async def wait_for_state(page: Page, state: str, timeout_s: float = 15.0) -> None:
@@ -40,10 +58,12 @@ async def wait_for_state(page: Page, state: str, timeout_s: float = 15.0) -> Non
     )
 
 
-async def test_page_hears_its_own_tone_over_the_trunk(gateway: Gateway, tmp_path: Path) -> None:
-    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
+async def test_page_hears_its_own_tone_over_the_trunk(
+    gateway: Gateway, browsers: Browsers, sounds: Sounds
+) -> None:
+    speaks = sounds.tone
 
-    async with calling_page(gateway, "+15550100", speaks) as page:
+    async with calling_page(browsers, gateway, "+15550100", speaks) as page:
         await asyncio.sleep(1.0)
         said, heard = await record_page(page, 3)
 
@@ -54,8 +74,10 @@ async def test_page_hears_its_own_tone_over_the_trunk(gateway: Gateway, tmp_path
     await gateway.wait_for_calls(0)
 
 
-async def test_speech_comes_back_with_the_products_settings(gateway: Gateway) -> None:
-    async with calling_page(gateway, "+15550100", SPEECH, processing=True) as page:
+async def test_speech_comes_back_with_the_products_settings(
+    gateway: Gateway, browsers: Browsers
+) -> None:
+    async with calling_page(browsers, gateway, "+15550100", SPEECH, processing=True) as page:
         await asyncio.sleep(1.0)
         _, heard = await record_page(page, 5)
 
@@ -63,11 +85,11 @@ async def test_speech_comes_back_with_the_products_settings(gateway: Gateway) ->
 
 
 async def test_round_trip_over_the_trunk_is_short(
-    gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gateway: Gateway, browsers: Browsers, sounds: Sounds, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    speaks = write_wav(tmp_path / "bursts.wav", bursts(1000, 10))
+    speaks = sounds.bursts
 
-    async with calling_page(gateway, "+15550100", speaks) as page:
+    async with calling_page(browsers, gateway, "+15550100", speaks) as page:
         await asyncio.sleep(2.0)
         said, heard = await record_page(page, 6)
 
@@ -82,10 +104,12 @@ async def test_round_trip_over_the_trunk_is_short(
     assert typical < 0.5, "a second of bursts would be mistaken for the next one"
 
 
-async def test_page_reaches_an_agent_without_a_trunk(gateway: Gateway, tmp_path: Path) -> None:
-    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
+async def test_page_reaches_an_agent_without_a_trunk(
+    gateway: Gateway, browsers: Browsers, sounds: Sounds
+) -> None:
+    speaks = sounds.tone
 
-    async with calling_page(gateway, "echo", speaks) as page:
+    async with calling_page(browsers, gateway, "echo", speaks) as page:
         await asyncio.sleep(1.0)
         _, heard = await record_page(page, 2)
         calls = (await gateway.get("/v1/calls"))["calls"]
@@ -95,11 +119,11 @@ async def test_page_reaches_an_agent_without_a_trunk(gateway: Gateway, tmp_path:
 
 
 async def test_receptionist_takes_a_digit_and_hangs_up_after_its_goodbye(
-    gateway: Gateway, tmp_path: Path
+    gateway: Gateway, browsers: Browsers, sounds: Sounds
 ) -> None:
-    speaks = write_wav(tmp_path / "silence.wav", tone(440, 2, level_dbfs=-120))
+    speaks = sounds.silence
 
-    async with calling_page(gateway, "receptionist", speaks) as page:
+    async with calling_page(browsers, gateway, "receptionist", speaks) as page:
         await asyncio.sleep(0.5)
         _, welcome = await record_page(page, 1.5)
         await page.keyboard.press("0")
@@ -116,10 +140,10 @@ async def test_receptionist_takes_a_digit_and_hangs_up_after_its_goodbye(
     [("+15550486", "busy"), ("+15550603", "declined"), ("agent:nobody", "route")],
 )
 async def test_refusal_is_told_in_plain_words(
-    gateway: Gateway, tmp_path: Path, number: str, words: str
+    gateway: Gateway, browsers: Browsers, sounds: Sounds, number: str, words: str
 ) -> None:
     url = f"{gateway.url}/?to={number.replace('+', '%2B')}"
-    async with open_browser() as browser, open_page(browser, url) as page:
+    async with open_page(await browsers.get(), url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "ended")
         text = await page.locator("body").inner_text()
@@ -128,17 +152,21 @@ async def test_refusal_is_told_in_plain_words(
     await gateway.wait_for_calls(0)
 
 
-async def test_closed_page_ends_the_call(gateway: Gateway, tmp_path: Path) -> None:
-    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
+async def test_closed_page_ends_the_call(
+    gateway: Gateway, browsers: Browsers, sounds: Sounds
+) -> None:
+    speaks = sounds.tone
 
-    async with calling_page(gateway, "+15550100", speaks):
+    async with calling_page(browsers, gateway, "+15550100", speaks) as page:
         await gateway.wait_for_calls(1)
+        await page.close()
 
     await gateway.wait_for_calls(0, timeout_s=15)  # five of them it might have come back in
 
 
-async def test_keys_cross_the_trunk_and_come_back(gateway: Gateway, tmp_path: Path) -> None:
-    speaks = write_wav(tmp_path / "silence.wav", tone(440, 2, level_dbfs=-120))
+async def test_keys_cross_the_trunk_and_come_back(
+    gateway: Gateway, browsers: Browsers, sounds: Sounds
+) -> None:
     pressed: list[str] = []
 
     def note(frame: str | bytes) -> None:
@@ -147,10 +175,12 @@ async def test_keys_cross_the_trunk_and_come_back(gateway: Gateway, tmp_path: Pa
             pressed.append(message["digit"])
 
     url = f"{gateway.url}/?to=%2B15550104"
-    options = BrowserOptions(speaks=speaks, repeats=True)
-    async with open_browser(options) as browser, open_page(browser, url) as page:
-        page.on("websocket", lambda socket: socket.on("framereceived", note))
-        await page.reload()
+    browser = await browsers.get(BrowserOptions(speaks=sounds.silence, repeats=True))
+    async with open_page(
+        browser,
+        url,
+        watch=lambda page: page.on("websocket", lambda socket: socket.on("framereceived", note)),
+    ) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "in-call")
         await asyncio.sleep(0.5)
@@ -160,26 +190,30 @@ async def test_keys_cross_the_trunk_and_come_back(gateway: Gateway, tmp_path: Pa
         async with asyncio.timeout(5):
             while len(pressed) < 3:
                 await asyncio.sleep(0.05)
+        await leave(page)
 
     assert pressed == ["1", "7", "#"]
 
 
-async def test_early_media_is_heard_before_the_answer(gateway: Gateway, tmp_path: Path) -> None:
+async def test_early_media_is_heard_before_the_answer(
+    gateway: Gateway, browsers: Browsers, sounds: Sounds
+) -> None:
     url = f"{gateway.url}/?to=%2B15550102"
-    async with open_browser() as browser, open_page(browser, url) as page:
+    async with open_page(await browsers.get(), url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "early-media")
-        _, early = await record_page(page, 2)
+        _, early = await record_page(page, 1.2)  # of the 3 s that there are
         state = await page.evaluate("window.phone.state")
         await wait_for_state(page, "in-call")
+        await leave(page)
 
     assert state == "early-media"
-    assert early.part(1, 2).peak_hz == pytest.approx(425, rel=0.01)
+    assert early.part(0.6, 1.2).peak_hz == pytest.approx(425, rel=0.01)
 
 
-async def test_far_end_that_hangs_up_is_told(gateway: Gateway) -> None:
+async def test_far_end_that_hangs_up_is_told(gateway: Gateway, browsers: Browsers) -> None:
     url = f"{gateway.url}/?to=%2B15550110"
-    async with open_browser() as browser, open_page(browser, url) as page:
+    async with open_page(await browsers.get(), url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "in-call")
         await wait_for_state(page, "ended")
@@ -188,11 +222,10 @@ async def test_far_end_that_hangs_up_is_told(gateway: Gateway) -> None:
     assert "hung up" in text
 
 
-async def test_gateway_that_goes_away_is_told(tmp_path: Path) -> None:
+async def test_gateway_that_goes_away_is_told(tmp_path: Path, browsers: Browsers) -> None:
     async with (
         running_gateway(tmp_path) as gateway,
-        open_browser() as browser,
-        open_page(browser, f"{gateway.url}/?to=echo") as page,
+        open_page(await browsers.get(), f"{gateway.url}/?to=echo") as page,
     ):
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "in-call")
@@ -200,3 +233,5 @@ async def test_gateway_that_goes_away_is_told(tmp_path: Path) -> None:
         gateway.process.terminate()
         await wait_for_state(page, "ended")
         await page.wait_for_selector("text=The gateway cannot be reached")
+        # Until it is gone: a second signal, while it goes, would kill it.
+        assert await asyncio.wait_for(gateway.process.wait(), 15) == 0

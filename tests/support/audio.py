@@ -76,6 +76,11 @@ class Recording:
         return Recording(self.samples[int(start_s * self.rate) : int(end_s * self.rate)], self.rate)
 
     @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.samples) / self.rate
+
+    @property
     def level_dbfs(self) -> float:
         """RMS, where a full-scale sine is -3.01."""
         rms = float(np.sqrt(np.mean(np.square(self.samples)))) if len(self.samples) else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,22 @@ async def open_browser(options: BrowserOptions = BrowserOptions()) -> AsyncItera
         finally:
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await browser.close()
+
+
+class Browsers:
+    """Browsers for many tests: one for each kind of machine, started when it is first asked for."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        """`stack`: closes them."""
+        self._stack = stack
+        self._open: dict[BrowserOptions, Browser] = {}
+
+    async def get(self, options: BrowserOptions = BrowserOptions()) -> Browser:
+        """The browser of such a machine."""
+        if options not in self._open:
+            opened = open_browser(options)
+            self._open[options] = await self._stack.enter_async_context(opened)
+        return self._open[options]
 
 
 @asynccontextmanager
