@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -36,10 +37,11 @@ def rtp(number: int, *, ssrc: int = 7, payload_type: int = 0) -> bytes:
 class Line:
     """A transport for a phone whose SIP comes from `NAT`."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, **options: Any) -> None:
         self.loop = loop
         self._pool = PortPool(RtpPortOptions(address=HOST), open_socket=loop.network.open_socket)
-        self.transport = UdpMediaTransport(self._pool, loop=loop, symmetric=NAT)
+        options = {"symmetric": NAT} | options
+        self.transport = UdpMediaTransport(self._pool, loop=loop, **options)
         self.heard: list[bytes] = []
         self.states: list[TransportState] = []
         self.transport.on_packet = lambda data, _now: self.heard.append(data)
@@ -65,8 +67,8 @@ class Line:
 
 
 @contextmanager
-def line(loop: VirtualLoop) -> Iterator[Line]:
-    made = Line(loop)
+def line(loop: VirtualLoop, **options: Any) -> Iterator[Line]:
+    made = Line(loop, **options)
     try:
         yield made
     finally:
@@ -244,3 +246,79 @@ async def test_hold_by_null_address_lets_nobody_be_heard(loop: VirtualLoop) -> N
 
         assert at.heard == [rtp(4)]
         assert at.audio_to(NAT) == []
+
+
+# ---- who sprays
+
+
+def sprayed(number: int) -> bytes:
+    """What an attacker sends to a port: RTP of a run, RTCP, and RTCP of 4 bytes (ES2017-04)."""
+    return (rtp(number, ssrc=66), build_rtcp([ReceiverReport(66)]), b"\x80\xc9\x00\x00")[number % 3]
+
+
+@pytest.mark.parametrize("symmetric", [NAT, None])
+@pytest.mark.parametrize("thief", [THIEF, "198.51.100.8"])
+def test_a1_who_sprays_all_ports_gets_no_byte(symmetric: str | None, thief: str) -> None:
+    @in_virtual_time
+    async def run(loop: VirtualLoop) -> None:
+        networks = (ip_network("203.0.113.0/28"),)
+        with line(loop, symmetric=symmetric, media_allow=networks) as at:
+            phone = at.open(NAT, 4000)
+            for tick in range(600):  # 12 s at 200 packets a second, the call from 2 s on
+                for number in range(4):
+                    port = 20_000 + (tick + number) % 2
+                    loop.network.carry(sprayed(4 * tick + number), (thief, 5004), (HOST, port))
+                if tick == 100:
+                    at.transport.accept(described(NAT))
+                if tick > 102:
+                    phone.sendto(rtp(tick), (HOST, 20_000))
+                    at.speak()
+                await elapse(0.02)
+
+            assert loop.network.sent_to(thief) == []
+            assert len(at.heard) == 497
+            assert len(at.audio_to(NAT)) == 497
+            assert at.transport.strangers > 1500
+
+    run()
+
+
+@in_virtual_time
+async def test_a2_nothing_of_another_source_gets_into_a_plain_stream(loop: VirtualLoop) -> None:
+    with line(loop, symmetric=None, peer=NAT) as at:
+        phone = at.open(NAT, 4000)
+        at.transport.accept(described(NAT))
+        for number in range(500):
+            phone.sendto(rtp(number), (HOST, 20_000))
+            # The same stream as far as its header tells, from another host and another port.
+            for source in ((THIEF, 4000), (NAT, 4002)):
+                loop.network.carry(rtp(number + 1), source, (HOST, 20_000))
+            await elapse(0.02)
+
+        assert at.heard == [rtp(number) for number in range(500)]
+        assert at.transport.strangers == 1000
+
+
+@in_virtual_time
+async def test_a1_media_may_come_from_a_network_that_is_allowed(loop: VirtualLoop) -> None:
+    with line(loop, media_allow=(ip_network("203.0.113.64/28"),)) as at:
+        at.transport.accept(described(INSIDE))
+        relay, outside = at.open("203.0.113.70", 9000), at.open("203.0.113.80", 9000)
+        await at.send(outside, *(rtp(number) for number in range(1, 9)))
+        await at.send(relay, *(rtp(number) for number in range(1, 5)))
+        at.speak()
+
+        assert at.audio_to("203.0.113.70") == [9000]
+        assert at.heard == [rtp(4)]
+        assert at.loop.network.sent_to("203.0.113.80") == []
+
+
+@in_virtual_time
+async def test_private_address_in_a_network_that_is_allowed_is_sent_to_at_once(
+    loop: VirtualLoop,
+) -> None:
+    with line(loop, media_allow=(ip_network("192.168.1.0/24"),)) as at:
+        at.transport.accept(described(INSIDE))
+        at.speak()
+
+        assert at.audio_to(INSIDE) == [4000]
