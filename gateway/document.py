@@ -68,9 +68,9 @@ class WebRtcSection:
     """[webrtc]: browsers' media."""
 
     listen: str = "0.0.0.0:10000"
-    "ADDRESS:PORT of the one UDP port for all browsers; empty to take none."
+    "ADDRESS:PORT of the one UDP port for all browsers, [::] for IPv6 too; empty to take none."
     advertise: tuple[str, ...] = ()
-    "Addresses to tell browsers instead, such as the public one of a 1:1 NAT."
+    "Addresses to tell browsers instead, the best first, such as the public one of a 1:1 NAT."
     include_loopback: bool = False
     "Also offer 127.0.0.1, for a browser on this machine."
     ice_deny: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,17 @@ def test_what_cannot_be_used_is_refused_in_words(keys: dict[str, Any], words: st
 )
 def test_turn_uris_are_those_of_browsers(text: str, is_one: bool) -> None:
     assert is_turn_uri(text) is is_one
+
+
+def test_networks_can_be_configured_as_it_is_described() -> None:
+    page = (Path(__file__).parents[2] / "docs/browsers.md").read_text(encoding="utf-8")
+    examples = [part.partition("```")[0] for part in page.split("```toml\n")[1:]]
+    sections = [tomllib.loads(example)["webrtc"] for example in examples]
+
+    config = configured(**{key: value for section in sections for key, value in section.items()})
+
+    assert config.webrtc is not None
+    assert config.webrtc.advertise == ("203.0.113.7", "2001:db8::7")
+    assert config.webrtc.ice_deny == ("10.0.0.0/8", "fd00::/8")
+    assert config.turn is not None
+    assert len(config.turn.urls) == 2
