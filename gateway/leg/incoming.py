@@ -73,6 +73,11 @@ class Incoming:
         self._is_resting = False  # in a pause that the party told (RFC 3389)
         self._noise_rms = 0.0
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether the party has told that it pauses (RFC 3389), and has not gone on yet."""
+        return self._is_resting
+
     def recent(self) -> tuple[AudioFrame, ...]:
         """The last frames of the party, oldest first."""
         return self._voice.recent
@@ -85,7 +90,7 @@ class Incoming:
         """Free the decoders; nothing is said any more."""
         self._voice.close()
         self._heard_at = None
-        self.on_frame, self.on_digit = _nobody, _no_keys
+        self.on_frame, self.on_digit, self._on_other = _nobody, _no_keys, _nothing_else
 
     def receive(self, data: bytes, now: float) -> None:
         """Take one packet, RTP or RTCP, in the clear."""
@@ -234,3 +239,7 @@ def _nobody(frame: AudioFrame) -> None:
 
 def _no_keys(press: DigitPressed) -> None:
     """No leg listens yet."""
+
+
+def _nothing_else() -> None:
+    """The stream has ended."""
