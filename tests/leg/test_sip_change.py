@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.leg.leg import (
     MediaChanged,
     Resumed,
 )
+from gateway.leg.negotiator import MediaRules
 from gateway.leg.sip import SipLegOptions
 from gateway.leg.watch import WatchOptions
 from gateway.rtp.packet import RtpPacket, build_rtp
@@ -465,3 +467,80 @@ def test_silence_may_be_allowed_for_ever() -> None:
 
     assert talk.news() == []
     talk.bench.close()
+
+
+# ---- where media may be
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        sdp(address="224.0.0.1"),
+        sdp(address="255.255.255.255"),
+        sdp(22, address="127.0.0.1"),
+        sdp(address="127.0.0.1"),
+        sdp(address="169.254.169.254"),
+        sdp(address="10.0.0.1"),  # private, and not where its SIP comes from
+        sdp(22),
+    ],
+)
+def test_a8_offer_that_points_elsewhere_than_a_peer_can_be_is_refused(offer: bytes) -> None:
+    bench = SipBench()
+    box = bench.called(offer)
+    bench.run(2)
+
+    assert bench.refused == [488]
+    assert box.transport.accepted == []
+    assert box.transport.sent == []
+    bench.close()
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_taken"),
+    [
+        (MediaRules(), False),
+        (MediaRules(is_symmetric=True), True),
+        (MediaRules(allow=(ip_network("10.0.0.0/24"),)), True),
+        (MediaRules(allow=(ip_network("10.0.1.0/24"),)), False),
+    ],
+    ids=["plain", "symmetric", "allowed", "another network"],
+)
+def test_a8_private_address_is_taken_of_who_may_have_one(rules: MediaRules, is_taken: bool) -> None:
+    bench = SipBench()
+    bench.given["options"] = SipLegOptions(media=rules)
+
+    box = bench.called(sdp(address="10.0.0.1"))
+    bench.run(0.1)
+
+    assert bool(box.transport.accepted) is is_taken
+    assert bench.refused == ([] if is_taken else [488])
+    bench.close()
+
+
+def test_who_is_not_let_speak_does_not_have_to() -> None:
+    """A transport gives up who says that it speaks, and does not (A8)."""
+    talk = Talk(signals_hold=True)
+    talk.hold(Direction.SENDONLY)
+    talk.answer(spelled("recvonly"))
+    talk.reoffer(sdp(port=31_000))
+
+    assert [each.direction for each in talk.box.transport.accepted] == [
+        Direction.SENDRECV,
+        Direction.RECVONLY,
+        Direction.RECVONLY,
+    ]
+    talk.bench.close()
+
+
+@pytest.mark.rfc(5761, "5.1.1")
+@pytest.mark.parametrize("offers", [True, False])
+def test_rtcp_on_the_port_of_rtp_is_offered_where_it_is_set(offers: bool) -> None:
+    bench = SipBench()
+    bench.given["options"] = SipLegOptions(media=MediaRules(offers_mux=offers))
+
+    bench.dial()
+
+    body = bench.peer.request("INVITE").body
+    assert parse_sdp(body).media[0].rtcp_mux is offers
+    bench.answer(486)
+    bench.close()
