@@ -139,6 +139,11 @@ class IceEndpoint:
         """Ours, to be told to the peer."""
         return self._current.local_password
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits to be given up, or is searched for."""
+        return len(self._generations) == 1 and self.paths.is_settled
+
     def renew(self) -> Generation:
         """Begin a restart: one more generation. The old one carries media until this one can."""
         ufrag = _new_ufrag()

@@ -101,6 +101,22 @@ class Liveness:
                 self._steady_at = self.media_at
         self._noted_at = now
 
+    def is_steady(self, now: float) -> bool:
+        """Whether media goes on as it did at the last sweep, and no check is due; then it is noted.
+
+        What nearly every sweep finds: nothing else has to be looked at.
+        """
+        media_at = self.media_at
+        if (
+            media_at <= self._noted_at
+            or self._run < STEADY_SWEEPS
+            or now - self._checked_at >= self._regular_s
+            or now - self.consented_at > DOUBTFUL_S
+        ):
+            return False
+        self._noted_at, self._steady_at = now, media_at
+        return True
+
     def is_flowing(self, now: float) -> bool:
         """Whether media comes, steadily or not."""
         return now - self.media_at < FLOWING_S

@@ -77,6 +77,11 @@ class Paths:
         self._is_searching = False
         self._timer: TimerHandle | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is searched for, nor waits to be forgotten."""
+        return not self._is_searching and not self.has_orphans
+
     # What was heard.
 
     def validate(

@@ -207,10 +207,16 @@ class WebRtcTransport:
         """Look at every clock; the port calls this many times a second."""
         if self.state in OVER:
             return
-        self._ice.sweep(now)
         receiver = self._srtp_receiver
         if receiver is not None and len(receiver.ssrcs) != len(self._ssrcs):
             self._claim(receiver.ssrcs)
+        if (
+            self.state is TransportState.CONNECTED
+            and self._ice.is_settled
+            and self._liveness.is_steady(now)
+        ):
+            return
+        self._ice.sweep(now)
         self._settle(now)
 
     def _settle(self, now: float) -> None:
