@@ -27,6 +27,7 @@ from gateway.call.events import (
     CallId,
     CallRefused,
     CallStarted,
+    LegAlerted,
     LegSignalled,
 )
 from gateway.errors import CapacityError, Fault, RoutingError
@@ -460,6 +461,15 @@ class Registry:
                 event.fault.value,
                 event.status,
                 event.duration_s,
+            )
+        elif isinstance(event, LegAlerted):
+            log.info(
+                "call=%s leg=%s alert=%s direction=%s over=%s",
+                event.call,
+                event.leg,
+                event.alert.alert.value,
+                event.alert.way.value,
+                event.alert.is_over,
             )
         _tell(self._observers, event)
 

@@ -78,6 +78,11 @@ class Incoming:
         """Whether the party has told that it pauses (RFC 3389), and has not gone on yet."""
         return self._is_resting
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether the party has told that it pauses (RFC 3389), and has not gone on yet."""
+        return self._is_resting
+
     def recent(self) -> tuple[AudioFrame, ...]:
         """The last frames of the party, oldest first."""
         return self._voice.recent

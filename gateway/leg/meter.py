@@ -6,16 +6,17 @@ It costs nothing for a packet: it reads counters, and measures sound on some of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.leg.leg import MediaQuality
 from gateway.leg.quality import Alert, QualityAlert, ReceivedQuality, SentQuality, Way
+from gateway.leg.tap import Tap, Tapped
 from gateway.media.frame import AudioFrame
 from gateway.media.g711 import LAWS
 from gateway.media.level import LevelMeter
 from gateway.rtp.emodel import rate
+from gateway.rtp.packet import HEADER_BYTES
 from gateway.rtp.quality import rate_received, way_ms
 from gateway.rtp.session import RtpSession
 from gateway.rtp.stats import Glance, RemoteStats, StreamStats
@@ -55,6 +56,17 @@ SLACK_S = 0.001
 "Timers may fire a fraction of a millisecond early."
 
 
+class Speaker(Protocol):
+    """What the party says."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it has told that it pauses."""
+
+    def recent(self) -> tuple[AudioFrame, ...]:
+        """Its last frames, oldest first."""
+
+
 class _Mark(NamedTuple):
     """Counters at one look; the window lies between two."""
 
@@ -67,18 +79,21 @@ class _Mark(NamedTuple):
 class QualityMeter:
     """What one leg's media is like, in both directions."""
 
-    def __init__(self, session: RtpSession, recent: Callable[[], Iterable[AudioFrame]]) -> None:
-        """`recent` gives the last frames that the party has said, oldest first."""
+    def __init__(self, session: RtpSession, incoming: Speaker, outgoing: Tapped) -> None:
+        """It measures what the party says at `incoming`, and what it is told at `outgoing`."""
         self.look_at = inf
         "When `look` is due, in loop seconds."
         self._session = session
-        self._recent = recent
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._tap: Tap | None = None
         self._looks = 0
         self._said_until = -1  # the position after the last frame that was looked at
         self._heard, self._told = LevelMeter(), LevelMeter()
         self._jitter, self._remote_jitter = _Extremes(), _Extremes()
         self._marks: deque[_Mark] = deque(maxlen=WINDOW_LOOKS + 1)
         self._codec = ""
+        self._payload_type = -1
         self._ptime_ms = 20
         # Whether silence matters, and since when.
         self._receives = self._sends = self._is_connected = False
@@ -92,7 +107,8 @@ class QualityMeter:
 
     def configure(self, agreement: Agreement, now: float) -> None:
         """Take what was agreed upon. One who holds us, or whom we hold, is not missed."""
-        self._codec, self._ptime_ms = agreement.send.name, agreement.ptime_ms
+        self._codec, self._payload_type = agreement.send.name, agreement.send.payload_type
+        self._ptime_ms = agreement.ptime_ms
         direction = agreement.direction
         self._receives = direction.receives and direction.sends
         self._sends = direction.sends
@@ -114,7 +130,7 @@ class QualityMeter:
         """Look no more; `quality` goes on telling what was."""
         self.look_at = inf
         self._alerts.clear()
-        self._session.take_sample()
+        self._take_sample()
 
     def look(self, now: float) -> list[QualityAlert]:
         """Look at the stream; returns what has gone wrong, or right again, since the last look."""
@@ -148,15 +164,25 @@ class QualityMeter:
     def _listen(self, turn: int) -> None:
         """Measure some frames, those said or those heard: at each look but a part of it."""
         if turn == 1:
-            frames = [frame for frame in self._recent() if frame.position >= self._said_until]
+            frames = [
+                frame for frame in self._incoming.recent() if frame.position >= self._said_until
+            ]
             if frames:
                 self._said_until = frames[-1].position + frames[-1].duration
                 self._heard.look_at_frames(frames)
                 self._session.signal_dbov = self._heard.level_dbov
         elif self._codec in LAWS and turn == 2:
-            self._session.begin_sample()
+            self._tap = Tap(self._outgoing)
         elif self._codec in LAWS and turn == 3:
-            self._told.look_at_payload(self._codec, self._session.take_sample())
+            self._told.look_at_payload(self._codec, self._take_sample())
+
+    def _take_sample(self) -> bytes:
+        """Payloads of what the tap has kept, of the codec that is measured."""
+        tap, self._tap = self._tap, None
+        packets = [] if tap is None else tap.take()
+        return b"".join(
+            packet[HEADER_BYTES:] for packet in packets if packet[1] & 0x7F == self._payload_type
+        )
 
     def _judge_receiving(self, seen: Glance, now: float, told: list[QualityAlert]) -> None:
         """Whether anything comes from the party."""
@@ -166,6 +192,8 @@ class QualityMeter:
             self._packets, self._missing, self._came_at = seen.packets, seen.missing, now
         is_expected = self._began_at is not None and self._receives and self._is_connected
         if not is_expected:
+            self._came_at = now
+        if self._incoming.is_resting:
             self._came_at = now
         patience_s = PAUSE_S if self._pauses else MISSING_S
         is_missing = is_expected and now - self._came_at >= patience_s - SLACK_S

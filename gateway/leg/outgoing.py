@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.codec import TICK_RATE, Codec, read_parameter
+from gateway.leg.tap import Sink
 from gateway.media.coding import UNBURDENED, Encoder, make_encoder
 from gateway.media.conceal import write_noise
 from gateway.media.effort import Workload
@@ -45,7 +46,7 @@ class Outgoing:
         may_relay: bool = True,
         workload: Workload = UNBURDENED,
     ) -> None:
-        self.transport = transport
+        self.transport: Sink = transport
         self.codec: Codec | None = None
         "What the party is sent; None before it is negotiated."
         self.is_stopped = False

@@ -50,7 +50,7 @@ class AudioStream:
         self._clock = clock
         self._incoming = Incoming(session, on_other=self._look_at_timer, now=clock())
         self._outgoing = Outgoing(transport, session, may_relay=may_relay, workload=workload)
-        self._meter = QualityMeter(session, self._incoming.recent)
+        self._meter = QualityMeter(session, self._incoming, self._outgoing)
         self.on_alert: Callable[[QualityAlert], None] = _no_alerts
         "What is told when something is wrong with the media, or no longer."
         self._is_connected = False

@@ -18,9 +18,6 @@ from gateway.rtp.receiver import Receiver, ReceiverOptions
 from gateway.rtp.report import Reporter
 from gateway.rtp.stats import Glance, RemoteStats, SendStats, StreamStats
 
-SAMPLE_PACKETS = 8
-"Payloads that are kept when a sample is asked for: 160 ms at 20 ms."
-
 TIMER_SLACK_S = 0.0005
 "What is due within this is due: uvloop's timers count whole milliseconds."
 
@@ -89,7 +86,6 @@ class RtpSession:
         self._packets = self._bytes = 0
         self._packets_reported = 0
         self._reached = self._unheard = 0
-        self._sample: list[bytes] = []
         self._sent_at = now
         self._report_at = now + self._spread_out(options.first_report_s)
         self._output: list[bytes] = []
@@ -178,26 +174,6 @@ class RtpSession:
     def is_flowing(self) -> bool:
         """Whether the last of our timeline was sent, not skipped."""
         return self._is_plain
-
-    def begin_sample(self) -> None:
-        """Keep the next few payloads that are sent.
-
-        `send` gives way to one that keeps them for just so many packets: it costs the rest nothing.
-        """
-        self._sample = []
-        self.__dict__["send"] = self._send_and_keep
-
-    def take_sample(self) -> bytes:
-        """What was kept, one payload after the other; nothing more is."""
-        self.__dict__.pop("send", None)
-        sample, self._sample = self._sample, []
-        return b"".join(sample)
-
-    def _send_and_keep(self, payload: bytes, duration: int, now: float) -> bytes:
-        self._sample.append(payload)
-        if len(self._sample) >= SAMPLE_PACKETS:
-            self.__dict__.pop("send", None)
-        return RtpSession.send(self, payload, duration, now)
 
     def skip(self, duration: int) -> None:
         """Let `duration` of our timeline pass unsent (DTX), in units of the send clock."""

@@ -486,6 +486,40 @@ async def test_f11_one_who_sends_nothing_in_pauses_is_missed_once(loop: VirtualL
 
 
 @in_virtual_time
+async def test_f11_one_who_tells_that_it_pauses_is_not_missed(loop: VirtualLoop) -> None:
+    bench = Bench(loop)
+    noise = Codec("CN", payload_type=13, clock_rate=8000, sample_rate=8000)
+    bench.ours.configure(replace(bench.agreed, receive=(PCMU, noise)))
+    await bench.talk(2)
+
+    head = struct.pack("!BBHII", 0x80, 13, (0xFFF0 + 100) & 0xFFFF, 100 * 160, 2)
+    bench.to_us.on_packet(head + b"\x40", loop.time())
+    await bench.talk(20, they=False)
+
+    assert not bench.alerts
+    await bench.close()
+
+
+@in_virtual_time
+async def test_sampling_touches_no_packet(loop: VirtualLoop) -> None:
+    bench = Bench(loop)
+    passed: list[bytes] = []
+
+    def note(packet: bytes) -> bool:
+        if not is_rtcp(packet):
+            passed.append(packet)
+        return True
+
+    bench.to_them.passes = note
+    await bench.talk(10)
+
+    sequences = [struct.unpack_from("!H", packet, 2)[0] for packet in passed]
+    assert np.diff(sequences).astype(np.uint16).tolist() == [1] * 499
+    assert bench.sent.level_dbov is not None
+    await bench.close()
+
+
+@in_virtual_time
 async def test_nobody_is_missed_before_the_call_is_up(loop: VirtualLoop) -> None:
     bench = Bench(loop)
     early = AudioStream(
