@@ -279,7 +279,7 @@ export class Signal {
     this.#repeat ??= setTimeout(() => {
       this.#repeat = undefined;
       this.#answerWithin = Math.min(LONGEST_ANSWER_MS, 2 * this.#answerWithin);
-      if (this.#unheard.length > 0 && this.state === "open") this.#connect();
+      if (this.#unheard.length > 0 && this.state === "open" && this.#next === null) this.#connect();
     }, this.#answerWithin);
   }
 

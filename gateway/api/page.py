@@ -127,7 +127,7 @@ class Page:
         self._outbox = None
         for entry in self._calls.values():
             entry.away(LOST_S)
-        if any(not entry.is_ended for entry in self._calls.values()):
+        if any(not entry.is_settled for entry in self._calls.values()):
             self._grace = self._loop.call_later(LOST_S + 1, self.give_up)
         else:
             self.give_up()
@@ -213,6 +213,7 @@ class Page:
                 elif isinstance(message, Accept | Offer | Resume):
                     known.take_offer(message.type, message.sdp)
                 else:
+                    known.was_left = isinstance(message, Bye | Decline)
                     _do(known.leg, message)
             case _:
                 self.refuse("attach-late", "Say this first of all on a socket", None)

@@ -40,6 +40,8 @@ class PageCall:
         self.name = name
         self.to = to
         self.is_ended = False
+        self.was_left = False
+        "Whether the page itself has ended it."
         self.offered: tuple[str, str] | None = None
         "Kind and SDP of the last offer that was answered: said again, it is the same request."
         self._tell = tell
@@ -59,6 +61,11 @@ class PageCall:
         self._answered_at: float | None = None
         self._is_away = False
         self._quality: asyncio.TimerHandle | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the page has nothing more to hear of it that matters."""
+        return self.is_ended and self.was_left
 
     @property
     def leg(self) -> BrowserLeg:

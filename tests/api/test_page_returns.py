@@ -174,6 +174,25 @@ async def test_call_that_ended_meanwhile_is_told_to_who_comes_back(loop: Virtual
 
 
 @in_virtual_time
+async def test_end_that_a_dead_socket_swallowed_is_told_over_the_next(loop: VirtualLoop) -> None:
+    node = FakeNode(loop)
+    async with open_page(new_app(node)) as page:
+        await talk(node, page)
+        seen = seen_by(page)
+        node.exchange.tell(LAB, Ended(EndReason.HANGUP))
+        node.exchange.tell(LAB, Gone())
+
+    async with coming_back(node, token_of(page), seen) as again:
+        assert again.last("ended")["reason"] == "hangup"
+        await again.say("call", call="c2", to="+15550100", sdp=offer())
+        await again.say("bye", call="c2")
+
+    await elapse(0.1)
+    assert len(node.pages) == 0  # what it ended itself it need not be told
+    await node.close()
+
+
+@in_virtual_time
 async def test_bye_ends_the_call_at_once_however_late_it_is_heard(loop: VirtualLoop) -> None:
     node = FakeNode(loop)
     async with open_page(new_app(node)) as page:
