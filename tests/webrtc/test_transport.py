@@ -379,7 +379,8 @@ async def test_closing_leaves_nothing_behind(loop: VirtualLoop) -> None:
         negotiate(browser, gateway, restart=True)
         await elapse(5)
         transport = gateway.transport
-        kept = [transport, transport._ice, transport._dtls, transport._ice.paths]
+        paths = transport._ice.paths
+        kept = [transport, transport._ice, transport._dtls, paths, paths.active]
         gateway.transport.close()
         gateway.transport.close()
         browser.transport.close()
@@ -394,7 +395,7 @@ async def test_closing_leaves_nothing_behind(loop: VirtualLoop) -> None:
     finally:
         gc.enable()
 
-    assert len(traces) == 4
+    assert len(traces) == 5
     assert left == []
     for port in (gateway_port, browser_port):
         assert port.transports == 0
