@@ -128,6 +128,29 @@ async def test_recorded_presses_are_heard_once_each_by_both_sides(site: Site) ->
     assert [(q["digits_received"], q["digits_sent"]) for q in qualities] == [(13, 13)] * 2
 
 
+async def test_recorded_presses_cross_a_trunk_as_tones(tmp_path: Path) -> None:
+    async with (
+        running_gateway(tmp_path, lab_trunk='dtmf = "inband"') as gateway,
+        call_events(gateway) as events,
+        running_sipp(
+            tmp_path / "sipp",
+            "presses_keys",
+            target=gateway.sip_port,
+            values={"to": "+15550104", "keys": recordings("17#")},
+        ),
+    ):
+        site = Site(gateway, events, 0, tmp_path)
+        await events.next("call.answered")
+        caller, lab = (leg["id"] for leg in await site.legs())
+        await site.until_pressed(lab, "17#")
+        rungs = [e for e in events.all if e["type"] == "leg.signalled" and e["leg"] == lab]
+
+    assert site.pressed(caller) == "17#"
+    # Each was heard in the audio by the lab, which presses it back by INFO.
+    assert site.pressed(lab) == "17#"
+    assert [rung["text"] for rung in rungs if not rung["sent"]].count("INFO") == 3
+
+
 async def test_baresip_gets_keys_by_info_also_those_behind_its_number(site: Site) -> None:
     async with running_baresip(
         site.directory / "baresip", port=site.port, says_hz=440, number="+18880000"

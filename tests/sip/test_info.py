@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip.event import EndCause, Ended, Informed
+from gateway.sip.event import EndCause, Ended, InfoAnswered, Informed
 from gateway.sip.info import MAX_WAITING
 from tests.support.sip import Line
 from tests.support.talk import Talk
@@ -78,3 +78,48 @@ def test_keys_before_the_answer_and_after_the_end_are_not_sent() -> None:
     talk.run()
 
     assert talk.peer.got("INFO") == []
+
+
+def test_peer_that_refuses_a_kind_of_body_gets_the_other_from_then_on() -> None:
+    talk = Talk.up(we_call=True)
+    for key in b"12":
+        otherwise = ("application/dtmf", b"%c" % key)
+        talk.session.info(DIGIT, b"Signal=%c" % key, talk.now, otherwise)
+    talk.run()
+
+    talk.say(415, to="INFO")
+    talk.say(200, to="INFO")
+    talk.say(200, to="INFO")
+
+    assert [m.body for m in talk.peer.got("INFO")] == [b"Signal=1", b"1", b"2"]
+    assert [event.status for event in talk.us.all(InfoAnswered)] == [200, 200]
+
+
+@pytest.mark.parametrize("status", [405, 415, 501])
+def test_what_the_peer_makes_of_info_is_told_once_each(status: int) -> None:
+    talk = Talk.up(we_call=True)
+    is_sent = [talk.session.info(DIGIT, b"Signal=1", talk.now) for _ in range(2)]
+    talk.run()
+
+    talk.say(status, to="INFO")
+    talk.say(200, to="INFO")
+
+    assert is_sent == [True, True]
+    assert [event.status for event in talk.us.all(InfoAnswered)] == [status, 200]
+
+
+def test_info_is_said_not_to_be_sent_where_it_is_not() -> None:
+    talk = Talk()
+    session = talk.call()
+
+    assert not session.info(DIGIT, b"Signal=1", talk.now)
+    session.cancel(talk.now)
+
+
+def test_allow_tells_whether_info_is_taken() -> None:
+    line = Line()
+    session, called = line.connect()
+
+    assert session.takes_info
+    assert called.takes_info
+    session.bye(line.wire.now)
