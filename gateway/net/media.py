@@ -79,6 +79,42 @@ class UdpMediaTransport:
     The sockets stay unconnected: under uvloop one ICMP error leaves a connected one deaf for good.
     """
 
+    # More attributes than the thirty that CPython's instances of one class share a layout for.
+    __slots__ = (
+        "_address",
+        "_deliver",
+        "_described",
+        "_errors",
+        "_host",
+        "_is_closed",
+        "_is_connected",
+        "_is_muxed",
+        "_latch",
+        "_loop",
+        "_media_allow",
+        "_offers_mux",
+        "_peer",
+        "_pool",
+        "_ports",
+        "_probation",
+        "_read_at",
+        "_remote",
+        "_remote_rtcp",
+        "_rtcp_sendto",
+        "_rtcp_ssrc",
+        "_rtp_recvfrom",
+        "_rtp_sendto",
+        "_source",
+        "_symmetric",
+        "_target",
+        "consumer_errors",
+        "on_state",
+        "receive_errors",
+        "strangers",
+        "unreachable",
+        "unsent",
+    )
+
     def __init__(
         self,
         pool: PortPool,

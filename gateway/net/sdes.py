@@ -32,6 +32,25 @@ class SdesMediaTransport(UdpMediaTransport):
     from, among the addresses that it may be at: there is no need for four of them.
     """
 
+    __slots__ = (
+        "_candidate",
+        "_consumer",
+        "_keys",
+        "_new_key",
+        "_ours",
+        "_policy",
+        "_previous",
+        "_previous_until",
+        "_protocol",
+        "_receiver",
+        "_sender",
+        "_suite",
+        "_switch",
+        "_theirs",
+        "_whereabouts",
+        "refused",
+    )
+
     def __init__(
         self,
         pool: PortPool,
