@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.leg.leg import MediaQuality
 from gateway.leg.quality import Alert, QualityAlert, ReceivedQuality, SentQuality, Way
-from gateway.leg.tap import Tap, Tapped
+from gateway.leg.tap import EncoderTap, Tap, Tapped
 from gateway.media.frame import AudioFrame
 from gateway.media.g711 import LAWS
 from gateway.media.level import LevelMeter
@@ -86,7 +86,7 @@ class QualityMeter:
         self._session = session
         self._incoming = incoming
         self._outgoing = outgoing
-        self._tap: Tap | None = None
+        self._tap: Tap | EncoderTap | None = None
         self._looks = 0
         self._said_until = -1  # the position after the last frame that was looked at
         self._heard, self._told = LevelMeter(), LevelMeter()
@@ -171,18 +171,27 @@ class QualityMeter:
                 self._said_until = frames[-1].position + frames[-1].duration
                 self._heard.look_at_frames(frames)
                 self._session.signal_dbov = self._heard.level_dbov
-        elif self._codec in LAWS and turn == 2:
-            self._tap = Tap(self._outgoing)
-        elif self._codec in LAWS and turn == 3:
-            self._told.look_at_payload(self._codec, self._take_sample())
+        elif turn == 2:
+            self._begin_sample()
+        elif turn == 3:
+            self._take_sample()
 
-    def _take_sample(self) -> bytes:
-        """Payloads of what the tap has kept, of the codec that is measured."""
+    def _begin_sample(self) -> None:
+        """Keep some of what the party is sent: bytes of G.711, else what is to be coded."""
+        encoder = self._outgoing.encoder
+        if self._codec in LAWS:
+            self._tap = Tap(self._outgoing)
+        elif encoder is not None:
+            self._tap = EncoderTap(self._outgoing, encoder)
+
+    def _take_sample(self) -> None:
         tap, self._tap = self._tap, None
-        packets = [] if tap is None else tap.take()
-        return b"".join(
-            packet[HEADER_BYTES:] for packet in packets if packet[1] & 0x7F == self._payload_type
-        )
+        if isinstance(tap, EncoderTap):
+            self._told.look_at_pcm(tap.take())
+        elif tap is not None:
+            kind = self._payload_type
+            payloads = [p[HEADER_BYTES:] for p in tap.take() if p[1] & 0x7F == kind]
+            self._told.look_at_payload(self._codec, b"".join(payloads))
 
     def _judge_receiving(self, seen: Glance, now: float, told: list[QualityAlert]) -> None:
         """Whether anything comes from the party."""

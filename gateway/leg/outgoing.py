@@ -90,6 +90,15 @@ class Outgoing:
         self._noise = agreement.send_noise
 
     @property
+    def encoder(self) -> Encoder | None:
+        """What codes for the party; None while nothing has to be coded."""
+        return self._encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Encoder | None) -> None:
+        self._encoder = encoder
+
+    @property
     def is_sending(self) -> bool:
         """Whether offer and answer let the party hear anything."""
         return self._send_codec is not None

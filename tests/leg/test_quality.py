@@ -371,6 +371,20 @@ async def test_relayed_opus_is_not_decoded_for_its_level(loop: VirtualLoop) -> N
     await bench.close()
 
 
+@in_virtual_time
+async def test_what_is_coded_for_the_party_is_measured_before_that(loop: VirtualLoop) -> None:
+    bench = Bench(loop, codec=OPUS)
+
+    await bench.talk(10)
+    before = bench.sent.packets
+    bench.ours.close()
+
+    assert before == pytest.approx(500, abs=2)
+    assert bench.sent.level_dbov == pytest.approx(-23, abs=0.3)
+    assert bench.sent.clipping_percent == 0
+    await bench.close()
+
+
 # ---- one-way audio
 
 
