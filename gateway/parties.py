@@ -26,10 +26,11 @@ from gateway.leg.watch import WatchOptions
 from gateway.media.effort import Workload
 from gateway.net.chance import spread
 from gateway.net.interface import is_loopback
-from gateway.net.media import MediaTransport, UdpMediaTransport
+from gateway.net.media import MediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
 from gateway.net.sdes import SdesMediaTransport
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.options import AgentOptions, Config
 from gateway.rtp.session import RtpSession
 from gateway.sdp.crypto import SrtpPolicy

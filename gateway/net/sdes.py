@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.net.latch import Latch
-from gateway.net.media import UdpMediaTransport
 from gateway.net.ports import PortPool
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.packet import is_rtcp
 from gateway.rtp.srtp import SUITES, SrtpReceiver, SrtpSender
 from gateway.sdp.crypto import KEY_BYTES, Crypto, SrtpPolicy, parse_crypto

@@ -13,10 +13,10 @@ from gateway.codec import PCMU, TELEPHONE_EVENT
 from gateway.errors import NegotiationError
 from gateway.leg.negotiator import MediaRules, Negotiator
 from gateway.leg.stream import AudioStream
-from gateway.net.media import UdpMediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, RtpPortOptions
 from gateway.net.sdes import SdesMediaTransport
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.session import RtpSession
 from gateway.rtp.srtp import SUITES, SrtpReceiver
 from gateway.sdp.crypto import KEY_BYTES, SrtpPolicy, parse_crypto

@@ -11,11 +11,9 @@ import pytest
 
 from gateway.codec import PCMU
 from gateway.net.latch import IN_A_ROW, Latch
-from gateway.net.media import (
-    TransportState,
-    UdpMediaTransport,
-)
+from gateway.net.media import TransportState
 from gateway.net.ports import PortPool, RtpPortOptions
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.packet import RtpPacket, build_rtp
 from gateway.rtp.rtcp import ReceiverReport, build_rtcp
 from gateway.sdp.description import MediaDescription

@@ -18,13 +18,9 @@ import uvloop
 from gateway.codec import PCMU
 from gateway.errors import CapacityError, RemoteProtocolError
 from gateway.net.interface import Reachable
-from gateway.net.media import (
-    MAX_PACKETS_PER_TURN,
-    MediaTransport,
-    TransportState,
-    UdpMediaTransport,
-)
+from gateway.net.media import MediaTransport, TransportState
 from gateway.net.ports import PortPool, RtpPortOptions, open_rtp_socket
+from gateway.net.udp_media import MAX_PACKETS_PER_TURN, UdpMediaTransport
 from gateway.rtp.packet import RtpPacket, build_rtp
 from gateway.rtp.rtcp import ReceiverReport, build_rtcp
 from gateway.sdp.description import MediaDescription
@@ -485,7 +481,7 @@ async def test_a_bug_of_the_consumer_costs_one_packet_and_one_log_line(
         kept.append(data)
 
     line.transport.on_packet = consume
-    logger, handler = logging.getLogger("gateway.net.media"), BufferingHandler(100)
+    logger, handler = logging.getLogger("gateway.net.udp_media"), BufferingHandler(100)
     logger.addHandler(handler)
     for _ in range(6):
         peer.rtp.sendto(RTP, line.address)

@@ -14,8 +14,8 @@ import uvloop
 
 from gateway.codec import PCMU
 from gateway.net.latch import MAX_UNREACHABLE
-from gateway.net.media import UdpMediaTransport
 from gateway.net.ports import PortPool, RtpPortOptions
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.packet import RtpPacket, build_rtp
 from gateway.rtp.rtcp import ReceiverReport, build_rtcp
 from gateway.sdp.description import Direction, MediaDescription
