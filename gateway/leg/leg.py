@@ -314,7 +314,7 @@ class MediaQuality:
     received: ReceivedQuality | None = None
     sent: SentQuality | None = None
     alerts: tuple[QualityAlert, ...] = ()
-    "What is wrong now."
+    "What is wrong now, or was at the end."
 
 
 class Leg(Protocol):

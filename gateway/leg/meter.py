@@ -127,9 +127,8 @@ class QualityMeter:
         self._came_at = now
 
     def close(self) -> None:
-        """Look no more; `quality` goes on telling what was."""
+        """Look no more; `quality` goes on telling what was, and what was wrong at the end."""
         self.look_at = inf
-        self._alerts.clear()
         self._take_sample()
 
     def look(self, now: float) -> list[QualityAlert]:

@@ -97,6 +97,20 @@ def test_one_way_audio_is_told_within_five_seconds_and_names_the_leg() -> None:
         assert over["over"]
 
 
+@pytest.mark.parametrize(("silent", "fine"), [("phone", "a"), ("a", "phone")])
+def test_record_says_what_was_wrong_at_the_end(silent: str, fine: str) -> None:
+    with scene(["trunk:a"]) as at:
+        call = bridge(at)
+        at.speak(1, **{silent: PHONE_HZ, fine: TRUNK_HZ})
+        at.speak(5, **{fine: TRUNK_HZ})
+        at.hang_up()
+
+        alerts = {leg["id"]: leg["quality"]["alerts"] for leg in record(at, call)["legs"]}
+        assert alerts[at.boxes[fine].leg.id] == []
+        (alert,) = alerts[at.boxes[silent].leg.id]
+        assert (alert["alert"], alert["direction"]) == ("one-way-audio", "received")
+
+
 def test_one_who_hears_nothing_is_told_of_and_named() -> None:
     with scene(["trunk:a"]) as at:
         bridge(at)
