@@ -44,6 +44,7 @@ class SdesMediaTransport(UdpMediaTransport):
         "_protocol",
         "_receiver",
         "_sender",
+        "_senders",
         "_suite",
         "_switch",
         "_theirs",
@@ -80,6 +81,8 @@ class SdesMediaTransport(UdpMediaTransport):
         self._theirs: Crypto | None = None
         self._consumer = self._deliver
         self._sender: SrtpSender | None = None
+        self._senders: dict[str, SrtpSender] = {}
+        "Those that were in use, by suite."
         self._suite = ""
         "Of the sender."
         self._switch: asyncio.TimerHandle | None = None
@@ -157,6 +160,7 @@ class SdesMediaTransport(UdpMediaTransport):
         """Stop, and forget the keys."""
         self._make_plain()
         self._keys.clear()
+        self._senders.clear()
         super().close()
 
     # ---- keys
@@ -179,8 +183,6 @@ class SdesMediaTransport(UdpMediaTransport):
         if self._sender is None:
             self._send_by(self._ours)
         elif self._suite != theirs.suite:
-            # Who goes back to a suite is not to have a stream begin anew under the old key.
-            self._keys.pop(self._suite, None)
             self._stop_switch()
             self._switch = self._loop.call_later(OVERLAP_S, self._send_by, self._ours)
 
@@ -188,12 +190,18 @@ class SdesMediaTransport(UdpMediaTransport):
         """Another key of ours: who goes on at another place does not know how far we are (ROC)."""
         assert self._ours is not None
         self._keys.pop(self._ours.suite, None)
+        self._senders.pop(self._ours.suite, None)
         self._ours = self._line(self._ours.tag, self._ours.suite)
         self._send_by(self._ours)
 
     def _send_by(self, ours: Crypto) -> None:
         self._stop_switch()
-        self._sender, self._suite = SrtpSender.of_key(SUITES[ours.suite], ours.key), ours.suite
+        sender = self._senders.get(ours.suite)
+        if sender is None:
+            sender = SrtpSender.of_key(SUITES[ours.suite], ours.key)
+        # A stream that goes back to a key goes on under it: callees of a forked call take turns.
+        self._sender = self._senders[ours.suite] = sender
+        self._suite = ours.suite
 
     def _stop_switch(self) -> None:
         if self._switch is not None:

@@ -303,6 +303,26 @@ async def test_each_answer_of_a_forked_call_brings_its_own_key(loop: VirtualLoop
         assert loop.network.sent[-1].destination == (THEIRS, 31_000)
 
 
+@in_virtual_time
+async def test_callee_that_was_heard_early_may_answer_after_another_was_heard(
+    loop: VirtualLoop,
+) -> None:
+    with party(loop, REQUIRED) as leg:
+        leg.offer()
+        leg.take(savp(keyed(1, tag=3)))
+        first = await leg.say()
+        leg.take(savp(keyed(2, tag=4, suite="AES_CM_128_HMAC_SHA1_32"), port=31_000))
+        await elapse(2.1)
+        await leg.say()
+        leg.take(savp(keyed(1, tag=3)))
+        await elapse(2.1)
+        last = await leg.say()
+
+        receiver = SrtpReceiver.of_key(SUITES[SUITE], key(102))
+        assert receiver.unprotect(first)
+        assert receiver.unprotect(last)
+
+
 # ---- later
 
 
