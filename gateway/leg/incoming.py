@@ -67,16 +67,12 @@ class Incoming:
         self._heard_ticks = BEAT_TICKS  # what the last packet held
         self._next_at = 0  # where the next packet is due: ticks of the party's own timeline
         self._ahead = 0  # ticks that were filled in before it was known what is missing
+        self._hole = 0  # ticks that are missing, and will be filled when it is known what follows
         self._beat_at = now
         self._patience_s = PATIENCE_S
         self._jittered_at = now  # when a packet was late last
         self._is_resting = False  # in a pause that the party told (RFC 3389)
         self._noise_rms = 0.0
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether the party has told that it pauses (RFC 3389), and has not gone on yet."""
-        return self._is_resting
 
     @property
     def is_resting(self) -> bool:
@@ -114,12 +110,13 @@ class Incoming:
 
     def take(self, item: Received, now: float) -> None:
         """Take what the session has put in order."""
+        if isinstance(item, Hole):
+            self._take_hole(item, now)
+            return
+        if self._hole:
+            self._fill_hole(now, None)
         if isinstance(item, Packet):
             self._take_packet(item, now)
-        elif isinstance(item, Hole):
-            scale = TICK_RATE // item.codec.clock_rate
-            self._next_at = (item.timestamp + item.duration) * scale
-            self._fill(item.duration * scale, now, item.following)
         elif isinstance(item, Late):
             self._shorten(item.seconds, now)
         else:
@@ -152,6 +149,21 @@ class Incoming:
         if self._is_resting:
             return self._voice.pause(ticks, now, self._noise_rms)
         return self._voice.conceal(ticks, now, following)
+
+    def _take_hole(self, hole: Hole, now: float) -> None:
+        """Fill it; a row of holes as one, so that all of it leads over to what follows."""
+        ticks = hole.duration * (TICK_RATE // hole.codec.clock_rate)
+        if self._hole and self._hole + ticks > MAX_FILL_TICKS:
+            self._fill_hole(now, None)
+        self._hole += ticks
+        self._next_at = (hole.timestamp + hole.duration) * (TICK_RATE // hole.codec.clock_rate)
+        # Opus repairs one packet, and conceals the others by itself.
+        if hole.following is not None or hole.codec.name == "opus":
+            self._fill_hole(now, hole.following)
+
+    def _fill_hole(self, now: float, following: bytes | None) -> None:
+        ticks, self._hole = self._hole, 0
+        self._fill(ticks, now, following)
 
     def _take_digit(self, event: DigitEvent) -> None:
         self.on_digit(DigitPressed(event.digit, Phase(event.phase), event.duration_ms))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,11 +13,15 @@ from gateway.leg.leg import DigitPressed
 from gateway.media.effort import opus_options
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.g711 import A_LAW, MU_LAW
+from gateway.media.hub import Hub
 from gateway.media.opus import OpusEncoder
+from gateway.net.media import TransportState
 from gateway.net.pacer import Pacer
+from gateway.rtp.packet import RtpPacket, build_rtp
 from gateway.sdp.description import Direction
 from gateway.sdp.negotiation import Agreement
 from tests.media.sound import Pcm, frames_of
+from tests.support.impair import Impairer
 from tests.support.loop import VirtualLoop, elapse
 from tests.support.media import FakeTransport, new_stream
 
@@ -79,6 +85,12 @@ class StreamBench:
         self.sequence += 1
         self.timestamp += step
 
+    def report_loss(self, fraction_lost: float) -> None:
+        """The peer says how much of what it was sent it has lost lately."""
+        block = struct.pack("!IIIIII", 0x1111, int(fraction_lost * 256) << 24, 0, 0, 0, 0)
+        head = struct.pack("!BBHI", 0x81, 201, 7, self.ssrc)
+        self.transport.on_packet(head + block, self.loop.time())
+
     async def talk(self, seconds: float) -> None:
         """The peer speaks, a packet each 20 ms."""
         for _ in range(round(seconds / 0.02)):
@@ -121,3 +133,51 @@ def said(codec: Codec, pcm: Pcm, *, rate: int = 8000, ptime_ms: int = 20) -> lis
         law = MU_LAW if codec.name == "PCMU" else A_LAW
         payloads = [law.encode(piece) for piece in pieces]
     return [voice.frame(codec, payload, ptime_ms * MS, 1000.0) for payload in payloads]
+
+
+class Bridge:
+    """Two parties on the wire of one hub."""
+
+    def __init__(self, loop: VirtualLoop, first: Codec, second: Codec) -> None:
+        self.loop = loop
+        self.hub = Hub()
+        self.sides = (StreamBench(loop, first), StreamBench(loop, second))
+        for name, side in zip("ab", self.sides, strict=True):
+            side.stream.on_state(TransportState.CONNECTED)
+            side.stream.on_frame = partial(self.hub.push, name)
+            self.hub.join(name, listener=side.stream)
+        self.hub.route({"a": {"b": 1.0}, "b": {"a": 1.0}})
+        self._stop = Pacer(loop, phases=1).add(self.hub.tick)
+
+    async def carry(self, payloads: Sequence[bytes], path: Impairer) -> list[RtpPacket]:
+        """What reaches the second party of what the first says, one payload in 20 ms, and when."""
+        first, second = self.sides
+        codec = first.stream.codec
+        assert codec is not None
+        before = len(second.transport.packets)
+        step, begin = codec.clock_rate // 50, self.loop.time()
+        for number, payload in enumerate(payloads):
+            data = build_rtp(
+                RtpPacket(
+                    codec.payload_type,
+                    marker=False,
+                    sequence=first.sequence + number & 0xFFFF,
+                    timestamp=first.timestamp + number * step & 0xFFFF_FFFF,
+                    ssrc=first.ssrc,
+                    payload=payload,
+                )
+            )
+            for due, each in path.send(data, begin + number * 0.02):
+                self.loop.call_at(due, self._arrive, each)
+        first.sequence += len(payloads)
+        first.timestamp += len(payloads) * step
+        await elapse(len(payloads) * 0.02 + 0.1)
+        return second.transport.packets[before:]
+
+    async def close(self) -> None:
+        self._stop()
+        for side in self.sides:
+            await side.close()
+
+    def _arrive(self, data: bytes) -> None:
+        self.sides[0].transport.on_packet(data, self.loop.time())

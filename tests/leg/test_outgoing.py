@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,25 +13,15 @@ from gateway.leg.leg import Phase
 from gateway.media.conceal import QUIETEST_LEVEL
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.g711 import A_LAW, MU_LAW
-from gateway.media.hub import Hub
 from gateway.media.opus import OpusDecoder, OpusEncoder, opus_duration
 from gateway.media.tone import level_dbfs
-from gateway.net.media import TransportState
-from gateway.net.pacer import Pacer
-from tests.leg.peer import StreamBench, said
+from tests.leg.peer import Bridge, StreamBench, said
 from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
 
 REPAIRABLE = replace(OPUS, fmtp="minptime=10;useinbandfec=1")
 FIRST_CELT = 16
 "The first configuration number of Opus that is CELT alone (RFC 6716 §3.1, table 2)."
-
-
-def report_loss(bench: StreamBench, fraction_lost: float) -> None:
-    """The party says how much of what it was sent it has lost lately."""
-    block = struct.pack("!IIIIII", 0x1111, int(fraction_lost * 256) << 24, 0, 0, 0, 0)
-    head = struct.pack("!BBHI", 0x81, 201, 7, 0x2222)
-    bench.transport.on_packet(head + block, bench.loop.time())
 
 
 async def tell(bench: StreamBench, pcm: Pcm, *, loss: float | None = None) -> list[bytes]:
@@ -43,7 +31,7 @@ async def tell(bench: StreamBench, pcm: Pcm, *, loss: float | None = None) -> li
         frame.heard_at = bench.loop.time()
         bench.stream.hear(frame)
         if loss is not None and number % 50 == 49:
-            report_loss(bench, loss)
+            bench.report_loss(loss)
         await elapse(0.02)
     return [packet.payload for packet in bench.transport.packets[before:]]
 
@@ -263,42 +251,34 @@ async def test_opus_that_is_too_long_for_the_party_is_coded_anew(loop: VirtualLo
 
 @in_virtual_time
 async def test_f14_stall_of_200_ms_is_caught_up_with_five_packets_a_leg(loop: VirtualLoop) -> None:
-    pacer, hub = Pacer(loop, phases=1), Hub()
-    sides = {name: StreamBench(loop, codec) for name, codec in (("a", PCMU), ("b", OPUS))}
-    for name, side in sides.items():
-        side.stream.on_state(TransportState.CONNECTED)
-        side.stream.on_frame = partial(hub.push, name)
-        hub.join(name, listener=side.stream)
-    hub.route({"a": {"b": 1.0}, "b": {"a": 1.0}})
-    stop = pacer.add(hub.tick)
+    bridge = Bridge(loop, PCMU, OPUS)
+    phone, page = bridge.sides
     speech = frames_of(speechlike(2.0, 8000), 160)
     law = [MU_LAW.encode(piece) for piece in speech]
     opus = OpusEncoder(8000)
     coded = [opus.encode(piece) for piece in speech]
 
     def arrive(number: int) -> None:
-        sides["a"].arrive(law[number])
-        sides["b"].arrive(coded[number], step=960, payload_type=111)
+        phone.arrive(law[number])
+        page.arrive(coded[number], step=960, payload_type=111)
 
     for number in range(40):
         arrive(number)
         await elapse(0.02)
-    before = {name: len(side.transport.packets) for name, side in sides.items()}
+    before = [len(side.transport.packets) for side in bridge.sides]
     loop._pass(0.2)  # the time of some computation
     for number in range(40, 50):  # what the sockets held meanwhile
         arrive(number)
     await elapse(0)
-    burst = {name: len(side.transport.packets) - before[name] for name, side in sides.items()}
+    after = [len(side.transport.packets) for side in bridge.sides]
     for number in range(50, 90):
         await elapse(0.02)
         arrive(number)
 
-    assert all(0 < count <= 5 for count in burst.values()), burst
-    for side, step in ((sides["a"], 160), (sides["b"], 960)):
+    assert [0 < now - then <= 5 for now, then in zip(after, before, strict=True)] == [True] * 2
+    for side, step in ((phone, 160), (page, 960)):
         packets = side.transport.packets
         assert [packet.sequence for packet in packets] == [1000 + n for n in range(len(packets))]
         # What was left out is time that went by: nothing is heard later than it was before.
         assert packets[-1].timestamp - packets[0].timestamp == 89 * step
-    stop()
-    for side in sides.values():
-        await side.close()
+    await bridge.close()
