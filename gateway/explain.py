@@ -21,7 +21,7 @@ from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.flow import Connect, Destination, Flow, Hop, Resolve, Send
 from gateway.sip.invite import InviteRequest
 from gateway.sip.message import Request, parse_message
-from gateway.trunk.codecs import complete
+from gateway.trunk.codecs import Transcode, complete
 from gateway.trunk.identity import CallerIdentity
 from gateway.trunk.invite import NO_ATTRIBUTES, build_invite
 from gateway.trunk.numbers import read_received
@@ -337,6 +337,10 @@ def _render_options(explanation: Explanation, number: int) -> str:
         said += f"; the next group on {statuses} or silence{heard}"
     if options.max_call_duration_s is not None:
         said += f"; ended after {options.max_call_duration_s:g} s"
+    if options.codecs.preferred:
+        said += f"; prefers {', '.join(options.codecs.preferred)}"
+    if options.codecs.transcode is not Transcode.AUTO:
+        said += f"; {options.codecs.transcode.value} transcodes"
     return said
 
 

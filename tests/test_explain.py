@@ -115,13 +115,14 @@ def test_groups_and_options_are_told() -> None:
         route(
             "0*", ["trunk:carrier", "agent:echo"], "reject:480",
             ringing_timeout_s=20, max_call_duration_s=600, failover_on=[503],
+            transcode="never", codecs=["PCMA", "opus"],
         )
     )  # fmt: skip
 
     text = render(ask(config, "030123456"))
 
     assert "group 1: rings for 20 s at most; the next group on 503 or silence, if the" in text
-    assert "ended after 600 s" in text
+    assert "ended after 600 s; prefers PCMA, opus; never transcodes" in text
     assert "  agent:echo is started" in text
     assert "  reject:480 refuses the call" in text
 
@@ -192,6 +193,7 @@ def test_everything_is_there_as_json() -> None:
 
     assert told["rules"][0]["judgement"] == "matches"
     assert told["options"]["failover_on"] == [408, 500, 502, 503, 504]
+    assert told["options"]["codecs"] == {"transcode": "auto", "preferred": []}
     assert told["groups"][0][0]["dialling"]["called"] == "4930123456"
 
 

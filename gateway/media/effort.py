@@ -7,7 +7,8 @@ Measured (`python -m bench.modes`: eight voices, libopus 1.6.1; PESQ, and at 3 %
     24 kHz   CELT 64 kb/s, complexity 0   3.71       31 µs     SILK 32 kb/s, 5  3.38       152 µs
 
 CELT costs bits and nothing else: less time, 4 ms less delay, and no frame leans on the one before.
-Where the receiver wants few bits, or none for pauses, SILK is the better of the two.
+Where the receiver wants few bits, or none for pauses, SILK is the better of the two; and it alone
+has FEC, for who loses packets.
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.codec import G722, OPUS, PCMA, PCMU
 from gateway.config import parse_config
 from gateway.errors import ConfigError
 from gateway.options import Config
 from gateway.private import Secret
 from gateway.sip.flow import Destination
+from gateway.trunk.codecs import CodecRules, Transcode
 from gateway.trunk.trunk import Trunk
 
 FILE = Path("gateway.toml")
@@ -139,3 +141,35 @@ def test_a_trunk_may_have_several_registrations() -> None:
 )
 def test_an_error_names_key_value_and_remedy(text: str, said: str) -> None:
     assert said in refuse(text)
+
+
+# ---- codecs
+
+
+def test_codecs_are_read_in_their_order() -> None:
+    user = '[[user]]\nname = "ann"\npassword_env = "CARRIER_PASSWORD"\ncodecs = ["G722"]\n'
+
+    config = read(TRUNK + 'codecs = ["opus", "PCMA", "G722"]\n' + user)
+
+    assert config.trunks[0].codecs == (OPUS, PCMA, G722)
+    assert config.users[0].codecs == (G722,)
+    assert trunk_of("").codecs == (PCMU, PCMA)
+
+
+def test_a_route_says_when_payloads_are_transcoded() -> None:
+    route = '[[route]]\nfrom = "browser"\nmatch = "{}"\nto = ["trunk:carrier"]\n'
+
+    routes = read(
+        TRUNK
+        + route.format("1")
+        + route.format("2")
+        + 'transcode = "never"\ncodecs = ["PCMA", "opus"]\n'
+    ).router.routes
+
+    assert routes[0].options.codecs == CodecRules(Transcode.AUTO, ())
+    assert routes[1].options.codecs == CodecRules(Transcode.NEVER, ("PCMA", "opus"))
+
+
+@pytest.mark.parametrize("codecs", ['["G729"]', '["pcmu"]', "[]"])
+def test_a_codec_that_we_do_not_speak_is_refused(codecs: str) -> None:
+    assert "codecs" in refuse(TRUNK + f"codecs = {codecs}\n")
