@@ -28,6 +28,9 @@ SAME_PRESS_S = 2.0
 comes 1.5 s late (RFC 3261 §17.1.2.2)."""
 
 
+MAX_LOST_FRAMES = 3
+"Missing in a row: who sends nothing for longer has released its key."
+
 TIMER_SLACK_S = 0.001
 "Timers may fire a fraction of a millisecond early."
 
@@ -201,6 +204,7 @@ class Keys:
         self.listener: Listener = self._ear or stream
         "What hears for the party."
         self._detector: KeyDetector | None = None
+        self._lost = 0  # frames in a row
         self._push: Callable[[AudioFrame], None] = stream.on_frame
         stream.on_digit = self._on_event
 
@@ -298,7 +302,9 @@ class Keys:
         """Hear keys in what the party says: they are events then, and no longer audio."""
         detector = self._detector
         assert detector is not None
-        for heard in detector.push(frame.pcm(RATE)):
+        self._lost = 0 if frame.codec is not None else self._lost + 1
+        is_guess = 0 < self._lost <= MAX_LOST_FRAMES
+        for heard in detector.push(frame.pcm(RATE), is_guess=is_guess):
             phase = Phase.END if heard.is_end else Phase.START
             edge = DigitPressed(heard.digit, phase, heard.duration_ms)
             self._tell_all(self.receiver.hear(KeySource.TONE, edge, self._loop.time()))

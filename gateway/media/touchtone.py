@@ -91,6 +91,7 @@ class KeyDetector:
         self._sounding: str | None = None
         self._first = self._last = 0  # looks that found the key that sounds
         self._blind = 0
+        self._doubtful = 0  # samples to come that a guess is among, or near
         self._looks = 0
 
     @property
@@ -103,13 +104,20 @@ class KeyDetector:
         """Whether the last look found a key, be it down or not: it may be about to be."""
         return self._candidate is not None or self._sounding is not None
 
-    def push(self, pcm: NDArray[np.int16]) -> list[KeyHeard]:
-        """Hear what is said next, at 8 kHz, in pieces of any length."""
+    def push(self, pcm: NDArray[np.int16], *, is_guess: bool = False) -> list[KeyHeard]:
+        """Hear what is said next, at 8 kHz, in pieces of any length.
+
+        Args:
+            is_guess: it stands in for what was lost: a key that is not in it may be down still.
+        """
         edges: list[KeyHeard] = []
+        if is_guess:
+            self._doubtful = len(self._rest) + len(pcm) + WINDOW
         samples = np.concatenate((self._rest, pcm)) if len(self._rest) else pcm
         start = 0
         while start + WINDOW <= len(samples):
             self._look(key_in(samples[start : start + WINDOW]), edges)
+            self._doubtful -= HOP
             start += HOP
         self._rest = samples[start:]
         return edges
@@ -128,7 +136,7 @@ class KeyDetector:
         if key is not None and key == self._sounding:
             self._last, self._blind = self._looks, 0
             return
-        self._blind += 1
+        self._blind += self._doubtful <= 0
         is_new = key is not None and self._found >= MIN_LOOKS
         if is_new or self._blind > MAX_BLIND_LOOKS:
             self._end(edges)

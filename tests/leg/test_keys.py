@@ -21,6 +21,7 @@ from gateway.rtp.packet import RtpPacket, build_rtp
 from gateway.sdp.description import parse_sdp
 from gateway.sip import event as sip
 from tests.media.sound import Pcm, frames_of, tone
+from tests.support.impair import Impairer
 from tests.support.sip_legs import FAR, LegBox, SipBench, sdp
 
 EVENT, INFO, TONE = KeySource.EVENT, KeySource.INFO, KeySource.TONE
@@ -343,10 +344,10 @@ def speak(bench: SipBench, box: LegBox, pcm: Pcm) -> list[AudioFrame]:
     return frames
 
 
-def dialled(digits: str) -> Pcm:
-    """Speech-like sound, keys as tones in it."""
+def dialled(digits: str, ms: int = 100) -> Pcm:
+    """A sound, and keys as tones in it."""
     rest = tone(300, 0.2, 8000)
-    return np.concatenate([rest, *(p for d in digits for p in (dtmf(d, 0.1, 8000), rest))])
+    return np.concatenate([rest, *(p for d in digits for p in (dtmf(d, ms / 1000, 8000), rest))])
 
 
 @pytest.mark.parametrize("mode", [DtmfMode.AUTO, DtmfMode.INBAND])
@@ -411,3 +412,37 @@ def test_keys_change_their_way_with_what_is_negotiated(bench: SipBench) -> None:
         b"Signal=1\r\nDuration=100\r\n"
     ]
     assert events(box) == "2"
+
+
+@pytest.mark.parametrize("ms", [100, 400])
+@pytest.mark.parametrize("seed", range(3))
+def test_each_press_as_tone_is_heard_once_under_5_percent_loss(
+    bench: SipBench, seed: int, ms: int
+) -> None:
+    box = up(bench, DtmfMode.INBAND)
+    bad = Impairer(seed, loss=0.05, burst=1.5, jitter_ms=15, duplicate=0.02)
+    keys = "159D6*" * 4
+    wire: list[tuple[float, bytes]] = []
+
+    for number, piece in enumerate(frames_of(dialled(keys, ms), 160)):
+        packet = RtpPacket(0, False, number, number * 160, 7, MU_LAW.encode(piece))
+        wire += bad.send(build_rtp(packet), bench.loop.time())
+        for _ in range(2):
+            bench.run(0.01)
+            for due in sorted(each for each in wire if each[0] <= bench.loop.time()):
+                wire.remove(due)
+                box.transport.on_packet(due[1], bench.loop.time())
+
+    assert bad.lost > 8
+    pressed = [e.digit for e in box.heard(DigitPressed) if e.phase is Phase.START]
+    assert "".join(pressed) == keys
+    assert len(box.heard(DigitPressed)) == 2 * len(keys)
+
+
+def test_key_as_tone_is_released_when_nothing_more_comes(bench: SipBench) -> None:
+    box = up(bench, DtmfMode.INBAND)
+
+    speak(bench, box, dtmf("5", 0.2, 8000))
+    bench.run(0.5)
+
+    assert [e.phase for e in box.heard(DigitPressed)] == [Phase.START, Phase.END]

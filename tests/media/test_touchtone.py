@@ -159,6 +159,18 @@ def test_key_that_sounds_when_nothing_more_comes_is_released() -> None:
     assert detector.release() == []
 
 
+@pytest.mark.parametrize(("is_guess", "presses"), [(True, "5"), (False, "55")])
+def test_what_stands_in_for_lost_sound_ends_no_press(is_guess: bool, presses: str) -> None:
+    detector = KeyDetector()
+    sounding = press("5", 200)[800:2400].astype(np.int16)
+    edges = detector.push(sounding)
+
+    edges += detector.push(np.zeros(480, np.int16), is_guess=is_guess)
+    edges += detector.push(sounding)
+
+    assert "".join(edge.digit for edge in edges if not edge.is_end) == presses
+
+
 # ---- pressed by us
 
 
