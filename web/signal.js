@@ -67,6 +67,9 @@
 
 /** How often the gateway is asked whether it is there. Nothing heard from one to the next is a loss. */
 const PING_EVERY_MS = 10_000;
+/** In a call the gateway tells its quality every 2 s; without it the way to it is in doubt. */
+const SILENT_IN_CALL_MS = 3_000;
+const LOOK_EVERY_MS = 1_000;
 /** A gateway that is reached answers within milliseconds; after this the way to it is in doubt. */
 const ANSWER_WITHIN_MS = 400;
 /** The longest wait for an acknowledgement, doubled with each socket that brought none. */
@@ -99,6 +102,7 @@ export class Signal {
   #failures = 0;
   /** Whether nothing was heard since the last ping, or the try to connect. */
   #quiet = false;
+  #heardAt = 0;
   /** @type {number | undefined} */
   #retry;
   /** @type {number | undefined} */
@@ -123,6 +127,7 @@ export class Signal {
     this.onMessage = onMessage;
     this.onState = onState;
     setInterval(() => this.#ping(), PING_EVERY_MS);
+    setInterval(() => this.#look(), LOOK_EVERY_MS);
   }
 
   /**
@@ -143,7 +148,7 @@ export class Signal {
     this.#quiet = true;
     this.#say(this.#socket, { type: "ping" });
     setTimeout(() => {
-      if (this.#quiet) this.#connect();
+      if (this.#quiet && this.#next === null) this.#connect();
     }, ANSWER_WITHIN_MS);
   }
 
@@ -203,6 +208,7 @@ export class Signal {
       return;
     }
     this.#quiet = false;
+    this.#heardAt = performance.now();
     if (message === null) return;
     if (message.type === "ack") {
       this.#acknowledged(message.n);
@@ -264,6 +270,7 @@ export class Signal {
     clearTimeout(this.#deadline);
     this.#failures = 0;
     this.#quiet = false;
+    this.#heardAt = performance.now();
     this.token = greeting.page;
     this.iceServers = greeting.ice_servers ?? [];
     old?.close();
@@ -322,6 +329,11 @@ export class Signal {
     const wait = Math.min(longest, FIRST_RETRY_MS * 2 ** this.#failures++);
     this.#retry = setTimeout(() => this.#connect(), wait * (0.5 + Math.random() / 2));
     this.#change("waiting");
+  }
+
+  #look() {
+    const isSilent = performance.now() - this.#heardAt > SILENT_IN_CALL_MS;
+    if (this.isUrgent && isSilent && this.#socket !== null && this.#next === null) this.refresh();
   }
 
   #ping() {

@@ -49,10 +49,10 @@ class TcpPath:
 
 
 @asynccontextmanager
-async def open_tcp_path(to_port: int) -> AsyncIterator[TcpPath]:
-    """A path to a port of this machine."""
+async def open_tcp_path(to_port: int, host: str = "127.0.0.1") -> AsyncIterator[TcpPath]:
+    """A path from an address of this machine to a port of its loopback."""
     path = TcpPath(to_port)
-    server = await asyncio.start_server(path.carry, "127.0.0.1", 0)
+    server = await asyncio.start_server(path.carry, host, 0)
     path.port = server.sockets[0].getsockname()[1]
     try:
         yield path
