@@ -65,7 +65,7 @@ class MediaWatch:
     ) -> EndReason | None:
         """Why the party is given up, nothing having come of it for too long; None: it is not."""
         packets = stats.received.packets
-        reported_at = None if stats.remote is None else stats.remote.reported_at
+        reported_at = stats.reported_at
         self.is_quiet = packets == self._packets
         if not self.is_quiet or reported_at != self._reported_at:
             self._heard_at = now

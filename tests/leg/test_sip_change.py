@@ -21,6 +21,7 @@ from gateway.leg.negotiator import MediaRules
 from gateway.leg.sip import SipLegOptions
 from gateway.leg.watch import WatchOptions
 from gateway.rtp.packet import RtpPacket, build_rtp
+from gateway.rtp.rtcp import ReceiverReport, build_rtcp
 from gateway.sdp.description import Direction, SessionDescription, parse_sdp
 from gateway.sip import event as sip
 from tests.media.parties import Talker
@@ -365,6 +366,16 @@ def test_f10_party_on_hold_may_be_silent_for_longer() -> None:
     assert before == []
     assert talk.box.heard(Ended) == [Ended(EndReason.HOLD_TIMEOUT)]
     talk.bench.close()
+
+
+def test_f10_party_that_hears_and_reports_on_nobody_is_there(talk: Talk) -> None:
+    report = build_rtcp([ReceiverReport(7)])
+
+    for _ in range(10):
+        talk.box.transport.on_packet(report, talk.bench.loop.time())
+        talk.bench.run(5)
+
+    assert talk.box.heard(Ended) == []
 
 
 def test_f10_nobody_is_given_up_within_5_s_of_the_answer() -> None:
