@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import Protocol
 from weakref import WeakSet
 
@@ -26,6 +27,9 @@ NARROW_RATE = 8000
 
 MIN_CELT_BITRATE = 40_000
 "Below it CELT sounds worse than SILK does, at any rate."
+
+MAX_REMEMBERED = 64
+"Ways to encode that are not worked out anew: makes of peers, times rates, times efforts."
 
 MIN_BITRATE = 6000
 "Bits per second: libopus takes no less (RFC 7587 §6.1)."
@@ -50,6 +54,7 @@ SILK_NARROW_FEC = OpusOptions(bitrate=48_000)
 SILK_WIDE_FEC = OpusOptions(bitrate=64_000, complexity=5)
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def opus_options(
     rate: int, codec: Codec = OPUS, effort: Effort = Effort.FULL, *, loss_percent: int = 0
 ) -> OpusOptions:

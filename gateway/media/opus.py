@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ class OpusDecoder:
 class OpusEncoder:
     """One mono encoder for 20 ms frames (or others up to 60 ms, as given)."""
 
-    __slots__ = ("_encode", "_free", "_size", "_state", "rate")
+    __slots__ = ("_encode", "_free", "_settings", "_size", "_state", "rate")
 
     def __init__(self, rate: int, options: OpusOptions = DEFAULTS) -> None:
         """
@@ -209,6 +209,7 @@ class OpusEncoder:
         self._free = library.opus_encoder_destroy
         self._encode = library.opus_encode
         self._size = rate * MAX_FRAME_MS // 1000
+        self._settings: frozenset[tuple[int, int]] = frozenset()
         self.configure(options)
 
     def configure(self, options: OpusOptions) -> None:
@@ -218,17 +219,11 @@ class OpusEncoder:
             ValueError: libopus refuses an option.
         """
         control = load_library().opus_encoder_ctl
-        for request, value in (
-            (_SET_BITRATE, options.bitrate),
-            (_SET_VBR, int(not options.cbr)),
-            (_SET_COMPLEXITY, options.complexity),
-            (_SET_INBAND_FEC, int(options.fec)),
-            (_SET_PACKET_LOSS_PERC, options.loss_percent),
-            (_SET_DTX, int(options.dtx)),
-            (_SET_SIGNAL, options.signal.value),
-            (_SET_MAX_BANDWIDTH, options.max_bandwidth.value),
-        ):
+        settings = _settings(options)
+        # Each call takes a microsecond, and hundreds of encoders may be told at once.
+        for request, value in settings - self._settings:
             _check(control(self._state, request, ctypes.c_int(value)), f"opus ctl {request}")
+        self._settings = settings
 
     def encode(self, pcm: NDArray[np.int16]) -> bytes:
         """One payload for a frame of 2.5, 5, 10, 20, 40 or 60 ms.
@@ -259,6 +254,23 @@ class OpusEncoder:
     def __del__(self) -> None:
         if hasattr(self, "_state"):
             self.close()
+
+
+@lru_cache(maxsize=64)
+def _settings(options: OpusOptions) -> frozenset[tuple[int, int]]:
+    """What an encoder is told: requests and their values."""
+    return frozenset(
+        {
+            (_SET_BITRATE, options.bitrate),
+            (_SET_VBR, int(not options.cbr)),
+            (_SET_COMPLEXITY, options.complexity),
+            (_SET_INBAND_FEC, int(options.fec)),
+            (_SET_PACKET_LOSS_PERC, options.loss_percent),
+            (_SET_DTX, int(options.dtx)),
+            (_SET_SIGNAL, options.signal.value),
+            (_SET_MAX_BANDWIDTH, options.max_bandwidth.value),
+        }
+    )
 
 
 def opus_duration(payload: bytes, rate: int = 48_000) -> int:
