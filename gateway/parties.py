@@ -39,30 +39,24 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite import InviteRequest
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.uri import Uri
+from gateway.spoken import Codecs, keying_toward, spoken_by
 from gateway.telephony import Arrival, Telephony
 from gateway.trunk.codecs import (
     ANY,
     OF_BROWSERS,
-    OF_STRANGERS,
     Allowed,
     CodecRules,
-    for_called,
-    for_caller,
 )
 from gateway.trunk.identity import CallerIdentity
 from gateway.trunk.limits import Direction
 from gateway.trunk.numbers import number_uri, write_called
 from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.trunk import Trunk
-from gateway.users.contacts import Contact
 from gateway.users.user import User
 from gateway.webrtc.port import WebRtcPort
 
 SIP_SESSION_BITS = 62
 "An o= line's session id is a number that fits a signed 64-bit integer (RFC 8866 §5.2)."
-
-_PARTIES = frozenset({TargetKind.AGENT, TargetKind.TRUNK, TargetKind.USER})
-"Targets that speak."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +103,7 @@ class Parties:
         self._loop = loop
         self._pacer = pacer
         self._workload = workload
+        self._codecs = Codecs(config, telephony.contact)
         self._new_id = new_id
         self._patience = WatchOptions(
             hold_timeout_s=config.media.hold_timeout_s,
@@ -127,7 +122,7 @@ class Parties:
         if self.webrtc is None:
             raise RoutingError("this node takes no browsers", status=503)
         rules = plan.options.codecs
-        allowed = for_caller(OF_BROWSERS, self._spoken_along(plan), rules)
+        allowed = self._codecs.of_caller(OF_BROWSERS, plan)
         return BrowserLeg(
             self._new_id(),
             codecs=allowed.codecs,
@@ -152,13 +147,12 @@ class Parties:
         party = arrival.trunk or arrival.user
         keying = keying_of(session.offer, session.flow)
         rules = ANY if plan is None else plan.options.codecs
-        along = () if plan is None else self._spoken_along(plan)
         return self._sip_leg(
             leg_id,
             party,
             keying,
             session.flow,
-            for_caller(_codecs_of(party, keying), along, rules),
+            self._codecs.of_caller(spoken_by(party, keying), plan),
             rules,
             session=session,
         )
@@ -191,7 +185,7 @@ class Parties:
                 )
             case TargetKind.TRUNK:
                 trunk = self._trunks[target.name]
-                codecs = self._codecs_called(trunk.codecs, errand, onward)
+                codecs = self._codecs.of_called(trunk.codecs, errand, onward)
                 return self._trunk(leg_id, trunk, errand, caller, codecs)
             case TargetKind.USER:
                 return self._phone(leg_id, target, errand, caller, onward)
@@ -242,8 +236,8 @@ class Parties:
         user = self._users[target.name]
         contact = self._telephony.contact(target.name, target.contact)
         request = self._telephony.request_to_contact(user, contact, errand, caller.identity)
-        keying = _keying_toward(contact)
-        codecs = self._codecs_called(_codecs_of(user, keying), errand, onward)
+        keying = keying_toward(contact)
+        codecs = self._codecs.of_called(spoken_by(user, keying), errand, onward)
         return self._sip_leg(
             leg_id,
             user,
@@ -331,36 +325,6 @@ class Parties:
             self.ports, loop=self._loop, peer=peer, symmetric=symmetric, media_allow=rules.allow
         )
 
-    # ---- what they speak
-
-    def _spoken_along(self, plan: Plan) -> list[tuple[Codec, ...] | None]:
-        """What each target of a plan may speak; None for an agent, which hears anything."""
-        return [
-            self._spoken_by(target)
-            for group in plan.groups
-            for target in group
-            if target.kind in _PARTIES
-        ]
-
-    def _spoken_by(self, target: Target) -> tuple[Codec, ...] | None:
-        match target.kind:
-            case TargetKind.TRUNK:
-                return self._trunks[target.name].codecs
-            case TargetKind.USER if not target.contact:
-                return self._users[target.name].codecs
-            case TargetKind.USER:
-                contact = self._telephony.contact(target.name, target.contact)
-                return _codecs_of(self._users[target.name], _keying_toward(contact))
-        return None
-
-    def _codecs_called(
-        self, codecs: tuple[Codec, ...], errand: Errand, onward: Plan | None
-    ) -> tuple[Codec, ...]:
-        """What a party is offered that is called, on behalf of another or to call onward."""
-        if onward is None:
-            return for_called(codecs, errand.heard, errand.codecs)
-        return for_caller(codecs, self._spoken_along(onward), onward.options.codecs).codecs
-
 
 def keying_of(offer: bytes | None, flow: Flow) -> Keying:
     """How the media of an INVITE is to be protected.
@@ -407,19 +371,6 @@ def make_agent(options: AgentOptions) -> Agent:
         case "script":
             return ScriptedAgent(parse_script({"step": list(options.step)}, options.file))
     raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
-
-
-def _codecs_of(party: Trunk | User | None, keying: Keying) -> tuple[Codec, ...]:
-    """What who is neither an agent nor a page may speak."""
-    if keying is Keying.DTLS:
-        return OF_BROWSERS
-    return OF_STRANGERS if party is None else party.codecs
-
-
-def _keying_toward(contact: Contact) -> Keying:
-    """How the media of a phone is protected that is called: browsers have DTLS alone."""
-    is_browser = contact.uri.parameters.get("transport") in ("ws", "wss")
-    return Keying.DTLS if is_browser or contact.flow.is_websocket else Keying.NONE
 
 
 def media_rules(party: Trunk | User | None, *, is_private: bool) -> MediaRules:
