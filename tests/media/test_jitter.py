@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from itertools import pairwise
 
+import numpy as np
+import pytest
+
+from gateway.media.frame import AudioFrame
 from gateway.media.jitter import MAX_STORED, PULLS_TO_SKIP, Store
 from gateway.media.mix import MixedFrame, Part
 from tests.media.parties import START, Talker
 from tests.media.sound import Pcm, speechlike, steepest_step, tone
+from tests.support.impair import Impairer
+
+MS = 48
+PIECE = 20 * MS
 
 
 def played(parts: list[Part]) -> Pcm:
@@ -131,3 +139,61 @@ def test_the_rest_is_whole_frames_and_the_begun_one_cut() -> None:
     heard = np.concatenate([first, *(frame.pcm(8000) for frame in rest)])
     assert rest[1:] == frames[1:]
     assert (heard == direct(Talker(sent, ptime_ms=30), 3)).all()
+
+
+# ---- paths and clocks
+
+
+class Listening:
+    """What a listener that mixes gets of one speaker, beat by beat."""
+
+    def __init__(self, seconds: int, *, jitter_ms: float = 0, ppm: float = 0) -> None:
+        """`ppm` is by how much the speaker's clock runs fast."""
+        self.delays_ms: list[float] = []
+        "From when each piece was said to when it is heard, by the listener's clock."
+        self.gaps: list[int] = []
+        "Beats at which there was nothing."
+        self.skips: list[int] = []
+        "Beats at which something was left out."
+        store, path = Store(1.0), Impairer(2, jitter_ms=jitter_ms, rate_ppm=ppm)
+        coming = (
+            (due, number)
+            for number in range(seconds * 51)
+            for due, _ in path.send(b"", number / 50)
+        )
+        due, number = next(coming)
+        for beat in range(seconds * 50):
+            now, dropped = beat / 50, store.dropped
+            while due + 0.007 <= now:
+                said_at = number / 50 / (1 + ppm / 1e6) + 0.007
+                store.append(AudioFrame(number * PIECE, PIECE, said_at))
+                due, number = next(coming)
+            parts = store.pull(PIECE)
+            if parts:
+                self.delays_ms.append((now - parts[-1].frame.heard_at) * 1000)
+            else:
+                self.gaps.append(beat)
+            if store.dropped > dropped:
+                self.skips.append(beat)
+
+
+@pytest.mark.parametrize("jitter_ms", [0, 20, 40, 60, 80, 100])
+def test_f12_playout_delay_follows_the_jitter(jitter_ms: int) -> None:
+    heard = Listening(60, jitter_ms=jitter_ms)
+
+    assert max(heard.delays_ms) <= min(0.95 * jitter_ms + 20, 200)
+    # It has grown with the first that came late, and nothing is lost after that.
+    assert len(heard.gaps) <= jitter_ms // 20 + 2
+    assert max(heard.gaps) < 500
+    assert heard.skips == []
+
+
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_f13_an_hour_of_two_clocks_does_not_add_up(ppm: int) -> None:
+    heard = Listening(3600, ppm=ppm)
+
+    assert max(heard.delays_ms) - min(heard.delays_ms) <= 40
+    # A correction of 20 ms for each 20 ms of drift, 67 s apart, and none beside.
+    corrections = heard.gaps[1:] + heard.skips
+    assert len(corrections) == pytest.approx(3600 * 300e-6 / 0.02, abs=2)
+    assert min(b - a for a, b in pairwise(sorted(corrections))) >= 50 * 60
