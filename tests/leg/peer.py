@@ -156,6 +156,7 @@ class Bridge:
         assert codec is not None
         before = len(second.transport.packets)
         step, begin = codec.clock_rate // 50, self.loop.time()
+        end = begin + len(payloads) * 0.02
         for number, payload in enumerate(payloads):
             data = build_rtp(
                 RtpPacket(
@@ -169,9 +170,10 @@ class Bridge:
             )
             for due, each in path.send(data, begin + number * 0.02):
                 self.loop.call_at(due, self._arrive, each)
+                end = max(end, due)
         first.sequence += len(payloads)
         first.timestamp += len(payloads) * step
-        await elapse(len(payloads) * 0.02 + 0.1)
+        await elapse(end + 0.1 - begin)
         return second.transport.packets[before:]
 
     async def close(self) -> None:
