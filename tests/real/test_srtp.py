@@ -144,6 +144,25 @@ async def test_two_phones_hear_each_other_and_hold_and_resume(
     assert not any("failed to decrypt" in log for log in logs), logs
 
 
+async def test_phone_without_srtp_is_spoken_with_plainly_where_that_may_be(
+    office: Office, tmp_path: Path
+) -> None:
+    async with (
+        phone(office, "ann", 440, "srtp-mand", tmp_path) as ann,
+        phone(office, "ben", 700, "", tmp_path) as ben,
+    ):
+        await ann.press("dial", office.uri("ben"))
+        await asyncio.gather(*(each.wait_for_log("established") for each in (ann, ben)))
+        heard = await asyncio.gather(heard_by(ann), heard_by(ben))
+        logs = ann.log, ben.log
+        await asyncio.gather(ann.quit(), ben.quit())
+        await office.gateway.wait_for_calls(0)
+
+    assert_tone(heard[0], 700, -12, within_db=3)
+    assert_tone(heard[1], 440, -12, within_db=3)
+    assert [ENABLED in log for log in logs] == [True, False]
+
+
 async def test_a34_who_has_no_keys_does_not_get_through_where_they_are_required(
     office: Office, tmp_path: Path
 ) -> None:
