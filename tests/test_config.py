@@ -21,7 +21,7 @@ from gateway.lab.lab import (
     lab_document,
 )
 from gateway.net.tls import TlsOptions
-from gateway.options import Config, Listen
+from gateway.options import Config, Listen, MediaOptions
 from gateway.private import Secret
 from gateway.rtp.dtmf import DtmfMode
 from gateway.trunk.route import Plan, Router, Target, TargetKind
@@ -558,3 +558,13 @@ def test_the_default_is_a_good_start_for_a_file(tmp_path: Path) -> None:
     text = DEFAULT_FILE.read_text(encoding="utf-8")
 
     assert load(tmp_path, text).routes == default_config({}).routes
+
+
+def test_f10_how_long_nothing_may_be_heard_can_be_said() -> None:
+    usual = parse_config({}, Path("gateway.toml"), {})
+    said = parse_config(
+        {"media": {"hold_timeout_s": 600, "early_media_timeout_s": 0}}, Path("gateway.toml"), {}
+    )
+
+    assert usual.media == MediaOptions(300.0, 60.0)
+    assert said.media == MediaOptions(600.0, 0.0)
