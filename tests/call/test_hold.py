@@ -7,6 +7,7 @@ import pytest
 from gateway.call.call import CallState
 from gateway.call.events import LegHeld
 from gateway.call.hearing import MUSIC
+from gateway.call.room import MEASURE_S
 from gateway.errors import RoutingError
 from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Held, LegKind, Phase, Resumed
 from gateway.media.tone import level_dbfs
@@ -70,7 +71,7 @@ def test_nobody_plays_to_nobody_when_both_hold(bench: CallBench) -> None:
     bench.tell(bench.legs[CALLEE], Held(Direction.INACTIVE))
 
     assert bench.hears("caller") == bench.hears(CALLEE) == set()
-    assert bench.call.next_timer() is None
+    assert bench.call.next_timer() == MEASURE_S  # no sound wants more
 
 
 def test_party_we_hold_hears_music_and_is_heard_by_nobody(bench: CallBench) -> None:
@@ -157,7 +158,7 @@ def test_agent_hears_silence_instead_of_music() -> None:
     bench.tell(bench.legs[CALLEE], Held(Direction.INACTIVE))
 
     assert bench.hears("caller") == set()
-    assert bench.call.next_timer() is None
+    assert bench.call.next_timer() == MEASURE_S  # no sound wants more
 
 
 def test_leg_keeps_its_hold_before_the_answer() -> None:
