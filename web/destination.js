@@ -25,8 +25,11 @@ export function resolveDestination(entry, known) {
   if (listed) return listed.to;
   if (text.length > MAX_LENGTH) return null;
   if (/^(agent|user|trunk|tel|sips?):\S+$/i.test(text) || /^[a-z][\w.-]*$/i.test(text)) return text;
-  const number = text.replace(/[\s()./-]/g, "");
-  return /^\+?[0-9*#]{1,32}$/.test(number) ? number : null;
+  // Behind a number there may be keys to be pressed toward who answers.
+  const end = text.search(/[,;]/);
+  const number = (end < 0 ? text : text.slice(0, end)).replace(/[\s()./-]/g, "");
+  const keys = end < 0 ? "" : text.slice(end).replace(/\s/g, "");
+  return /^\+?[0-9*#]{1,32}$/.test(number) && /^[0-9*#A-Dwp,;]*$/.test(keys) ? number + keys : null;
 }
 
 /**

@@ -94,6 +94,7 @@ async def test_call_stays_in_reach_while_the_list_is_open(page: Page, gateway: F
         ("+1 (555) 010-0100", "+15550100100"),
         ("030.123 456", "030123456"),
         ("*97#", "*97#"),
+        ("+1 555 0100, , 123#", "+15550100,,123#"),
         (" agent:echo ", "agent:echo"),
         ("front-desk", "front-desk"),
         ("sip:ann@example.org;transport=tcp", "sip:ann@example.org;transport=tcp"),
@@ -103,7 +104,7 @@ async def test_entry_is_understood(page: Page, gateway: FakeGateway, entry: str,
     assert (await dial(page, gateway, entry))["to"] == to
 
 
-@pytest.mark.parametrize("entry", ["()", "sip:", "<b>", "agent: echo", "+" + 40 * "1"])
+@pytest.mark.parametrize("entry", ["()", "sip:", "<b>", "agent: echo", "+" + 40 * "1", "1,x"])
 async def test_entry_that_is_no_destination_is_refused(
     page: Page, gateway: FakeGateway, entry: str
 ) -> None:
