@@ -16,16 +16,15 @@ import { IncomingBanner } from "./incoming.js";
 import { wireKeypad } from "./keypad.js";
 import { Ladder } from "./ladder.js";
 import { recall, remember } from "./memory.js";
-import { Meter } from "./meter.js";
 import { mayUseMicrophone } from "./microphone.js";
 import { onNetworkChange } from "./network.js";
 import { QualityTable, measure } from "./quality.js";
-import { claim, keep, recallKept } from "./resume.js";
+import { KeptCall } from "./resume.js";
 import { Screen, showExplanation } from "./screen.js";
 import { Signal } from "./signal.js";
+import { Sound } from "./sound.js";
 import { wireTheme } from "./theme.js";
 import { authorization, readToken, subprotocols } from "./token.js";
-import { RINGBACK, Tone } from "./tone.js";
 import { TrunkLine } from "./trunks.js";
 
 /**
@@ -49,22 +48,16 @@ class Phone {
   #refusal = null;
   /** @type {import("./resume.js").Kept | null} the call that a reload has interrupted */
   #left = null;
-  /** @type {(() => void) | null} lets other tabs have the call */
-  #letGo = null;
   #relayOnly = false;
   /** Which call the ladder and the figures show. */
   #shown = "";
-  /** @type {AudioContext | null} */
-  #audio = null;
   /** @type {number | undefined} */
   #refresh;
   #digits = { sent: "", received: "" };
 
   #screen = new Screen();
-  #ringback = new Tone();
-  #player = findElement("player", HTMLAudioElement);
-  #meterYou = new Meter(findElement("meter-you", HTMLElement));
-  #meterFar = new Meter(findElement("meter-far", HTMLElement));
+  #sound = new Sound();
+  #kept = new KeptCall();
   #quality = new QualityTable(findElement("quality", HTMLTableElement), findElement("verdict", HTMLElement));
   #ladder = new Ladder(
     findElement("ladder-scroller", HTMLElement),
@@ -98,11 +91,7 @@ class Phone {
     showExplanation(findElement("origin-notice", HTMLElement), mayUseMicrophone() ? null : PROBLEMS.insecureOrigin);
     this.#linkChanged(this.#signal.state);
     this.#render();
-    this.#left = recallKept();
-    if (this.#left !== null) {
-      this.#letGo = await claim(this.#left.call);
-      if (this.#letGo === null) this.#left = null; // another tab is in it
-    }
+    this.#left = await this.#kept.recall();
     this.#signal.open(this.#left?.token);
   }
 
@@ -177,10 +166,7 @@ class Phone {
     if (!mayUseMicrophone()) return this.#refuse(PROBLEMS.insecureOrigin);
     if (this.#signal.state !== "open") return this.#refuse(PROBLEMS.gatewayLost);
     this.#take(call);
-    void claim(call.id).then((letGo) => {
-      if (call.state === "ended") letGo?.();
-      else this.#letGo = letGo;
-    });
+    void this.#kept.hold(call);
     void call.start({ processing: this.#processing.checked });
     this.#hangUpButton.focus();
   }
@@ -191,8 +177,7 @@ class Phone {
     this.#refusal = null;
     this.#digits = { sent: "", received: "" };
     this.#showCallOf(call.id);
-    // Made now, while the click still counts as the person's consent to sound.
-    this.#audio = new AudioContext();
+    this.#sound.begin();
     this.#refresh = setInterval(() => void this.#refreshFigures(call), REFRESH_EVERY_MS);
     this.#signal.isUrgent = true;
     this.#keep();
@@ -216,17 +201,13 @@ class Phone {
   }
 
   #notResumed() {
-    this.#letGo?.();
-    keep(null);
+    this.#kept.forget();
     this.#refuse(PROBLEMS.callNotResumed);
   }
 
   /** What a reload has to know. */
   #keep() {
-    const { call } = this;
-    if (call === null || call.state === "ended") return keep(null);
-    const { id, party, direction, muted } = call;
-    keep({ token: this.#signal.token, call: id, party, direction, muted });
+    this.#kept.keep(this.call, this.#signal.token);
   }
 
   /** @param {string} digit */
@@ -368,24 +349,10 @@ class Phone {
   #callChanged(call) {
     if (call !== this.call) return;
     if (call.state === "ended") this.#callEnded();
-    else this.#connectSound(call);
+    else this.#sound.follow(call, () => this.#playbackFailed(call));
     this.#keep();
     this.#refusal = null;
     this.#render();
-  }
-
-  /** @param {Call} call */
-  #connectSound(call) {
-    if (this.#audio !== null && call.microphone !== null && this.#meterYou.stream !== call.microphone) {
-      this.#meterYou.attach(this.#audio, call.microphone);
-    }
-    if (this.#audio !== null && call.remoteStream !== null && this.#meterFar.stream !== call.remoteStream) {
-      this.#meterFar.attach(this.#audio, call.remoteStream);
-      this.#player.srcObject = call.remoteStream;
-      this.#player.play().catch(() => this.#playbackFailed(call));
-    }
-    if (call.state === "ringing") this.#ringback.start(RINGBACK);
-    else this.#ringback.stop();
   }
 
   /** @param {Call} call */
@@ -396,14 +363,8 @@ class Phone {
   #callEnded() {
     clearInterval(this.#refresh);
     this.#signal.isUrgent = false;
-    this.#letGo?.();
-    this.#letGo = null;
-    this.#ringback.stop();
-    this.#meterYou.detach();
-    this.#meterFar.detach();
-    this.#player.srcObject = null;
-    void this.#audio?.close();
-    this.#audio = null;
+    this.#kept.forget();
+    this.#sound.end();
   }
 
   /** @param {Call} call */
