@@ -127,6 +127,9 @@ class Page:
         self._outbox = None
         for entry in self._calls.values():
             entry.away(LOST_S)
+        waiting = [str(entry.call_id) for entry in self._calls.values() if not entry.is_ended]
+        if waiting:
+            log.info("a page is away: %s may go on for %d s", ", ".join(waiting), LOST_S)
         if any(not entry.is_settled for entry in self._calls.values()):
             self._grace = self._loop.call_later(LOST_S + 1, self.give_up)
         else:
@@ -159,6 +162,8 @@ class Page:
 
     def welcome(self, *, is_reloaded: bool) -> None:
         """The page is back: its calls wait no more, or for what a reload takes."""
+        if self._calls:
+            log.info("a page is back%s", ", reloaded" if is_reloaded else "")
         if is_reloaded:
             self.heard = 0
         for entry in list(self._calls.values()):

@@ -14,12 +14,14 @@ class TcpPath:
         self.port = 0
         self.opened = 0
         "Connections so far."
+        self.is_open = True
+        "Whether new ones are carried; else they are reset."
         self._to_port = to_port
         self._writers: set[asyncio.StreamWriter] = set()
         self._swallowed: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
-        """Reset every connection there is; new ones are carried."""
+        """Reset every connection there is."""
         for writer in self._writers:
             writer.transport.abort()
 
@@ -29,6 +31,9 @@ class TcpPath:
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it."""
+        if not self.is_open:
+            writer.transport.abort()
+            return
         self.opened += 1
         ahead, behind = await asyncio.open_connection("127.0.0.1", self._to_port)
         self._writers |= {writer, behind}
