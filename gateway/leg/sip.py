@@ -42,6 +42,7 @@ from gateway.leg.watch import LOOK_S, MediaWatch, WatchOptions
 from gateway.leg.watch import Phase as WatchPhase
 from gateway.media.frame import AudioFrame
 from gateway.net.media import TransportState
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.dtmf import DtmfMode
 from gateway.sdp.choice import Preference
 from gateway.sdp.description import Direction, Keying
@@ -525,6 +526,14 @@ class SipLeg:
         else:
             self._look_again()
             self._note_music()
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """Nothing came since the last look: the network may know why."""
+        transport = self._stream.transport
+        is_quiet = self._watch is not None and self._watch.is_quiet
+        if is_quiet and isinstance(transport, UdpMediaTransport):
+            transport.doubt()
 
     def _count_media(self) -> EndReason | None:
         """Why the party is to be given up, if it is."""

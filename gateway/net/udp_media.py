@@ -131,7 +131,7 @@ class UdpMediaTransport:
         self.unsent = 0
         "Packets that had nowhere to go, or that the system refused to send."
         self.unreachable = 0
-        "Times that ICMP said, before anything had come of the peer, that nobody is there."
+        "Times that ICMP said, while nothing came of the peer, that nobody is there."
         self.receive_errors = 0
         "Reads that failed."
         self.consumer_errors = 0
@@ -236,6 +236,8 @@ class UdpMediaTransport:
         if self._is_closed:
             return
         self._is_closed = True
+        if self.unreachable:
+            log.info("rtp port=%s: %d times nobody was there", self._ports.port, self.unreachable)
         self.on_packet, self.on_state = _drop, _ignore
         self._remote = self._source = self._described = self._target = self._latch = None
         self._probation.close()
@@ -248,6 +250,12 @@ class UdpMediaTransport:
                 self._errors.close()
         finally:
             self._pool.release(self._ports, self._loop.time())
+
+    def doubt(self) -> None:
+        """Nothing has come for a while: hear what ICMP says, until something comes."""
+        if self._target is not None and not self._is_closed:
+            self._source = None
+            self._watch_errors()
 
     # ---- before the peer has shown that it is there
 
@@ -343,7 +351,7 @@ class UdpMediaTransport:
         """Whether a packet from another source than the one that is known is of the peer."""
         latch = self._latch
         if latch is None:
-            if source != self._described:
+            if source != self._target:
                 return False
             self._prove(source)
             return True

@@ -200,3 +200,59 @@ def test_a8_icmp_stops_the_stream_and_the_loop_still_hears(policy: Any) -> None:
 
     with asyncio.Runner(loop_factory=policy) as runner:
         runner.run(run())
+
+
+@pytest.mark.parametrize("policy", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_icmp_is_counted_while_a_peer_is_silent(policy: Any) -> None:
+    async def run() -> None:
+        transport = UdpMediaTransport(PortPool(RtpPortOptions(address="127.0.0.1")))
+        ours = ("127.0.0.1", transport._ports.port)
+        heard: list[bytes] = []
+        transport.on_packet = lambda data, _now: heard.append(data)
+        async with asyncio.timeout(10):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+                phone.bind(("127.0.0.1", 0))
+                port = phone.getsockname()[1]
+                transport.accept(MediaDescription(address="127.0.0.1", port=port, codecs=(PCMU,)))
+                phone.sendto(RTP, ours)
+                while not heard:
+                    await asyncio.sleep(0.002)
+            transport.doubt()
+            while transport.unreachable < 2 * MAX_UNREACHABLE:
+                transport.send(RTP)
+                await asyncio.sleep(0.002)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+                phone.bind(("127.0.0.1", port))
+                phone.setblocking(False)
+                for count in range(2, 5):
+                    phone.sendto(RTP, ours)
+                    while len(heard) < count:
+                        await asyncio.sleep(0.002)
+                transport.send(RTP)
+                assert phone.recv(2000) == RTP
+        transport.close()
+
+    with asyncio.Runner(loop_factory=policy) as runner:
+        runner.run(run())
+
+
+@in_virtual_time
+async def test_doubt_does_not_unsettle_who_a_peer_is(loop: VirtualLoop) -> None:
+    with line(loop, symmetric=SIP) as at:
+        at.point("192.168.1.20")
+        heard: list[bytes] = []
+        at.transport.on_packet = lambda data, _now: heard.append(data)
+        packets = [build_rtp(RtpPacket(0, False, n, n, 7, bytes(160))) for n in range(8)]
+        for packet in packets[:4]:
+            loop.network.carry(packet, (SIP, 61_000), (HOST, 20_000))
+        await elapse(0.5)
+        at.transport.doubt()
+        for packet in packets[4:]:
+            loop.network.carry(packet, (MEDIA, 61_000), (HOST, 20_000))
+            loop.network.carry(packet, (SIP, 62_000), (HOST, 20_000))
+            loop.network.carry(packet, (SIP, 61_000), (HOST, 20_000))
+        await elapse(0.5)
+        at.transport.send(RTP)
+
+        assert heard == packets[3:]
+        assert loop.network.sent[-1].destination == (SIP, 61_000)
