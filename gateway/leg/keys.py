@@ -27,6 +27,8 @@ SAME_PRESS_S = 2.0
 """So long after its end a press may be told again in another way: an INFO that was lost twice
 comes 1.5 s late (RFC 3261 §17.1.2.2)."""
 
+TAKES_NO_INFO = frozenset({405, 415, 501})
+"Statuses by which a party says that it takes no keys by INFO; any other is about that one."
 
 MAX_LOST_FRAMES = 3
 "Missing in a row: who sends nothing for longer has released its key."
@@ -233,8 +235,8 @@ class Keys:
         """Look again at what was negotiated: after each offer and answer."""
         if self._stream.codec is None:
             return
-        is_deaf = self._mode is DtmfMode.AUTO and not self._stream.session.takes_digits
-        listens = self._mode is DtmfMode.INBAND or is_deaf
+        is_auto, has_events = self._mode is DtmfMode.AUTO, self._stream.session.takes_digits
+        listens = self._mode is DtmfMode.INBAND or (is_auto and not has_events)
         if listens != (self._detector is not None):
             self._release_tone()
             self._detector = KeyDetector() if listens else None
@@ -278,7 +280,7 @@ class Keys:
         if status < 300:
             self.sent += 1
             return
-        self._is_info_refused = True
+        self._is_info_refused = self._is_info_refused or status in TAKES_NO_INFO
         if self.way is not DtmfMode.INBAND or self._ear is None:
             self.unsent += 1
             return

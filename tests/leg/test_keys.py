@@ -446,3 +446,15 @@ def test_key_as_tone_is_released_when_nothing_more_comes(bench: SipBench) -> Non
     bench.run(0.5)
 
     assert [e.phase for e in box.heard(DigitPressed)] == [Phase.START, Phase.END]
+
+
+def test_info_that_failed_once_is_tried_again_with_the_next_key(bench: SipBench) -> None:
+    box = up(bench, DtmfMode.AUTO, allow="INVITE, INFO")
+    press(bench, box, "4")
+    answer_infos(bench, 503)
+
+    press(bench, box, "5")
+
+    assert len(bench.peer.got("INFO")) == 2
+    assert tones(sent(box)) == ""
+    assert box.leg.quality().digits_unsent == 1
