@@ -20,7 +20,7 @@ from gateway.errors import ConfigError
 from gateway.explain import explain, render
 from gateway.net.certificates import make_development_certificates
 from gateway.options import Config
-from gateway.parties import make_agent
+from gateway.parties import make_agent, read_music
 from gateway.private import Private
 from gateway.route_options import SOURCES
 from gateway.trunk.identity import CallerIdentity
@@ -116,6 +116,7 @@ def _check(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
     for agent in config.agents:
         make_agent(agent)  # reads its script and its recordings
+    read_music(config)
     for warning in config.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{chosen.config}: good. {config.describe()}")

@@ -156,7 +156,11 @@ class _Sections(Reader):
             turn=self._turn(document.webrtc),
             sip=sip,
             rtp=self._rtp(document.rtp, sip),
-            media=MediaOptions(document.media.hold_timeout_s, document.media.early_media_timeout_s),
+            media=MediaOptions(
+                document.media.hold_timeout_s,
+                document.media.early_media_timeout_s,
+                self.path(document.media.music),
+            ),
             lab=None if document.lab is None else self._lab(document.lab),
             trunks=trunks,
             agents=agents,

@@ -74,7 +74,7 @@ class WebRtcSection:
     include_loopback: bool = False
     "Also offer 127.0.0.1, for a browser on this machine."
     ice_deny: tuple[str, ...] = ()
-    "Networks where no candidate of a browser is contacted, beside link-local and metadata services."
+    "Networks where no browser is contacted, beside loopback, link-local and metadata services."
     controlling: bool = True
     "Take the controlling ICE role, although browsers offer; false keeps to RFC 8445."
     turn: tuple[str, ...] = ()
@@ -139,6 +139,8 @@ class RtpSection:
 class MediaSection:
     """[media]: what is heard in calls, and how long nothing may be."""
 
+    music: Path | None = None
+    "WAV file played over and over to who is on hold, relative to this one; else a few notes."
     hold_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     "Silence, of RTP and RTCP, after which a call on hold is ended, 5 or more; 0 for never."
     early_media_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0

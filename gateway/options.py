@@ -97,12 +97,14 @@ class LabOptions:
 
 @dataclass(frozen=True, slots=True)
 class MediaOptions:
-    """How long nothing may be heard of a SIP party, RTP and RTCP both; 0: for ever (F10)."""
+    """What is heard in calls; how long nothing may be, RTP and RTCP both, 0: for ever (F10)."""
 
     hold_timeout_s: float = 300.0
-    "While one holds the other."
+    "Of a SIP party, while one holds the other."
     early_media_timeout_s: float = 60.0
     "Before it answers, from when it said that it is to be heard."
+    music: Path | None = None
+    "WAV file that is played on hold; None: a few notes of our own."
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
 from gateway.media.effort import Workload
+from gateway.media.file import read_sound
+from gateway.media.sound import Sound
 from gateway.net.chance import spread
 from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport
@@ -371,6 +373,20 @@ def make_agent(options: AgentOptions) -> Agent:
         case "script":
             return ScriptedAgent(parse_script({"step": list(options.step)}, options.file))
     raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
+
+
+def read_music(config: Config) -> Sound | None:
+    """What is played on hold; None: the configuration names nothing.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    if config.media.music is None:
+        return None
+    try:
+        return read_sound(config.media.music)
+    except ConfigError as error:
+        raise ConfigError(f"{config.file}: [media] music = {error}") from None
 
 
 def media_rules(party: Trunk | User | None, *, is_private: bool) -> MediaRules:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import wave
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
-from gateway.errors import NegotiationError
-from gateway.parties import keying_of, media_rules
+from gateway.config import parse_config
+from gateway.errors import ConfigError, NegotiationError
+from gateway.parties import keying_of, media_rules, read_music
 from gateway.private import Secret
 from gateway.sdp.crypto import SrtpPolicy
 from gateway.sdp.description import Keying
@@ -85,3 +88,32 @@ def test_media_of_a_party_is_where_its_settings_say() -> None:
 
     assert (trunk.allow, trunk.is_symmetric, trunk.offers_mux) == (networks, False, False)
     assert (user.allow, user.is_symmetric, user.offers_mux) == ((), True, False)
+
+
+def test_music_is_read_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "music.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(2 * 16_000))
+    config = parse_config({"media": {"music": "music.wav"}}, tmp_path / "gateway.toml", {})
+
+    music = read_music(config)
+
+    assert music is not None
+    assert (music.rate, music.duration) == (8000, 2 * 48_000)
+
+
+def test_music_that_cannot_be_read_is_told_by_file_key_and_remedy(tmp_path: Path) -> None:
+    config = parse_config({"media": {"music": "music.wav"}}, tmp_path / "gateway.toml", {})
+
+    with pytest.raises(ConfigError) as caught:
+        read_music(config)
+
+    told = f"{tmp_path}/gateway.toml: [media] music = {tmp_path}/music.wav: cannot be read"
+    assert str(caught.value).startswith(told)
+    assert str(caught.value).endswith("name an existing file")
+
+
+def test_there_is_music_where_none_is_named() -> None:
+    assert read_music(parse_config({}, Path("gateway.toml"), {})) is None

@@ -112,14 +112,15 @@ class Call:
         self.started_at = 0.0
         self.answered_at: float | None = None
         self.outcome: CallEnded | None = None
-        self._room = Room(call_id, hub)
+        options = options or CallOptions()
+        self._room = Room(call_id, hub, music=options.music)
         self._digits = Digits(self._room)
         self._caller = Party(caller, Role.CALLER, caller_target, PartyState.UP)
         self._plan = plan
         self._dialler = Dialler(
             self._room,
             dial,
-            options or CallOptions(),
+            options,
             max_forwards=max_forwards,
             max_breadth=max_breadth,
         )

@@ -11,6 +11,7 @@ from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, Leg, LegId, Role
+from gateway.media.sound import Sound
 from gateway.private import Private
 from gateway.trunk.route import Plan, Target
 
@@ -32,6 +33,8 @@ class CallOptions:
     plan_for: Callable[[str, str], Plan] = _nowhere
     """Where a number leads for who asks, in a route's words; raises GatewayError. Asked of what a
     REFER or a 3xx names, as of any dialled number."""
+    music: Sound | None = None
+    "What is played on hold; None: a few notes of our own."
 
 
 class Dialler:

@@ -20,7 +20,8 @@ from gateway.call.party import Party, PartyState, quality_of
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, LegId
 from gateway.media.hub import Hub, PartyId
-from gateway.media.loop import REFILL_S, TONE_RATE, Loop, hold_music, ringing_tone
+from gateway.media.loop import REFILL_S, Loop, hold_music, ringing_tone
+from gateway.media.sound import Sound
 from gateway.sdp.description import Direction
 
 MEASURE_S = 10.0
@@ -30,13 +31,15 @@ MEASURE_S = 10.0
 class Room:
     """Everybody in one call. What happens to a party is told here, once."""
 
-    def __init__(self, call_id: CallId, hub: Hub) -> None:
+    def __init__(self, call_id: CallId, hub: Hub, *, music: Sound | None = None) -> None:
+        """`music` is played on hold; None: a few notes of our own."""
         self.id = call_id
         self.hub = hub
         self.parties: dict[LegId, Party] = {}
         "Also those that have ended, in the order of their coming."
         self.ringing_for: LegId | None = None
         "Who waits for somebody that rings, and is to hear a ringing tone of ours."
+        self._sounds = {MUSIC: music or hold_music(), RINGBACK: ringing_tone()}
         self._loops: dict[PartyId, Loop] = {}
         self._refill_at: float | None = None
         self._measure_at: float | None = None
@@ -137,8 +140,10 @@ class Room:
     def lay_routes(self, now: float) -> None:
         """Let everybody hear whom it should, as things stand."""
         hears = routes(self.parties.values(), ringing_for=self.ringing_for)
-        self._play({name for heard in hears.values() for name in heard if name in _SOUNDS}, now)
-        self.hub.route(hears)
+        heard = {name for speakers in hears.values() for name in speakers}
+        self._play(heard & self._sounds.keys(), now)
+        # Music is nobody's secret: it goes on when somebody else hears it too.
+        self.hub.route(hears, keep=self._sounds)
         if not hears:
             self._measure_at = None
 
@@ -180,7 +185,7 @@ class Room:
             self.hub.leave(name)
         for name in wanted:
             if name not in self._loops:
-                loop = self._loops[name] = Loop(_SOUNDS[name](), TONE_RATE)
+                loop = self._loops[name] = Loop(self._sounds[name])
                 loop.refill()
                 self.hub.join(name, playout=loop.playout)
         if not self._loops:
@@ -198,6 +203,3 @@ class Room:
         """What happened since it was last asked."""
         events, self._events = self._events, []
         return events
-
-
-_SOUNDS = {MUSIC: hold_music, RINGBACK: ringing_tone}

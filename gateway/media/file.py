@@ -1,4 +1,4 @@
-"""Prompts from WAV files, by the standard library's `wave`: PCM, 8 or 16 bits, mono or stereo."""
+"""Prompts and music from WAV files, by the library's `wave`: PCM, 8 or 16 bits, mono or stereo."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from gateway.errors import ConfigError
 from gateway.media.opus import RATES
 from gateway.media.resample import resample
+from gateway.media.sound import Sound
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 "Largest file read: 5.8 minutes of 48 kHz stereo. Prompts are held in memory as they are."
+
+MIN_SOUND_S, MAX_SOUND_S = 1, 600
+"What is played over and over: 10 minutes are 58 MB, at 8, 16 and 24 kHz."
+
+MADE_AHEAD = (8000, 16_000)
+"Hz at which nearly everybody hears: made in the middle of calls, minutes of sound would stop them."
 
 MIN_RATE, MAX_RATE = 8000, 96_000
 "Hz. Nothing else is speech."
@@ -45,6 +52,23 @@ def read_wav(path: Path) -> tuple[NDArray[np.int16], int]:
         raise ConfigError(
             f"{path}: {error}; convert it, as with: sox {path.name} -b 16 -c 1 -r 16k new.wav"
         ) from error
+
+
+def read_sound(path: Path) -> Sound:
+    """Read a WAV file to be played over and over, at the rates that it will be heard at.
+
+    Raises:
+        ConfigError: as `read_wav`; or it is too short, or too long.
+    """
+    pcm, rate = read_wav(path)
+    seconds = len(pcm) / rate
+    if not MIN_SOUND_S <= seconds <= MAX_SOUND_S:
+        allowed = f"{MIN_SOUND_S} to {MAX_SOUND_S} s are allowed"
+        raise ConfigError(f"{path}: lasts {seconds:.1f} s, {allowed}; cut it, or repeat it")
+    sound = Sound(pcm, rate)
+    for ahead in MADE_AHEAD:
+        sound.pcm(ahead)
+    return sound
 
 
 def parse_wav(content: bytes) -> tuple[NDArray[np.int16], int]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
-
-from gateway.media.frame import Pcm
+from gateway.codec import TICK_RATE
 from gateway.media.playout import Playout
+from gateway.media.sound import Sound
 from gateway.media.tone import melody, ringback
 
 TONE_RATE = 8000
@@ -19,48 +18,36 @@ AHEAD_MS = 20_000
 REFILL_S = 10.0
 "How often `refill` is to be called."
 
-PIECE_S = 5
+PIECE_TICKS = 5 * TICK_RATE
 "What is queued at once, so that the queue is never much longer than it has to be."
 
 
 class Loop:
     """One sound without end, as the mouth of a queued speaker."""
 
-    __slots__ = ("_at", "_pcm", "_rate", "playout")
+    __slots__ = ("_at", "_sound", "playout")
 
-    def __init__(self, pcm: Pcm, rate: int) -> None:
-        """`pcm` is mono at a rate that a `Playout` takes, and is shared: nobody writes to it.
-
-        Raises:
-            ValueError: there is nothing in it.
-        """
-        if not len(pcm):
-            raise ValueError("a loop of nothing")
+    def __init__(self, sound: Sound) -> None:
         self.playout = Playout()
-        self._pcm, self._rate = pcm, rate
+        self._sound = sound
         self._at = 0
 
     def refill(self) -> None:
         """Queue more, where less than `AHEAD_MS` is left."""
+        sound = self._sound
         while self.playout.queued_ms < AHEAD_MS:
-            piece = self._pcm[self._at : self._at + PIECE_S * self._rate]
-            self.playout.say_pcm(piece, self._rate)
-            self._at = (self._at + len(piece)) % len(self._pcm)
+            size = min(PIECE_TICKS, sound.duration - self._at)
+            self.playout.say_sound(sound, self._at, size)
+            self._at = (self._at + size) % sound.duration
 
 
 @cache
-def ringing_tone() -> Pcm:
+def ringing_tone() -> Sound:
     """The ringing tone at `TONE_RATE`."""
-    return _shared(ringback(TONE_RATE))
+    return Sound(ringback(TONE_RATE), TONE_RATE)
 
 
 @cache
-def hold_music() -> Pcm:
+def hold_music() -> Sound:
     """Our own music on hold at `TONE_RATE`: a few soft notes, and a pause."""
-    return _shared(melody(TONE_RATE))
-
-
-def _shared(pcm: Pcm) -> Pcm:
-    pcm = np.ascontiguousarray(pcm)
-    pcm.setflags(write=False)
-    return pcm
+    return Sound(melody(TONE_RATE), TONE_RATE)

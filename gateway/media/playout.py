@@ -14,6 +14,7 @@ from gateway.codec import TICK_RATE, Codec
 from gateway.media.frame import AudioFrame, BornFrame, Pcm
 from gateway.media.opus import RATES
 from gateway.media.reader import MAX_LAG, Connected, Item, Reader
+from gateway.media.sound import Sound
 
 MAX_QUEUED_S = 60.0
 "Longest queue, as Vonage has it: an agent that is so much faster than speech has to wait."
@@ -113,7 +114,7 @@ class Playout:
             False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
         """
         if frame.payload is not None and frame.codec is not None:
-            return self._add(frame.duration, frame.codec, frame.payload, None, 0)
+            return self._add(frame.duration, frame.codec, frame.payload)
         if isinstance(frame, BornFrame):
             return self.say_pcm(frame.born, frame.rate)
         rate = min(frame.natural_rate, MAX_COPIED_RATE)
@@ -130,7 +131,15 @@ class Playout:
         """
         if rate not in RATES:
             raise ValueError(f"a playout speaks at {RATES} Hz, not {rate}")
-        return self._add(len(pcm) * (TICK_RATE // rate), None, None, pcm, rate)
+        return self._add(len(pcm) * (TICK_RATE // rate), pcm=pcm, rate=rate)
+
+    def say_sound(self, sound: Sound, start: int, duration: int) -> bool:
+        """Queue a stretch of a sound, in ticks; it must be within it.
+
+        Returns:
+            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+        """
+        return self._add(duration, sound=sound, offset=start)
 
     def mark(self, name: str) -> bool:
         """Report when all that was said so far has been played; soon, if nothing is queued.
@@ -242,14 +251,23 @@ class Playout:
     # ----
 
     def _add(
-        self, duration: int, codec: Codec | None, payload: bytes | None, pcm: Pcm | None, rate: int
+        self,
+        duration: int,
+        codec: Codec | None = None,
+        payload: bytes | None = None,
+        *,
+        pcm: Pcm | None = None,
+        rate: int = 0,
+        sound: Sound | None = None,
+        offset: int = 0,
     ) -> bool:
         said = self.said
-        if said + duration - self._played > _MAX_QUEUED:
+        end = said + duration
+        if end - self._played > _MAX_QUEUED:
             return False
         if duration:
-            self._items.append(Item(said, said + duration, codec, payload, pcm, rate))
-            self.said = said + duration
+            self._items.append(Item(said, end, codec, payload, pcm, rate, sound, offset))
+            self.said = end
         return True
 
     def _clock(self) -> int:

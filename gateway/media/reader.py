@@ -9,6 +9,7 @@ import numpy as np
 from gateway.codec import TICK_RATE, Codec
 from gateway.media.frame import AudioFrame, Pcm, Voice
 from gateway.media.mix import RAMP_TICKS, MixedFrame, Part
+from gateway.media.sound import Sound
 
 MAX_LAG = TICK_RATE // 4
 "Ticks a reader may be behind the clock that does not wait for it, before it leaves out the rest."
@@ -131,7 +132,9 @@ class Reader:
             if run and item.rate != run_rate:
                 parts.append(self._part_of(run, run_rate, run_at, heard_at))
                 run = []
-            if item.pcm is None:
+            if item.sound is not None:
+                parts.append(Part(item.sound.frame(item.offset + offset, size, heard_at), at=at))
+            elif item.pcm is None:
                 parts.append(Part(self._enter(item, heard_at), start=offset, at=at, duration=size))
             else:
                 if not run:
@@ -161,9 +164,9 @@ class Reader:
 
 
 class Item:
-    """Something said: a payload, or PCM at a rate."""
+    """Something said: a payload, PCM at a rate, or a stretch of a sound."""
 
-    __slots__ = ("codec", "end", "payload", "pcm", "rate", "start")
+    __slots__ = ("codec", "end", "offset", "payload", "pcm", "rate", "sound", "start")
 
     def __init__(
         self,
@@ -173,6 +176,8 @@ class Item:
         payload: bytes | None,
         pcm: Pcm | None,
         rate: int,
+        sound: Sound | None = None,
+        offset: int = 0,
     ) -> None:
         self.start = start
         self.end = end
@@ -180,6 +185,9 @@ class Item:
         self.payload = payload
         self.pcm = pcm
         self.rate = rate
+        self.sound = sound
+        self.offset = offset
+        "Ticks into the sound."
 
     def slice(self, offset: int, size: int) -> Pcm:
         """PCM from `offset`, `size` ticks of it: slices one after another lose no sample."""
