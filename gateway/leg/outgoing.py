@@ -125,8 +125,7 @@ class Outgoing:
         if before == self._repair.loss_percent or codec is None or encoder is None:
             return
         if codec.name == "opus" and read_parameter(codec, "useinbandfec", 0) == 1:
-            # CELT has no FEC, and so the encoder is another. A cold one is not heard: its first
-            # frame leans on none before, which one warmed on what was never sent would not.
+            # CELT has no FEC, and so the encoder is another.
             self._open_encoder(codec, encoder.sample_rate)
 
     def hear(self, frame: AudioFrame) -> None:
@@ -222,13 +221,16 @@ class Outgoing:
 
     def _open_encoder(self, codec: Codec, rate: int) -> Encoder:
         """One at the rate of what is to be heard; it is never lowered within a call."""
-        if self._encoder is not None:
-            if self._encoder.sample_rate != rate:
+        before = self._encoder
+        if before is not None:
+            if before.sample_rate != rate:
                 self._drop_partial()
-            self._encoder.close()
+            before.close()
         self._encoder = make_encoder(
             codec, rate=rate, workload=self._workload, loss_percent=self._repair.loss_percent
         )
+        if before is not None:
+            self._encoder.take_over()
         return self._encoder
 
     def _send_cut(self, encoder: Encoder, pcm: NDArray[np.int16], now: float) -> None:

@@ -75,6 +75,10 @@ class EncoderTap:
             self._remove()
         return self._encoder.encode(pcm)
 
+    def take_over(self) -> None:
+        """As the encoder does."""
+        self._encoder.take_over()
+
     def close(self) -> None:
         """The stream is done with its encoder."""
         self._encoder.close()

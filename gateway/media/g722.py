@@ -71,6 +71,9 @@ class G722Encoder:
             self._open(size := G722_GRAIN)
         return b"".join(self.encode(pcm[at : at + size]) for at in range(0, len(pcm), size))
 
+    def take_over(self) -> None:
+        """Nothing of another encoder is missed: its rate never changes within a call."""
+
     def close(self) -> None:
         """Nothing to free before the object goes."""
 

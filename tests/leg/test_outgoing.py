@@ -16,7 +16,7 @@ from gateway.media.g711 import A_LAW, MU_LAW
 from gateway.media.opus import OpusDecoder, OpusEncoder, opus_duration
 from gateway.media.tone import level_dbfs
 from tests.leg.peer import Bridge, StreamBench, said
-from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike
+from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike, steepest_step
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
 
 REPAIRABLE = replace(OPUS, fmtp="minptime=10;useinbandfec=1")
@@ -282,3 +282,52 @@ async def test_f14_stall_of_200_ms_is_caught_up_with_five_packets_a_leg(loop: Vi
         # What was left out is time that went by: nothing is heard later than it was before.
         assert packets[-1].timestamp - packets[0].timestamp == 89 * step
     await bridge.close()
+
+
+# ---- encoders
+
+
+@in_virtual_time
+async def test_encoder_that_goes_up_in_rate_is_not_heard_to(loop: VirtualLoop) -> None:
+    bench, steady = StreamBench(loop, OPUS), StreamBench(loop, OPUS)
+    narrow = recorded_speech(8000)[8000:]
+    wide = np.fft.irfft(np.fft.rfft(narrow), 3 * len(narrow)) * 3
+    pieces = frames_of(wide.astype(np.int16), 480)
+    change = 80  # in the midst of speech
+    heard: dict[StreamBench, list[Pcm]] = {bench: [], steady: []}
+
+    for side, pcms in heard.items():
+        page, decoder = Voice(), OpusDecoder(24_000)
+        # It opens at 8 kHz, and at 24 kHz, and all else is the same.
+        first = (narrow[:160], 8000) if side is bench else (pieces[0], 24_000)
+        said = [first, *((piece, 24_000) for piece in pieces[1:])]
+        for number, (pcm, rate) in enumerate(said):
+            if side is bench and 0 < number < change:
+                pcm, rate = narrow[number * 160 : (number + 1) * 160], 8000
+            side.stream.hear(page.frame_of_pcm(pcm, rate, 1000.0))
+        pcms += [decoder.decode(packet.payload) for packet in side.transport.packets]
+
+    changed, same = (heard[side][change : change + 10] for side in (bench, steady))
+    ours, theirs = ([level_dbfs(piece) for piece in pieces] for pieces in (changed, same))
+    assert min(theirs) > -40, "there is speech"
+    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 3
+    steps = [
+        steepest_step(np.concatenate(heard[side][change - 2 : change + 10]))
+        for side in (bench, steady)
+    ]
+    assert steps[0] < 1.3 * steps[1]
+    for side in heard:
+        await side.close()
+
+
+@in_virtual_time
+async def test_party_that_wants_no_pauses_is_sent_none(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, replace(OPUS, fmtp="usedtx=1"))
+    for frame in [*said(PCMU, speechlike(0.5, 8000)), *pauses(100)]:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    assert len(packets) < 25 + 30
+    assert packets[-1].timestamp - packets[0].timestamp > 100 * 960
+    assert packets[-1].sequence == 1000 + len(packets) - 1
+    await bench.close()
