@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.codec import PCMU, TICK_RATE
 from gateway.leg.info import read_press
@@ -138,6 +141,34 @@ def test_next_key_ends_the_one_before() -> None:
     ears.run(5.0)
 
     assert ears.told == [*edges("1", 200), *edges("2", 100)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([EVENT, INFO, TONE]), st.sampled_from("12"), st.floats(0, 1.5)),
+        max_size=18,
+    )
+)
+def test_each_key_is_told_as_often_as_the_way_that_told_it_most(
+    presses: list[tuple[KeySource, str, float]],
+) -> None:
+    ears = Ears()
+
+    for source, digit, at in sorted(presses, key=lambda press: press[2]):
+        ears.run(at)
+        if source is INFO:
+            ears.info(digit, at, ms=40)
+        else:
+            ears.start(source, digit, at)
+            ears.end(source, digit, at, 40)
+    ears.run(9.0)
+
+    counts = Counter((source, digit) for source, digit, _ in presses)
+    for digit in "12":
+        most = max(counts[source, digit] for source in KeySource)
+        assert ears.digits.count(digit) == most
+    phases = [edge.phase for edge in ears.told]
+    assert phases == [Phase.START, Phase.END] * len(ears.digits)
 
 
 def test_a29_flood_of_keys_is_cut_to_twenty_a_second() -> None:
