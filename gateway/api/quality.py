@@ -64,6 +64,15 @@ class AlertInfo(BaseModel):
     text: str
 
 
+class TroubleInfo(BaseModel):
+    """Something that is wrong, or was."""
+
+    alert: str
+    direction: str
+    seconds: float
+    "Altogether, from when it was told."
+
+
 class QualityInfo(BaseModel):
     """How the media of one party fares, or fared."""
 
@@ -78,6 +87,7 @@ class QualityInfo(BaseModel):
     digits_unsent: int
     "Keys that could not be: it takes none, or too many at once."
     alerts: list[AlertInfo]
+    troubles: list[TroubleInfo]
 
 
 def describe_quality(leg: LegId, quality: MediaQuality) -> QualityInfo:
@@ -91,6 +101,10 @@ def describe_quality(leg: LegId, quality: MediaQuality) -> QualityInfo:
         digits_sent=quality.digits_sent,
         digits_unsent=quality.digits_unsent,
         alerts=[AlertInfo(**describe_alert(leg, alert)) for alert in quality.alerts],
+        troubles=[
+            TroubleInfo(alert=each.alert.value, direction=each.way.value, seconds=each.seconds)
+            for each in quality.troubles
+        ],
     )
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Protocol
 
 from gateway.errors import CapacityError, Fault, GatewayError
-from gateway.leg.quality import QualityAlert, ReceivedQuality, SentQuality
+from gateway.leg.quality import QualityAlert, ReceivedQuality, SentQuality, Trouble
 from gateway.media.frame import AudioFrame
 from gateway.media.hub import Listener
 from gateway.media.playout import Playout
@@ -315,6 +315,8 @@ class MediaQuality:
     sent: SentQuality | None = None
     alerts: tuple[QualityAlert, ...] = ()
     "What is wrong now, or was at the end."
+    troubles: tuple[Trouble, ...] = ()
+    "What is or was wrong at any time."
 
 
 class Leg(Protocol):

@@ -10,7 +10,14 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from gateway.leg.leg import MediaQuality
-from gateway.leg.quality import Alert, QualityAlert, ReceivedQuality, SentQuality, Way
+from gateway.leg.quality import (
+    Alert,
+    QualityAlert,
+    ReceivedQuality,
+    SentQuality,
+    Trouble,
+    Way,
+)
 from gateway.leg.tap import EncoderTap, Tap, Tapped
 from gateway.media.frame import AudioFrame
 from gateway.media.g711 import LAWS
@@ -104,6 +111,7 @@ class QualityMeter:
         self._remote: RemoteStats | None = None
         self._reported_at: float | None = None
         self._alerts: dict[tuple[Alert, Way], QualityAlert] = {}
+        self._suffered_s: dict[tuple[Alert, Way], float] = {}
 
     def configure(self, agreement: Agreement, now: float) -> None:
         """Take what was agreed upon. One who holds us, or whom we hold, is not missed."""
@@ -135,6 +143,8 @@ class QualityMeter:
         """Look at the stream; returns what has gone wrong, or right again, since the last look."""
         self.look_at = now + LOOK_S
         self._looks += 1
+        for key in self._alerts:
+            self._suffered_s[key] += LOOK_S
         self._listen(self._looks % LISTEN_LOOKS)
         seen = self._session.glance()
         if seen.packets:
@@ -156,6 +166,7 @@ class QualityMeter:
             received=self._received(stats),
             sent=self._sent(stats),
             alerts=tuple(self._alerts.values()),
+            troubles=tuple(Trouble(*key, s) for key, s in self._suffered_s.items()),
         )
 
     # ---- looking
@@ -267,6 +278,7 @@ class QualityMeter:
             return
         if is_wrong:
             self._alerts[key] = QualityAlert(alert, way)
+            self._suffered_s.setdefault(key, 0.0)
             told.append(self._alerts[key])
         else:
             del self._alerts[key]

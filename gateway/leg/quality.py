@@ -30,6 +30,15 @@ class QualityAlert:
     is_over: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What was wrong with a leg's media, and for how long altogether."""
+
+    alert: Alert
+    way: Way
+    seconds: float
+
+
 @dataclass(slots=True)
 class ReceivedQuality:
     """What comes from the party, measured here. None: not measured, or not yet."""

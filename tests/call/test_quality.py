@@ -95,6 +95,11 @@ def test_one_way_audio_is_told_within_five_seconds_and_names_the_leg() -> None:
         assert (begun["alert"], begun["direction"]) == ("one-way-audio", "received")
         assert begun["text"] == f"nothing comes from {leg}"
         assert over["over"]
+        trunk = record(at, at.registry.calls()[0].id)["legs"][1]["quality"]
+        (trouble,) = trunk["troubles"]
+        assert trunk["alerts"] == []
+        assert (trouble["alert"], trouble["direction"]) == ("one-way-audio", "received")
+        assert trouble["seconds"] == pytest.approx(over["at"] - begun["at"], abs=0.1)
 
 
 @pytest.mark.parametrize(("silent", "fine"), [("phone", "a"), ("a", "phone")])
