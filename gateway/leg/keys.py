@@ -148,9 +148,8 @@ class _KeyedEar:
     """A listener whose keys may be put in the place of what it hears."""
 
     def __init__(self, stream: AudioStream) -> None:
-        self.pad = TonePad()
-        self.is_keyed = False
-        "Whether it is; else nothing is between the hub and the stream."
+        self.pad: TonePad | None = None
+        "Presses its keys; None: they take another way, and nothing is before the stream."
         self._stream = stream
 
     @property
@@ -159,10 +158,20 @@ class _KeyedEar:
 
     @property
     def hear(self) -> Callable[[AudioFrame], None]:
-        return self._hear if self.is_keyed else self._stream.hear
+        return self._stream.hear if self.pad is None else self._hear
+
+    def switch(self, *, on: bool) -> bool:
+        """Press keys as sound from now on, or no longer; whether that is a change."""
+        is_change = on is (self.pad is None)
+        if is_change and self.pad is not None:
+            self.pad.close()
+        if is_change:
+            self.pad = TonePad() if on else None
+        return is_change
 
     def _hear(self, frame: AudioFrame) -> None:
-        self._stream.hear(self.pad.replace(frame) if self.pad.is_active else frame)
+        pad = self.pad
+        self._stream.hear(pad.replace(frame) if pad is not None and pad.is_active else frame)
 
 
 class Keys:
@@ -241,8 +250,7 @@ class Keys:
             self._release_tone()
             self._detector = KeyDetector() if listens else None
             self.on_frame = self._push
-        if self._ear is not None and self._ear.is_keyed != (self.way is DtmfMode.INBAND):
-            self._ear.is_keyed = not self._ear.is_keyed
+        if self._ear is not None and self._ear.switch(on=self.way is DtmfMode.INBAND):
             self._tell(MediaChanged())
 
     def press(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
@@ -258,8 +266,8 @@ class Keys:
                     self._informed.append((digit, duration_ms))
                 else:
                     self.unsent += 1
-            case DtmfMode.INBAND if self._ear is not None:
-                self._press_tone(self._ear.pad, digit, phase, duration_ms)
+            case DtmfMode.INBAND:
+                self._press_tone(digit, phase, duration_ms)
 
     def on_info(self, digit: str, duration_ms: int, now: float) -> None:
         """The party has told of a whole press: by INFO, or as a page does."""
@@ -269,6 +277,8 @@ class Keys:
     def close(self) -> None:
         """The party is gone: nothing is told of it any more, and nobody is held on to."""
         self._stop_timer()
+        if self._ear is not None:
+            self._ear.switch(on=False)
         self._tell, self._push = _nobody, _nobody
         self._takes_info, self._send_info = _never, _not_sent
 
@@ -281,12 +291,9 @@ class Keys:
             self.sent += 1
             return
         self._is_info_refused = self._is_info_refused or status in TAKES_NO_INFO
-        if self.way is not DtmfMode.INBAND or self._ear is None:
-            self.unsent += 1
-            return
         self.settle()
         for phase in (Phase.START, Phase.END):
-            self._press_tone(self._ear.pad, digit, phase, duration_ms)
+            self._press_tone(digit, phase, duration_ms)
 
     def report(self, quality: MediaQuality) -> MediaQuality:
         """The figures of the media, with those of keys."""
@@ -333,10 +340,11 @@ class Keys:
         self._tell_all(self.receiver.handle_timer(self._loop.time() + TIMER_SLACK_S))
         self._set_timer()
 
-    def _press_tone(self, pad: TonePad, digit: str, phase: Phase, duration_ms: int) -> None:
+    def _press_tone(self, digit: str, phase: Phase, duration_ms: int) -> None:
+        pad = None if self._ear is None else self._ear.pad
         if phase is Phase.START:
-            self._count(pad.start(digit), phase)
-        else:
+            self._count(pad is not None and pad.start(digit), phase)
+        elif pad is not None:
             pad.end(digit, duration_ms)
 
     def _count(self, is_sent: bool, phase: Phase) -> None:

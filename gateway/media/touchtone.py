@@ -239,6 +239,11 @@ class TonePad:
         if press is not None and press.digit == digit:
             self._release(duration_ms)
 
+    def close(self) -> None:
+        """Nothing more is pressed."""
+        self._waiting.clear()
+        self._voice.close()
+
     def replace(self, frame: AudioFrame) -> AudioFrame:
         """What is heard instead of a frame: as long, but a key or the gap after it."""
         ticks = TICK_RATE // RATE
