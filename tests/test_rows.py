@@ -15,10 +15,14 @@ import pytest
 TESTS = Path(__file__).parent
 
 ROWS = {
+    "a1": "media goes to no attacker",
+    "a2": "nothing of an attacker gets into plain RTP",
+    "a3": "what is not authentic is nothing",
     "a4": "nobody disturbs a DTLS handshake",
     "a5": "STUN is not reflected, and floods of it keep nothing",
     "a6": "TURN leads to the gateway alone",
     "a7": "a candidate makes us knock nowhere",
+    "a8": "media does not flood who never asked for it",
     "a9": "digests leak to no strange realm, and are not weakened",
     "a10": "passwords and users are not guessed",
     "a11": "floods cost those nothing who call",
@@ -49,6 +53,7 @@ ROWS = {
     "f7": "trunks are up or down with hysteresis",
     "f8": "registrations are kept up",
     "f9": "sessions expire",
+    "f10": "who is silent for too long is gone",
     "f16": "lost paths are waited for, and restarted",
     "f17": "signalling that is lost comes back",
     **{f"s{number}": "a race of SIP" for number in range(1, 21)},
