@@ -34,6 +34,7 @@ EVENTS: tuple[LegEvent, ...] = (
     Answered(),
     Answered(),
     DigitPressed("5", Phase.START),
+    DigitPressed("5", Phase.END, 100),
     Held(Direction.INACTIVE),
     Held(Direction.SENDONLY),
     Resumed(),
@@ -48,7 +49,10 @@ EVENTS: tuple[LegEvent, ...] = (
     Ended(EndReason.REJECTED, 302, contacts=(parse_uri("sip:bob@example.com"),)),
 )
 
-COMMANDS = ("hold", "resume", "transfer", "dial", "replace", "wait", "wait long", "end")
+COMMANDS = (
+    *("hold", "resume", "transfer", "dial", "replace", "wait", "wait long", "end"),
+    *("press", "secure", "secure no more"),
+)
 
 steps = st.lists(
     st.tuples(st.integers(0, 7), st.one_of(st.sampled_from(EVENTS), st.sampled_from(COMMANDS))),
@@ -85,6 +89,8 @@ class Chaos(CallBench):
         for listener, heard in self.hub.hears.items():
             assert parties[listener].state in (PartyState.UP, PartyState.EARLY), listener
             assert listener not in heard
+            speakers = [parties[each] for each in heard if each in parties]
+            assert all(speaker.speaks_to(parties[listener]) for speaker in speakers)
         if self.call.state is CallState.ENDED:
             assert self.call.next_timer() is None
             assert all(party.state is PartyState.ENDED for party in parties.values())
@@ -100,6 +106,13 @@ class Chaos(CallBench):
             case "transfer" | "dial":
                 mode = TransferMode.AUTO if what == "transfer" else TransferMode.DIAL
                 call.transfer(leg.id, "eve", plan(["trunk:eve"]), now, mode=mode)
+            case "press":
+                call.press(leg.id, "1,2#", now)
+            case "secure":
+                others = [other.id for other in self.everybody if other is not leg]
+                call.secure(leg.id, others[-1] if others else leg.id, now)
+            case "secure no more":
+                call.secure(leg.id, None, now)
             case "replace":
                 new = FakeLeg(f"new-{len(self.everybody)}")
                 call.replace(leg.id, new, "user:new", now)
