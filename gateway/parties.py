@@ -287,11 +287,11 @@ class Parties:
     # ---- their media
 
     def _new_stream(self, transport: MediaTransport, rules: CodecRules) -> AudioStream:
-        now = self._loop.time()
+        now, drawn = self._loop.time(), secrets.randbits(79)
         session = RtpSession(
-            ssrc=secrets.randbits(32),
-            sequence=secrets.randbits(15),
-            timestamp=secrets.randbits(32),
+            ssrc=drawn & 0xFFFFFFFF,
+            sequence=drawn >> 32 & 0x7FFF,
+            timestamp=drawn >> 47,
             cname=secrets.token_hex(8),
             now=now,
             ntp_offset=time.time() - now,

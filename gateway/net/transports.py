@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from gateway.errors import ConfigError
@@ -17,7 +18,7 @@ from gateway.net.tls import TlsContexts, TlsOptions
 from gateway.net.udp import Address, UdpTransport, open_udp_socket
 from gateway.net.websocket import WebSocketConnection
 from gateway.sip.flow import Flow, Hop
-from gateway.sip.uri import NO_PARAMETERS, Parameters, Uri
+from gateway.sip.uri import MAX_REMEMBERED, NO_PARAMETERS, Parameters, Uri
 
 URI_TRANSPORTS = {"tcp": "tcp", "tls": "tls", "ws": "ws", "wss": "ws"}
 "The transport parameter of our Contact; UDP has none (RFC 3261 §19.1.1, RFC 7118 §5.2)."
@@ -81,6 +82,7 @@ class SipTransports:
         """
         self._loop = loop
         self._reachable = reachable or Reachable()
+        self._contact = lru_cache(MAX_REMEMBERED)(self._write_contact)
         self._contexts = TlsContexts(tls)
         self._listening: list[tuple[str, Address]] = []
         self.connections = ConnectionTable(
@@ -163,16 +165,19 @@ class SipTransports:
 
     def contact_of(self, flow: Flow) -> Uri:
         """Our Contact on a flow: where its peer can reach us, by the same transport."""
-        transport = URI_TRANSPORTS.get(flow.transport)
+        return self._contact(flow.transport, flow.local, flow.remote[0])
+
+    def _write_contact(self, transport: str, local: tuple[str, int], remote: str) -> Uri:
+        named = URI_TRANSPORTS.get(transport)
         parameters = NO_PARAMETERS
-        if transport is not None:
-            parameters = Parameters((("transport", transport),))
-        host, port = flow.local
+        if named is not None:
+            parameters = Parameters((("transport", named),))
+        host, port = local
         return Uri(
             "sip",
             None,
-            host=self._reachable.address_for(flow.remote[0], host),
-            port=self._port_of(flow.transport, host, port),
+            host=self._reachable.address_for(remote, host),
+            port=self._port_of(transport, host, port),
             parameters=parameters,
         )
 

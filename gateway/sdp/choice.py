@@ -47,6 +47,8 @@ class Choice:
         sample_rate = ours.sample_rate
         if ours.name == "opus":
             sample_rate = min(sample_rate, opus_playback_rate(theirs))
+        if sample_rate == theirs.sample_rate:
+            return theirs
         return replace(theirs, sample_rate=sample_rate)
 
     @property
@@ -64,7 +66,7 @@ class Choice:
     def receive(self) -> tuple[Codec, ...]:
         """For receiving: with their payload types (RFC 3264 §6.1) and our fmtp."""
         return tuple(
-            replace(ours, payload_type=theirs.payload_type, channels=theirs.channels)
+            _with_number(ours, theirs.payload_type, theirs.channels)
             for theirs, ours in (self.speech, *self.companions)
         )
 
@@ -119,7 +121,7 @@ def keep_payload_types(codecs: tuple[Codec, ...], before: Iterable[Codec]) -> tu
         number = codec.payload_type if known is None else known.payload_type
         if known is None and number in bound:
             number = next(n for n in reversed(DYNAMIC) if n not in bound)
-        bound[number] = kept_codec = replace(codec, payload_type=number)
+        bound[number] = kept_codec = _with_number(codec, number, codec.channels)
         kept.append(kept_codec)
     return tuple(kept)
 
@@ -141,6 +143,13 @@ def ptime_ms(theirs: MediaDescription, codec: Codec) -> int:
     if codec.name == "opus":
         return next(ptime for ptime in OPUS_PTIMES_MS if ptime <= wished)
     return wished // 10 * 10
+
+
+def _with_number(codec: Codec, payload_type: int, channels: int) -> Codec:
+    """The codec under another number; itself, where it has that already."""
+    if (codec.payload_type, codec.channels) == (payload_type, channels):
+        return codec
+    return replace(codec, payload_type=payload_type, channels=channels)
 
 
 def _is_speech(codec: Codec) -> bool:

@@ -87,6 +87,8 @@ def follow_address(uri: Uri, flow: Flow, may: Callable[[str, Flow], bool] = may_
     """The flow to a next hop that is named by its address; any other stays on the flow it has."""
     if flow.is_reliable or uri.parameters.get("transport") not in (None, flow.transport):
         return flow
+    if (uri.host, uri.port or 5060) == flow.remote:
+        return flow
     try:
         address = str(_read_ip(uri.host))
     except ValueError:

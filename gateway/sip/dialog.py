@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gateway.sip.flow import Flow
 from gateway.sip.header import Address, Via
 from gateway.sip.message import Request, Response, build_request
-from gateway.sip.uri import Parameters, Uri
+from gateway.sip.uri import Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,5 +164,6 @@ def _request_uri(uri: Uri) -> Uri:
     """
     if not uri.is_sip:
         return uri
-    parameters = Parameters(pair for pair in uri.parameters if pair[0] != "method")
-    return replace(uri, headers=(), parameters=parameters)
+    if not uri.headers and not uri.parameters.has("method"):
+        return uri
+    return replace(uri, headers=(), parameters=uri.parameters.without("method"))

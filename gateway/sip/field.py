@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from gateway.sip.grammar import check_text, is_token
 
@@ -157,9 +157,13 @@ class Headers:
     def view(self, key: str, read: Callable[[list[str]], T]) -> T:
         """What `read` makes of all values of a name (lower case, long form), read once."""
         views = self._views
-        if key not in views:
-            views[key] = read([value for name, _, value in self._fields if name == key])
-        return cast(T, views[key])
+        try:
+            seen: Any = views[key]
+        except KeyError:
+            seen = read([value for name, _, value in self._fields if name == key])
+            views[key] = seen
+        known: T = seen
+        return known
 
     def __contains__(self, name: str) -> bool:
         return self.get(name) is not None

@@ -6,7 +6,7 @@ Each value is frozen, is read by its `parse_…` function and written by `str`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.errors import RemoteProtocolError
@@ -107,7 +107,7 @@ class Address:
 
     def with_tag(self, tag: str) -> Address:
         """This address with a tag, in place of the one it may have."""
-        return replace(self, parameters=self.parameters.replace("tag", tag))
+        return Address(self.display_name, self.uri, self.parameters.replace("tag", tag))
 
     def __str__(self) -> str:
         name = quote(self.display_name) + " " if self.display_name else ""

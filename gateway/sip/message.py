@@ -200,7 +200,9 @@ def build_response(
 def mark_source(request: Request, host: str, port: int) -> None:
     """Write into the topmost Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4)."""
     text = request.headers.get_all("Via")[0]
-    top, position = scan_via(text, 0)
+    top, position = request.via, None
+    if "," in text:
+        top, position = scan_via(text, 0)
     parameters = top.parameters
     if parameters.has("rport"):
         parameters = parameters.replace("rport", str(port))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address
 
@@ -55,7 +55,10 @@ class Parameters(tuple[tuple[str, str | None], ...]):
 
     def has(self, name: str) -> bool:
         """Whether a parameter is there, with or without a value."""
-        return any(key == name for key, _ in self)
+        for key, _ in self:  # noqa: SIM110 - half the time, and often asked
+            if key == name:
+                return True
+        return False
 
     def replace(self, name: str, value: str | None) -> Parameters:
         """These parameters with one set: in its place if it is there, else at the end."""
@@ -89,6 +92,8 @@ class Uri:
     port: int | None = None
     parameters: Parameters = NO_PARAMETERS
     headers: tuple[tuple[str, str], ...] = ()
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+    "As it is written, once it was: a dialog writes the same few again and again."
 
     @property
     def is_sip(self) -> bool:
@@ -101,6 +106,13 @@ class Uri:
         Raises:
             ValueError: a host, scheme, number or opaque part that no escape can carry.
         """
+        text = self._text
+        if text is None:
+            text = self._write()
+            object.__setattr__(self, "_text", text)
+        return text
+
+    def _write(self) -> str:
         if self.is_sip:
             return (
                 f"{self.scheme}:{self._userinfo()}{format_host_port(self.host, self.port)}"
@@ -190,12 +202,19 @@ def format_host_port(host: str, port: int | None) -> str:
     Raises:
         ValueError: not a host.
     """
+    write = _write_host if len(host) > MAX_REMEMBERED_BYTES else _remembered_host
+    return write(host) if port is None else f"{write(host)}:{port}"
+
+
+def _write_host(host: str) -> str:
     if ":" in host:
         _check(host, _IPV6, "host")
-        host = f"[{host}]"
-    else:
-        _check(host, _HOST, "host")
-    return host if port is None else f"{host}:{port}"
+        return f"[{host}]"
+    _check(host, _HOST, "host")
+    return host
+
+
+_remembered_host = lru_cache(MAX_REMEMBERED)(_write_host)
 
 
 def _parse_sip(scheme: str, rest: str) -> Uri:
