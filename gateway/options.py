@@ -13,6 +13,7 @@ from gateway.net.interface import Reachable, is_loopback
 from gateway.net.ports import RtpPortOptions
 from gateway.net.tls import TlsOptions
 from gateway.private import Secret
+from gateway.sdp.crypto import SrtpPolicy
 from gateway.trunk.emergency import EmergencyNumbers
 from gateway.trunk.route import Route, Router, TargetKind
 from gateway.trunk.trunk import Network, Trunk
@@ -155,12 +156,18 @@ class Config:
         """What an operator should know of a configuration that can be used."""
         unserved = self.router.unserved
         kinds = {target.kind for route in self.routes for g in route.groups for target in g}
-        if TargetKind.TRUNK not in kinds or not unserved:
-            return ()
-        return (
-            f"emergency calls to {', '.join(unserved)} are refused: no [[route]] names them digit"
-            " by digit, and no other route takes them",
-        )
+        found = [
+            f'trunk {trunk.name} is called without SRTP: srtp = "optional" needs transport = "tls"'
+            for trunk in self.trunks
+            if trunk.srtp is SrtpPolicy.OPTIONAL
+            and not (trunk.srtp_without_tls or trunk.destination.is_over_tls)
+        ]
+        if TargetKind.TRUNK in kinds and unserved:
+            found.append(
+                f"emergency calls to {', '.join(unserved)} are refused: no [[route]] names them"
+                " digit by digit, and no other route takes them"
+            )
+        return tuple(found)
 
     def describe(self) -> str:
         """What it configures, in a line."""

@@ -204,8 +204,7 @@ class Parties:
         telephony = self._telephony
         request = telephony.request_to_trunk(trunk, errand, caller.identity, caller.attributes)
         destination = request.destination or trunk.destination
-        is_private = destination.secure or destination.transport == "tls"
-        placed = media_rules(trunk, is_private=is_private)
+        placed = media_rules(trunk, is_private=destination.is_over_tls)
         telephony.limits.enter(trunk.name, leg_id, Direction.OUT, self._loop.time())
         try:
             return SipLeg(

@@ -13,6 +13,7 @@ from gateway.reader import Reader, is_host
 from gateway.rtp.dtmf import DtmfMode
 from gateway.sdp.crypto import SrtpPolicy
 from gateway.sip.authenticator import Credentials
+from gateway.sip.flow import Destination
 from gateway.sip.session_timer import SessionTimerOptions
 from gateway.sip.uri import Uri, parse_host_port
 from gateway.trunk.diversion import DiversionStyle
@@ -305,7 +306,7 @@ def _registration(
 
 def _srtp(reader: Reader, where: str, trunk: TrunkSection, next_hop: Uri) -> SrtpPolicy:
     """What is asked for; without TLS nobody could be called."""
-    is_tls = next_hop.scheme == "sips" or next_hop.parameters.get("transport") == "tls"
+    is_tls = Destination.of(next_hop).is_over_tls
     policy = SrtpPolicy(trunk.srtp)
     if policy is SrtpPolicy.REQUIRED and not (is_tls or trunk.srtp_without_tls):
         raise reader.wrong(

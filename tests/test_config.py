@@ -427,7 +427,7 @@ WRONG = [
     ('[http]\ntrusted_proxies = ["x"]', "[http]: trusted_proxies = 'x': write a network"),
     ("[http]\nsockets_per_address = 0", "[http]: sockets_per_address = 0: "),
     ('[webrtc]\nadvertise = ["x"]', "[webrtc]: advertise = 'x': write an IP address"),
-    ('[webrtc]\ndeny = ["10.0.0.1/8"]', "[webrtc]: deny = '10.0.0.1/8': write a network"),
+    ('[webrtc]\nice_deny = ["10.0.0.1/8"]', "[webrtc]: ice_deny = '10.0.0.1/8': write a network"),
     ('[sip]\nlisten = ["sctp:[::]:1"]', "[sip]: listen = 'sctp:[::]:1': write \"udp:"),
     (
         '[sip]\nlisten = ["tls:127.0.0.1:1"]',

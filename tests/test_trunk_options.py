@@ -250,3 +250,24 @@ def test_a34_srtp_that_is_required_needs_tls(keys: dict[str, Any]) -> None:
 def test_a_network_of_media_is_a_network() -> None:
     with pytest.raises(ConfigError, match="media_allow = '10"):
         make(media_allow=["10.0.0.1/8"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_told"),
+    [
+        ({}, True),
+        ({"transport": "tls"}, False),
+        ({"srtp_without_tls": True}, False),
+        ({"uri": "sip:carrier.example;transport=TLS"}, False),
+    ],
+)
+def test_srtp_that_is_never_used_is_told(keys: dict[str, Any], is_told: bool) -> None:
+    trunk = {"name": "carrier", "uri": "sip:carrier.example", "srtp": "optional", **keys}
+
+    warnings = load({"trunk": [trunk]}).warnings()
+
+    assert ["carrier" in each for each in warnings] == [True] * is_told
+
+
+def test_srtp_may_be_required_over_tls_however_that_is_spelt() -> None:
+    assert make(uri="sip:carrier.example;transport=TLS", srtp="required").srtp.value == "required"

@@ -66,6 +66,11 @@ class Destination:
             uri.scheme == "sips",
         )
 
+    @property
+    def is_over_tls(self) -> bool:
+        """Whether it is asked over TLS for sure, whatever the DNS says."""
+        return self.secure or self.transport == "tls"
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
