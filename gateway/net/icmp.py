@@ -45,6 +45,8 @@ class ErrorQueue:
             udp_socket.setsockopt(level, name, 1)
             if udp_socket.getsockopt(level, name) == 1:
                 return cls(udp_socket)
+        with suppress(OSError):  # no descriptor is left for it: errors are not to break the socket
+            udp_socket.setsockopt(level, name, 0)
         return None
 
     def fileno(self) -> int:
