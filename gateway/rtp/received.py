@@ -51,3 +51,29 @@ class Late:
 
 Received = Packet | Hole | Late | DigitEvent
 "What comes out of a receiver."
+
+
+MAX_HOLES = 8
+"Holes in a row; what is lost beyond them goes into the first: nobody conceals that packetwise."
+
+
+def holes(
+    codec: Codec, position: int, gap: int, missing: int, step: int, following: bytes | None
+) -> list[Hole]:
+    """Holes for `missing` packets in the last of a gap: the rest of it was silence (DTX).
+
+    Args:
+        position, gap: where it begins and how long it is, in clock units.
+        step: how long each packet was.
+        following: the payload after it, where it may carry FEC.
+    """
+    count = min(missing, -(-gap // step))
+    end = position + gap
+    start = end - min(gap, count * step)
+    # The last ones are whole, the first takes what is left over.
+    dug = []
+    for left in range(min(count, MAX_HOLES) - 1, -1, -1):
+        next_start = end - left * step
+        dug.append(Hole(codec, start, next_start - start, None if left else following))
+        start = next_start
+    return dug

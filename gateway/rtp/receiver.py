@@ -9,26 +9,19 @@ A packet that is the expected one leaves at once, by a short straight path: its 
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import inf
 
 from gateway.codec import PCMU, Codec
 from gateway.errors import RemoteProtocolError
 from gateway.rtp.burst import LossGauge
 from gateway.rtp.dtmf import DigitReceiver
+from gateway.rtp.order import MAX_WAITING, Held, Order, ReceiverOptions
 from gateway.rtp.packet import HEADER_BYTES, RtpPacket, parse_rtp
 from gateway.rtp.payload import Format, read_formats
-from gateway.rtp.received import Hole, Late, Packet, Received
-from gateway.rtp.sequence import MAX_DROPOUT, MAX_MISORDER, RestartDetector
+from gateway.rtp.received import Late, Packet, Received, holes
+from gateway.rtp.sequence import MAX_DROPOUT, MAX_MISORDER, LeftSources, RestartDetector
 from gateway.rtp.stats import LossCounter, ReceiveStats, Reception
-
-MAX_WAITING = 64
-"Packets held while an earlier one is missing: a burst of 10 ms packets after a stall of 0.6 s."
-
-MAX_HOLES = 8
-"Holes in a row; what is lost beyond them goes into the first: nobody conceals that packetwise."
 
 MIN_SILENCE_S = 0.0025
 "A shorter gap or overlap is no silence but a sender that trims its clock; it is ignored."
@@ -43,46 +36,8 @@ USUAL_DRIFT_S = 0.1
 MAX_DRIFT_S = 1.0
 "A longer difference in spacing is a pause, an outage or a new timeline, not jitter."
 
-LEFT_SOURCE_S = 0.2
-"An SSRC that was left is taken back only after such a silence: its last packets come late."
-
-LEFT_SOURCES = 8
-"SSRCs known as left. A peer that makes up more of them only disturbs its own call."
-
-_HEAD = struct.Struct("!QIx")
+_unpack_head = struct.Struct("!QIx").unpack_from
 "Version to timestamp as one number, SSRC, and at least one byte of payload."
-
-_unpack_head = _HEAD.unpack_from
-
-
-ORDERLY_PACKETS = 500
-"After so many of which none came late or overtook another, a path is taken to keep the order."
-
-ORDERLY_WAIT_S = 0.01
-"""How long a missing packet is waited for on such a path: enough for what two queues of a network
-card disturb. Those behind a lost one go on early then, and not in a burst."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverOptions:
-    """How patient a receiver is."""
-
-    reorder_ms: int = 40
-    """How long a missing packet is waited for before it counts as lost, on a path that may disturb
-    the order: any may at first, and for `ORDERLY_PACKETS` after it did."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """A packet that waits for those before it, or is about to be delivered."""
-
-    packet: RtpPacket
-    format: Format | None
-    "None for what takes a place in the sequence but none in the timeline: events and the unknown."
-    duration: int
-    arrived_at: float
-    elapsed_s: float
-    "Since the arrival before."
 
 
 class Receiver:
@@ -92,7 +47,6 @@ class Receiver:
     """
 
     def __init__(self, options: ReceiverOptions | None = None) -> None:
-        self._reorder_s = (options or ReceiverOptions()).reorder_ms / 1000
         self._digits = DigitReceiver()
         # What payload types mean, and which of them the sender uses now.
         self._formats: dict[int, Format] = {}
@@ -104,7 +58,7 @@ class Receiver:
         # The source. A place is a packet's number counted from 0, a position is a timestamp so
         # counted; with the offsets added they are, modulo, what the packet itself says.
         self._ssrc = -1
-        self._left: deque[int] = deque(maxlen=LEFT_SOURCES)
+        self._left = LeftSources()
         self._first = 0  # its first place
         self._sequence = 0  # the place expected next
         self._sequence_offset = 0
@@ -113,15 +67,12 @@ class Receiver:
         self._duration = 0  # of the last packet delivered
         self._due = -1  # the first 8 bytes of the next packet; -1: all go the long way
         # Order.
-        self._waiting: dict[int, _Held] = {}
-        self._deadline = inf  # when those that are missing are given up
+        self._order = Order((options or ReceiverOptions()).reorder_ms / 1000)
         self.timer_at = inf
         "When `handle_timer` is due; infinity where nothing is waited for."
-        self._given_up: set[int] = set()
-        self._disturbed_after = 0  # so many packets
         self._is_beside = False  # the place delivered last held no media
         self._restart = RestartDetector()
-        self._suspect: _Held | None = None  # a packet far off: the first of a new sequence?
+        self._suspect: Held | None = None  # a packet far off: the first of a new sequence?
         # Statistics. Jitter is taken in the order of arrival.
         self._arrived_at = 0.0
         self._heard = 0
@@ -178,7 +129,7 @@ class Receiver:
     def handle_timer(self, now: float) -> list[Received]:
         """What is no longer waited for, in order, and presses that are over by now."""
         out: list[Received] = []
-        if now >= self._deadline:
+        if now >= self._order.deadline:
             self._give_up(now, out)
         out += self._digits.handle_timer(now)
         self._set_timer()
@@ -195,7 +146,7 @@ class Receiver:
     @property
     def waits_until(self) -> float:
         """When those that are missing are given up; infinity while none is."""
-        return self._deadline
+        return self._order.deadline
 
     @property
     def ssrc(self) -> int | None:
@@ -230,14 +181,14 @@ class Receiver:
     @property
     def _end(self) -> int:
         """The place after the highest that was received."""
-        return max(self._waiting) + 1 if self._waiting else self._sequence
+        return self._order.last + 1 if self._order else self._sequence
 
     def _last_duration(self, _payload: bytes) -> int:
         return self._duration or int(self._clock) // 50
 
     def _receive_other(self, data: bytes, now: float) -> Sequence[Received]:
         out: list[Received] = []
-        if now >= self._deadline:
+        if now >= self._order.deadline:
             self._give_up(now, out)
         try:
             packet = parse_rtp(data)
@@ -250,13 +201,13 @@ class Receiver:
         return out
 
     def _set_timer(self) -> None:
-        digits_at = self._digits.next_timer()
-        self.timer_at = self._deadline if digits_at is None else min(self._deadline, digits_at)
+        digits_at, deadline = self._digits.next_timer(), self._order.deadline
+        self.timer_at = deadline if digits_at is None else min(deadline, digits_at)
 
     def _foretell(self) -> None:
         """Open the straight path to the next packet, if nothing is amiss."""
         audio = self._audio
-        if audio is None or self._waiting:
+        if audio is None or self._order:
             self._due = -1
             return
         self._codec = audio.codec
@@ -283,24 +234,24 @@ class Receiver:
                 form = None
         else:
             form = None  # a keep-alive (RFC 6263 §4.6)
-        held = _Held(packet, form, duration, now, now - self._arrived_at)
+        held = Held(packet, form, duration, now, now - self._arrived_at)
         if packet.ssrc == self._ssrc:
             self._place(held, out)
         elif form is not None:
             self._change_source(held, out)
 
-    def _change_source(self, held: _Held, out: list[Received]) -> None:
+    def _change_source(self, held: Held, out: list[Received]) -> None:
         ssrc = held.packet.ssrc
-        if ssrc in self._left and held.elapsed_s < LEFT_SOURCE_S:
+        if self._left.comes_late(ssrc, held.elapsed_s):
             self._unknown += 1
             return
         if self._ssrc >= 0:
-            self._left.append(self._ssrc)
+            self._left.add(self._ssrc)
         self._synchronise(held, out)
         self._ssrc = ssrc
         self._insert(held, 0, out)
 
-    def _place(self, held: _Held, out: list[Received]) -> None:
+    def _place(self, held: Held, out: list[Received]) -> None:
         """Find a packet's place in the sequence (RFC 3550 A.1, `update_seq`)."""
         ahead = (held.packet.sequence - self._sequence - self._sequence_offset) & 0xFFFF
         if ahead >= 0x1_0000 - MAX_MISORDER:
@@ -321,16 +272,15 @@ class Receiver:
             ahead = 0
         self._insert(held, ahead, out)
 
-    def _count_late(self, held: _Held, place: int) -> None:
+    def _count_late(self, held: Held, place: int) -> None:
         self._measure(held)
-        if place in self._given_up or place < self._first:
-            self._given_up.discard(place)
+        if self._order.is_late(place) or place < self._first:
             self._late += 1
-            self._disturbed_after = self._packets
+            self._order.disturb(self._packets)
         else:
             self._duplicates += 1
 
-    def _synchronise(self, held: _Held, out: list[Received]) -> None:
+    def _synchronise(self, held: Held, out: list[Received]) -> None:
         """Begin a new sequence with `held`; the timeline goes on where it is."""
         self._give_up(inf, out)
         place = self._sequence
@@ -342,24 +292,21 @@ class Receiver:
         self._heard, self._arrived_at = self._position, held.arrived_at
         self._restart = RestartDetector()
 
-    def _insert(self, held: _Held, ahead: int, out: list[Received]) -> None:
+    def _insert(self, held: Held, ahead: int, out: list[Received]) -> None:
         """Deliver a packet whose turn it is, and those that waited for it; let others wait."""
         late = self._measure(held)
         if late >= self._usual_drift > 0 and not ahead:
             out.append(Late(late / self._clock))
-        waiting, place = self._waiting, self._sequence + ahead
-        if place in waiting:
+        order, place = self._order, self._sequence + ahead
+        if order.has(place):
             self._duplicates += 1
             return
-        if waiting and place < max(waiting):
-            self._reordered += 1
-            self._disturbed_after = self._packets
-        waiting[place] = held
-        if len(waiting) > MAX_WAITING:
+        self._reordered += order.add(place, held, self._packets)
+        if len(order) > MAX_WAITING:
             self._give_up_next(out)
         self._drain(out)
 
-    def _measure(self, held: _Held) -> float:
+    def _measure(self, held: Held) -> float:
         """Count a packet of the source and the jitter of its arrival (RFC 3550 A.8).
 
         Returns:
@@ -386,32 +333,28 @@ class Receiver:
         return ((packet.timestamp - due + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
 
     def _drain(self, out: list[Received]) -> None:
-        waiting = self._waiting
-        while (held := waiting.pop(self._sequence, None)) is not None:
+        order = self._order
+        while (held := order.take(self._sequence)) is not None:
             self._deliver(held, 0, out)
-        self._deadline = inf
-        if waiting:
-            is_orderly = self._packets - self._disturbed_after >= ORDERLY_PACKETS
-            wait_s = min(ORDERLY_WAIT_S, self._reorder_s) if is_orderly else self._reorder_s
-            self._deadline = min(held.arrived_at for held in waiting.values()) + wait_s
+        order.set_deadline(self._packets)
 
     def _give_up(self, now: float, out: list[Received]) -> None:
         """Count as lost what has been waited for long enough."""
-        while self._waiting and now >= self._deadline:
+        while self._order and now >= self._order.deadline:
             self._give_up_next(out)
             self._drain(out)
 
     def _give_up_next(self, out: list[Received]) -> None:
-        place = min(self._waiting)
+        place = self._order.first
         missing = place - self._sequence
         self._gauge.lose(self._sequence, missing)
-        if len(self._given_up) > MAX_MISORDER:
-            self._given_up = {old for old in self._given_up if old >= place - MAX_MISORDER}
-        self._given_up.update(range(max(self._sequence, place - MAX_MISORDER), place))
+        self._order.give_up(self._sequence, place)
         self._sequence = place
-        self._deliver(self._waiting.pop(place), missing, out)
+        held = self._order.take(place)
+        assert held is not None, "the first of those that wait"
+        self._deliver(held, missing, out)
 
-    def _deliver(self, held: _Held, missing: int, out: list[Received]) -> None:
+    def _deliver(self, held: Held, missing: int, out: list[Received]) -> None:
         """Put the packet of the expected place on the timeline."""
         place, packet, form = self._sequence, held.packet, held.format
         self._sequence = place + 1
@@ -430,7 +373,9 @@ class Receiver:
         else:
             # What is missing beside an event was no audio, as far as anyone can know.
             if missing and not self._is_beside:
-                self._dig(missing, gap, packet.payload if codec == self._codec else None, out)
+                following = packet.payload if codec == self._codec else None
+                step = self._duration or gap
+                out += holes(self._codec, self._position, gap, missing, step, following)
             self._position += gap
         self._is_beside = False
         out.append(
@@ -439,20 +384,6 @@ class Receiver:
         self._position += held.duration
         if form.is_audio:
             self._audio, self._codec, self._duration = form, codec, held.duration
-
-    def _dig(self, missing: int, gap: int, following: bytes | None, out: list[Received]) -> None:
-        """Make holes for `missing` packets in the last of a `gap`: the rest was silence (DTX)."""
-        step = self._duration or gap
-        holes = min(missing, -(-gap // step))
-        end = self._position + gap
-        start = end - min(gap, holes * step)
-        # The last ones are whole, the first takes what is left over.
-        holes = min(holes, MAX_HOLES)
-        for left in range(holes - 1, -1, -1):
-            next_start = end - left * step
-            last = following if not left else None
-            out.append(Hole(self._codec, start, next_start - start, last))
-            start = next_start
 
     def _change_clock(self, codec: Codec, packet: RtpPacket) -> None:
         """Go on at the same time in the units of another clock (RFC 7160)."""

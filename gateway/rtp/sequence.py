@@ -1,6 +1,8 @@
-"""Which packets far from the expected one begin a new sequence (RFC 3550 A.1, `update_seq`)."""
+"""Which packets begin a new sequence, and which come late of an old one (RFC 3550 A.1)."""
 
 from __future__ import annotations
+
+from collections import deque
 
 MAX_DROPOUT = 3000
 "Packets that may be missing in a row; a longer jump is a new sequence (RFC 3550 A.1)."
@@ -12,6 +14,13 @@ RESTART_PACKETS = 3
 RESTART_S = 0.03
 """So many late packets in sequence, over so long, and nothing else: the sender started over.
 Recordings that are played in a loop do (SIPp). A late burst comes faster than that."""
+
+
+LEFT_SOURCE_S = 0.2
+"An SSRC that was left is taken back only after such a silence: its last packets come late."
+
+LEFT_SOURCES = 8
+"SSRCs known as left. A peer that makes up more of them only disturbs its own call."
 
 
 class RestartDetector:
@@ -43,3 +52,20 @@ class RestartDetector:
         self._late += 1
         self._late_due = (sequence + 1) & 0xFFFF
         return self._late >= RESTART_PACKETS and now - self._late_since >= RESTART_S
+
+
+class LeftSources:
+    """SSRCs that were changed for another."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: deque[int] = deque(maxlen=LEFT_SOURCES)
+
+    def add(self, ssrc: int) -> None:
+        """It was left."""
+        self._known.append(ssrc)
+
+    def comes_late(self, ssrc: int, elapsed_s: float) -> bool:
+        """Whether a packet, so long after the last of any, is one of the last of a left source."""
+        return elapsed_s < LEFT_SOURCE_S and ssrc in self._known

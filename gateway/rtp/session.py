@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from gateway.codec import Codec
 from gateway.rtp.keypad import DigitOptions, DigitSender, later
+from gateway.rtp.order import ReceiverOptions
 from gateway.rtp.quality import voice_metrics
 from gateway.rtp.received import Received
-from gateway.rtp.receiver import Receiver, ReceiverOptions
+from gateway.rtp.receiver import Receiver
 from gateway.rtp.report import Reporter
 from gateway.rtp.stats import Glance, RemoteStats, SendStats, StreamStats
 
