@@ -76,10 +76,10 @@ class LevelMeter:
         """Look at G.711 as it was received; other codecs are passed over."""
         if codec not in LAWS or not payload:
             return
-        powers, is_end = _tables(codec)
-        codes = np.frombuffer(payload, np.uint8)
-        counts = np.bincount(codes, minlength=256)
-        self._add(len(codes), float(counts.dot(powers)), int(counts.dot(is_end)))
+        linear, ends = _table(codec)
+        samples = linear.take(np.frombuffer(payload, np.uint8), mode="wrap")
+        clipped = payload.count(ends[0]) + payload.count(ends[1])
+        self._add(len(payload), float(samples.dot(samples)), clipped)
 
     def look_at_pcm(self, pcm: NDArray[np.int16]) -> None:
         """Look at linear audio of any rate, full scale ±32768."""
@@ -101,10 +101,10 @@ class LevelMeter:
 
 
 @lru_cache(maxsize=2)
-def _tables(codec: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """By code: the power of a sample, and whether it is at the end of the scale."""
-    linear = LAWS[codec].decode(bytes(range(256))).astype(np.float64)
-    return linear * linear, (np.abs(linear) == np.abs(linear).max()).astype(np.int64)
+def _table(codec: str) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Samples by code, and the codes at both ends of the scale."""
+    linear = LAWS[codec].decode(bytes(range(256))).astype(np.float32)
+    return linear, (int(linear.argmin()), int(linear.argmax()))
 
 
 def _dbov(power: float) -> float:

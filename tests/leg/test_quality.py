@@ -340,7 +340,7 @@ async def test_one_who_is_too_loud_is_told_of_until_it_is_not(loop: VirtualLoop)
     fine, loud = bench.pcm, clipped(bench.pcm)
 
     bench.pcm = loud
-    await bench.talk(6)
+    await bench.talk(2)
     assert bench.wrong == {QualityAlert(Alert.CLIPPING, Way.RECEIVED)}
     bench.pcm = fine
     await bench.talk(12)
