@@ -31,12 +31,11 @@ from gateway.sdp.description import (
     SessionDescription,
 )
 
-OPUS_FMTP = "minptime=10;useinbandfec=1"
-"What we ask of an Opus sender: in-band FEC, and packets as short as 10 ms."
+OPUS_FMTP = "minptime=10;useinbandfec=1;stereo=0;sprop-stereo=0"
+"What we ask of an Opus sender: in-band FEC, mono, packets as short as 10 ms (RFC 7587 §6.1)."
 
 OPUS_NARROWBAND_FMTP = (
-    "minptime=10;useinbandfec=1;maxplaybackrate=8000;sprop-maxcapturerate=8000;"
-    "maxaveragebitrate=24000"
+    f"{OPUS_FMTP};maxplaybackrate=8000;sprop-maxcapturerate=8000;maxaveragebitrate=24000"
 )
 "The same where the far end is narrowband: both browsers obey, and decoding costs a third."
 
