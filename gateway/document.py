@@ -369,7 +369,7 @@ class RouteSection:
     "Try the next even when the caller has heard this one ring or speak."
     transcode: Literal["auto", "never", "always"] = "auto"
     """Decode and encode anew: auto, where the codecs differ that each side would choose alone;
-    never, both sides speak one codec or there is no call; always, even where they speak the same."""
+    never, both sides speak one codec or there is no call; always, also where they speak one."""
     codecs: tuple[CodecName, ...] = ()
     "Codecs that both sides of its calls prefer, the best first; where left out, each its own."
 

@@ -245,7 +245,7 @@ async def test_every_operation_of_the_server_is_in_the_document(loop: VirtualLoo
     served.remove(("/v1/openapi.json", "get"))
     told = {(path, method) for path, item in document["paths"].items() for method in item}
     assert told == served
-    assert len(told) == 7
+    assert ("/v1/calls", "post") in told
 
 
 @in_virtual_time
