@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,11 +37,10 @@ from gateway.leg.meaning import REASON_HEADERS, rejection, rung, told_end, words
 from gateway.leg.negotiator import MediaRules, Negotiator
 from gateway.leg.sessions import SipLegs
 from gateway.leg.stream import AudioStream
-from gateway.leg.watch import LOOK_S, MediaWatch, WatchOptions
+from gateway.leg.watch import PartyWatch, WatchOptions
 from gateway.leg.watch import Phase as WatchPhase
 from gateway.media.frame import AudioFrame
 from gateway.net.media import TransportState
-from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.dtmf import DtmfMode
 from gateway.sdp.choice import Preference
 from gateway.sdp.description import Direction, Keying
@@ -157,10 +155,15 @@ class SipLeg:
         self._info_types = [*DIGIT_TYPES]
         "Of INFO with a key, the one that the peer uses first."
         self._was_connected = False
-        self._watch: MediaWatch | None = None
-        self._look: asyncio.TimerHandle | None = None
-        self._is_begun = False
-        "Whether it is up, and watched as one who is."
+        self._watch = PartyWatch(
+            stream,
+            self._options.watch,
+            loop=legs.loop,
+            phase=self._phase,
+            is_cut_off=self._is_cut_off,
+            on_gone=self._on_silence,
+            on_look=self._note_music,
+        )
         self._keys = Keys(
             stream,
             tell=self._tell,
@@ -335,7 +338,7 @@ class SipLeg:
         early_media = event.body is not None and self._take_answer(event.body)
         if early_media and event.body is not None and event.dialog_id is not None:
             self._early[event.dialog_id] = event.body
-            self._begin_watch()
+            self._watch.begin(is_up=self._is_up)
         if not self.has_ended:
             self._tell(Progressed(event.status, words(event.reason), early_media))
 
@@ -348,13 +351,13 @@ class SipLeg:
         elif self._take_answer(body):
             self._is_up = True
             self._tell(Answered())
-            self._begin_watch()
+            self._watch.begin(is_up=self._is_up)
             self._note_hold()
 
     def _on_acked(self, event: sip.Acked) -> None:
         if event.body is None or self._take_answer(event.body):
             self._tell(Established())
-            self._begin_watch()
+            self._watch.begin(is_up=self._is_up)
             self._note_hold()
 
     def _on_informed(self, event: sip.Informed) -> None:
@@ -455,18 +458,20 @@ class SipLeg:
         if held is None or not held.sends:
             self._is_mute = False
         elif self._options.plays_on_hold and not self._is_mute:
-            self._look_at_holder()
+            if self._held is None or not self._held.sends:
+                self._watch.mark()  # does it, and not only say so?
         else:
             held &= Direction.RECVONLY
         if self._is_up and held is not self._held:
             self._held = held
             self._tell(Resumed() if held is None else Held(held))
 
-    def _look_at_holder(self) -> None:
-        """See whether one who says that it plays something to whom it holds does so."""
-        if self._watch is not None and (self._held is None or not self._held.sends):
-            self._count_media()
-            self._look_again()
+    def _note_music(self, is_quiet: bool) -> None:
+        """One who holds others and sends nothing has no music for them, until it has."""
+        held = self._negotiator.held
+        if held is not None and held.sends and is_quiet is not self._is_mute:
+            self._is_mute = is_quiet
+            self._note_hold()
 
     def _note_codec(self, before: Codec | None) -> None:
         if self._is_up and self._stream.codec != before:
@@ -501,58 +506,18 @@ class SipLeg:
                 left = Ended(EndReason.LEFT)
                 self._legs.loop.call_later(GOODBYE_S, self._abandon, left)
 
-    def _begin_watch(self) -> None:
-        if self.has_ended:
-            return
-        if self._watch is None:
-            self._watch = MediaWatch(self._options.watch, self._now())
-            self._look_again()
-        if self._is_up and not self._is_begun:
-            self._is_begun = True
-            self._watch.begin(self._now())
-            self._stream.begin()
-
-    def _look_again(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-        self._look = self._legs.loop.call_later(LOOK_S, self._look_for_media)
-
-    def _look_for_media(self) -> None:
-        reason = self._count_media()
-        if reason is EndReason.EARLY_MEDIA_TIMEOUT:
-            self._abandon(Ended(reason, reason.status, REASONS[reason.status]))
-        elif reason is not None:
-            self._abandon(Ended(reason))
-        else:
-            self._look_again()
-            self._note_music()
-            self._doubt()
-
-    def _doubt(self) -> None:
-        """Nothing came since the last look: the network may know why."""
-        transport = self._stream.transport
-        is_quiet = self._watch is not None and self._watch.is_quiet
-        if is_quiet and isinstance(transport, UdpMediaTransport):
-            transport.doubt()
-
-    def _count_media(self) -> EndReason | None:
-        """Why the party is to be given up, if it is."""
-        assert self._watch is not None
-        phase = WatchPhase.OPEN if self._negotiator.is_open else WatchPhase.HOLD
+    def _phase(self) -> WatchPhase:
+        """What is to be expected of the party's media."""
         if not self._is_up and self._negotiator.peer_speaks:
-            phase = WatchPhase.EARLY
-        is_cut_off = self._session is not None and self._session.is_cut_off
-        stats = self._stream.session.stats
-        return self._watch.look(stats, self._now(), phase, is_cut_off=is_cut_off)
+            return WatchPhase.EARLY
+        return WatchPhase.OPEN if self._negotiator.is_open else WatchPhase.HOLD
 
-    def _note_music(self) -> None:
-        """One who holds others and sends nothing has no music for them, until it has."""
-        held = self._negotiator.held
-        if self._watch is None or held is None or not held.sends:
-            return
-        if self._watch.is_quiet is not self._is_mute:
-            self._is_mute = self._watch.is_quiet
-            self._note_hold()
+    def _is_cut_off(self) -> bool:
+        return self._session is not None and self._session.is_cut_off
+
+    def _on_silence(self, reason: EndReason) -> None:
+        is_early = reason is EndReason.EARLY_MEDIA_TIMEOUT
+        self._abandon(Ended(reason, 408, REASONS[408]) if is_early else Ended(reason))
 
     def on_connection_closed(self) -> None:
         """A connection is gone: before the answer nothing else would tell that its phone is."""
@@ -596,8 +561,7 @@ class SipLeg:
 
     def _close(self) -> None:
         self.has_ended = True
-        if self._look is not None:
-            self._look.cancel()
+        self._watch.close()
         self._keys.close()
         self._negotiator.close()
         self._stream.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from gateway.leg.leg import EndReason
+from gateway.leg.stream import AudioStream
+from gateway.net.udp_media import UdpMediaTransport
 from gateway.rtp.stats import StreamStats
 
 LOOK_S = 2.0
@@ -83,3 +87,96 @@ class MediaWatch:
         if is_cut_off:
             return options.cut_off_timeout_s, EndReason.LEFT
         return options.media_timeout_s, EndReason.MEDIA_TIMEOUT
+
+
+class PartyWatch:
+    """Looks at the media of a party again and again, from when it is to be heard until it ends."""
+
+    def __init__(
+        self,
+        stream: AudioStream,
+        options: WatchOptions,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        phase: Callable[[], Phase],
+        is_cut_off: Callable[[], bool],
+        on_gone: Callable[[EndReason], None],
+        on_look: Callable[[bool], None],
+    ) -> None:
+        """
+        Args:
+            phase: what is to be expected of the party now.
+            is_cut_off: whether the connection of its signalling is closed.
+            on_gone: told why it is given up, once.
+            on_look: told, time and again, whether no RTP came since the look before.
+        """
+        self._stream = stream
+        self._options = options
+        self._loop = loop
+        self._phase = phase
+        self._is_cut_off = is_cut_off
+        self._on_gone = on_gone
+        self._on_look = on_look
+        self._media: MediaWatch | None = None
+        self._is_up = self._is_closed = False
+        self._next: asyncio.TimerHandle | None = None
+
+    def begin(self, *, is_up: bool) -> None:
+        """The party is to be heard from now on; and once more when it is up, which counts anew."""
+        if self._is_closed:
+            return
+        now = self._loop.time()
+        if self._media is None:
+            self._media = MediaWatch(self._options, now)
+            self._wait()
+        if is_up and not self._is_up:
+            self._is_up = True
+            self._media.begin(now)
+            self._stream.begin()
+
+    def mark(self) -> None:
+        """Have the next look tell whether anything came from now on."""
+        if self._media is not None and not self._is_closed:
+            self._judge(self._media)
+            self._wait()
+
+    def close(self) -> None:
+        """Look no more, and let go of who is told."""
+        self._is_closed = True
+        if self._next is not None:
+            self._next.cancel()
+        self._phase, self._is_cut_off = _open, _never
+        self._on_gone = self._on_look = _nothing
+
+    def _wait(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        self._next = self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        media, transport = self._media, self._stream.transport
+        assert media is not None
+        reason = self._judge(media)
+        if reason is not None:
+            self._on_gone(reason)
+            return
+        self._wait()
+        if media.is_quiet and isinstance(transport, UdpMediaTransport):
+            transport.doubt()  # the network may know why
+        self._on_look(media.is_quiet)
+
+    def _judge(self, media: MediaWatch) -> EndReason | None:
+        stats = self._stream.session.stats
+        return media.look(stats, self._loop.time(), self._phase(), is_cut_off=self._is_cut_off())
+
+
+def _open() -> Phase:
+    return Phase.OPEN
+
+
+def _never() -> bool:
+    return False
+
+
+def _nothing(told: object) -> None:
+    """The party has ended."""
