@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.api.ice_servers import IceServers
 from gateway.api.page import KEPT_MESSAGES, LEAVING_S, LOST_S, RELOADED_S
@@ -139,6 +141,44 @@ async def test_what_is_said_twice_over_two_sockets_is_done_once(loop: VirtualLoo
     digits = [did for did in told_to_the_far_end(node) if did.startswith("digit")]
     assert digits == ["digit 5 start", "digit 5 end", "digit 6 start", "digit 6 end"]
     await node.close()
+
+
+@given(
+    cuts=st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 12), st.booleans()), min_size=1, max_size=6
+    )
+)
+@settings(max_examples=15, deadline=None)
+def test_keys_arrive_once_and_in_order_however_often_sockets_are_lost(
+    cuts: list[tuple[int, int, bool]],
+) -> None:
+    """Each cut: keys said on the socket, how many of them the page thinks lost, and whether the
+    page hears that it was let in again."""
+
+    @in_virtual_time
+    async def scenario(loop: VirtualLoop) -> None:
+        node = FakeNode(loop)
+        async with open_page(new_app(node)) as page:
+            await talk(node, page)
+        said, token, seen = 0, token_of(page), seen_by(page)
+
+        for more, lost, is_let_in in cuts:
+            async with coming_back(node, token, seen) as again:
+                if not is_let_in:
+                    continue
+                token = token_of(again)
+                first = max(1, said + 1 - lost)
+                said += more
+                for n in range(first, said + 1):
+                    await again.say("digit", call="c1", digit=str(n % 10), duration_ms=40, n=n)
+                seen = max(seen, seen_by(again))
+        await elapse(10)  # keys that come at once are pressed one after another
+
+        pressed = [did for did in told_to_the_far_end(node) if did.endswith("start")]
+        assert pressed == [f"digit {n % 10} start" for n in range(1, said + 1)]
+        await node.close()
+
+    scenario()
 
 
 @in_virtual_time

@@ -221,6 +221,18 @@ async def test_f16_lost_path_is_told_and_a_restart_offered_until_it_is_back(
     assert await page.evaluate("() => phone.path") == ""
 
 
+async def test_page_on_another_network_looks_for_a_path_before_this_one_breaks(
+    page: Page, gateway: FakeGateway, far_end: FarEnd
+) -> None:
+    call = await talk(page, gateway, far_end)
+    await page.wait_for_function("() => phone.pc.connectionState === 'connected'")
+
+    await page.evaluate("() => dispatchEvent(new Event('online'))")
+
+    assert (await gateway.hear("offer"))["call"] == call
+    await expect(state_of(page)).to_have_text("In call")
+
+
 async def test_restart_that_the_gateway_offers_is_answered(
     page: Page, gateway: FakeGateway, far_end: FarEnd
 ) -> None:
