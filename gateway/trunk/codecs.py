@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 from gateway.codec import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, TELEPHONE_EVENT_48K, Codec
 from gateway.errors import CodecError
@@ -20,6 +21,9 @@ OF_BROWSERS = (OPUS, G722, PCMU, PCMA)
 
 OF_STRANGERS = (PCMU, PCMA)
 "What who is neither trunk nor user may speak."
+
+MAX_REMEMBERED = 512
+"Answers kept: a configuration has few kinds of calls, and each call asks twice."
 
 _ALIKE = frozenset({PCMU.name, PCMA.name})
 "As good as each other, and as dear: which of them is spoken matters to nobody."
@@ -76,6 +80,14 @@ def for_caller(
     Raises:
         CodecError: nothing may be transcoded, and no target has a codec in common with it.
     """
+    spoken = tuple(None if target is None else tuple(target) for target in targets)
+    return _for_caller(tuple(codecs), spoken, rules)
+
+
+@lru_cache(MAX_REMEMBERED)
+def _for_caller(
+    codecs: tuple[Codec, ...], targets: tuple[tuple[Codec, ...] | None, ...], rules: CodecRules
+) -> Allowed:
     ordered = _in_order(codecs, rules)
     people = [target for target in targets if target is not None]
     if rules.transcode is Transcode.NEVER and people:
@@ -107,6 +119,13 @@ def for_called(
     Raises:
         CodecError: nothing may be transcoded, and it does not speak that codec.
     """
+    return _for_called(tuple(codecs), heard, rules)
+
+
+@lru_cache(MAX_REMEMBERED)
+def _for_called(
+    codecs: tuple[Codec, ...], heard: str | None, rules: CodecRules
+) -> tuple[Codec, ...]:
     ordered = _in_order(codecs, rules)
     same = tuple(codec for codec in ordered if codec.name == heard)
     if heard is not None and rules.transcode is Transcode.NEVER:
