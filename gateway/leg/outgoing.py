@@ -138,10 +138,10 @@ class Outgoing:
         if heard is None or heard is not self._relayed:
             encoder = self._encoder
             if encoder is None or heard is None or heard is not self._encoded:
+                if heard is None and self._passes_unsent(frame):
+                    return
                 if self._relays(frame, codec):
                     self._relay(frame)
-                    return
-                if heard is None and self._passes_unsent(frame):
                     return
                 encoder = self._encoder_for(frame, codec)
             pcm = frame.pcm(encoder.sample_rate)
@@ -191,6 +191,10 @@ class Outgoing:
         if frame.is_past:
             self._drop_partial()
             self._session.skip(frame.duration // self._send_scale)
+            return True
+        if frame.is_missing and self._relayed is not None and self._relayed.name == "opus":
+            # The party's own decoder conceals best, and finds the FEC in what is relayed next.
+            self._session.lose(frame.duration // self._send_scale)
             return True
         if self._noise is None or not frame.is_noise:
             return False

@@ -59,6 +59,11 @@ class AudioFrame:
         self._others: dict[int, Pcm] | None = None
 
     @property
+    def is_missing(self) -> bool:
+        """Whether it was lost, and is made up."""
+        return False
+
+    @property
     def is_past(self) -> bool:
         """Whether its time has gone by: it is there for who keeps a timeline, and never sent."""
         return False
@@ -176,6 +181,10 @@ class ConcealedFrame(AudioFrame):
     @property
     def natural_rate(self) -> int:
         return self._origin or 16_000
+
+    @property
+    def is_missing(self) -> bool:
+        return not self.is_noise
 
     @property
     def is_past(self) -> bool:

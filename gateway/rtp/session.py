@@ -156,6 +156,11 @@ class RtpSession:
         self._sent_at = now
         return _pack_header(head, sequence, timestamp, self._ssrc) + payload
 
+    def lose(self, duration: int) -> None:
+        """Let a packet of `duration` be missing, as it is missing to us: the peer sees the loss."""
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._timestamp = (self._timestamp + duration) & 0xFFFF_FFFF
+
     def send_noise(self, payload_type: int, payload: bytes, now: float) -> bytes:
         """The packet of comfort noise (RFC 3389) that a pause begins with or goes on by.
 

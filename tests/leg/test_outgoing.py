@@ -233,6 +233,44 @@ async def test_loss_in_a_relay_that_is_cut_shifts_nothing(loop: VirtualLoop) -> 
 
 
 @in_virtual_time
+async def test_loss_in_relayed_opus_is_left_to_the_party_to_repair(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, OPUS)
+    voice = Voice()
+    payloads = [frame.payload for frame in said(OPUS, speechlike(0.4, 8000))]
+    frames = [
+        voice.conceal(960, 1000.0, payloads[number + 1])
+        if number in (7, 12)
+        else voice.frame(OPUS, payload or b"", 960, 1000.0)
+        for number, payload in enumerate(payloads)
+    ]
+
+    for frame in frames:
+        bench.stream.hear(frame)
+
+    packets = bench.transport.packets
+    kept = [number for number in range(20) if number not in (7, 12)]
+    assert [packet.payload for packet in packets] == [payloads[number] for number in kept]
+    assert [packet.sequence for packet in packets] == [1000 + number for number in kept]
+    assert [packet.timestamp for packet in packets] == [5000 + number * 960 for number in kept]
+    assert [packet.marker for packet in packets] == [True] + [False] * 17
+    await bench.close()
+
+
+@in_virtual_time
+async def test_absence_from_relayed_opus_is_comfort_noise(loop: VirtualLoop) -> None:
+    bench = StreamBench(loop, OPUS)
+    voice = Voice()
+    for frame in said(OPUS, speechlike(0.2, 8000)):
+        bench.stream.hear(voice.frame(OPUS, frame.payload or b"", 960, 1000.0))
+
+    for _ in range(20):
+        bench.stream.hear(voice.conceal(960, 1000.0))
+
+    assert len(bench.transport.packets) == 10 + 20 - 3
+    await bench.close()
+
+
+@in_virtual_time
 async def test_opus_that_is_too_long_for_the_party_is_coded_anew(loop: VirtualLoop) -> None:
     bench = StreamBench(loop, OPUS)
     bench.configure(OPUS, maxptime_ms=20)
