@@ -19,6 +19,9 @@ OPUS_PTIMES_MS = (60, 40, 20, 10)
 RTCP_CONFLICT = range(64, 96)
 "Payload types that look like RTCP where both share a port (RFC 5761 §4): never used."
 
+MAX_NAMED_CHARACTERS = 120
+"Of the codecs of an offer that nobody here speaks: a line for a person; it may name a hundred."
+
 DIGITS = "telephone-event"
 _COMFORT_NOISE = "CN"
 _G729 = "G729"
@@ -101,7 +104,8 @@ def describe_objection(theirs: Iterable[Codec], ours: Iterable[Codec], formats: 
         formats: what stands in the m= line, for one of which nothing is known.
     """
     offered = format_names(theirs)
-    told = f"no common codec: audio has {offered or formats}, allowed are {format_names(ours)}"
+    named = (offered or formats)[:MAX_NAMED_CHARACTERS]
+    told = f"no common codec: audio has {named}, allowed are {format_names(ours)}"
     return f"{told}; G.729 is not spoken here" if offered == _G729 else told
 
 

@@ -299,6 +299,16 @@ def test_g729_alone_is_refused_by_its_name(lines: tuple[str, ...]) -> None:
     )
 
 
+def test_an_offer_of_a_hundred_codecs_is_refused_in_a_line() -> None:
+    lines = [f"a=rtpmap:{number} {'x' * 60}{number}/8000" for number in range(96, 128)]
+    offer = sip_offer(*lines, formats=" ".join(map(str, range(96, 128))))
+
+    with pytest.raises(CodecError) as caught:
+        answer_sip(offer)
+
+    assert len(str(caught.value)) < 200
+
+
 def test_g729_beside_others_is_left_out() -> None:
     answer, agreement = answer_sip(sip_offer(formats="18 8 0 101"))
 
