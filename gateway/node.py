@@ -84,6 +84,8 @@ class Node:
         self._is_closed = False
         self._load = load
         self._is_busy = False
+        self.workload = Workload() if load is None else load.workload
+        "The encoders of its calls."
         self._router = config.router
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._callers: dict[CallId, Caller] = {}
@@ -105,7 +107,7 @@ class Node:
             webrtc=webrtc,
             loop=loop,
             pacer=pacer,
-            workload=Workload() if load is None else load.workload,
+            workload=self.workload,
             new_id=self._new_id,
         )
         self.registry = Registry(
@@ -146,7 +148,7 @@ class Node:
     @property
     def effort(self) -> Effort:
         """What encoders may spend now: less than all of it while there is much to do."""
-        return Effort.FULL if self._load is None else self._load.workload.effort
+        return self.workload.effort
 
     @property
     def webrtc_port(self) -> int | None:

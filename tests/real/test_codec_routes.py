@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import tomllib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from gateway.codec import OPUS, PCMA, PCMU, TELEPHONE_EVENT, TELEPHONE_EVENT_48K
 from gateway.config import DEFAULT_FILE, parse_config
 from gateway.errors import CodecError
 from gateway.leg.leg import EndReason
+from gateway.media.effort import Effort
+from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
 from gateway.node import Node
 from gateway.sdp.description import MediaDescription, Origin, parse_sdp
@@ -59,24 +62,37 @@ async def node() -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     text, _ = config_text(ROUTES)
     config = parse_config(tomllib.loads(text), DEFAULT_FILE, {})
-    node = Node(config, version="test", loop=loop, pacer=Pacer(loop), certificate=CERTIFICATE)
+    load = LoadWatch(loop=loop, max_cpu=0)
+    node = Node(
+        config, version="test", loop=loop, pacer=Pacer(loop), certificate=CERTIFICATE, load=load
+    )
     yield node
     await node.close()
+    load.close()
 
 
-async def answer(node: Node, to: str, codecs: tuple[Codec, ...]) -> MediaDescription:
-    """What a page is answered that calls there and offers these."""
+@asynccontextmanager
+async def calling(
+    node: Node, to: str, codecs: tuple[Codec, ...]
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """What a page is told that calls there and offers these, while it calls."""
     port = WebRtcPort.open(WebRtcOptions(listen="127.0.0.1:0"), CERTIFICATE)
     try:
         media = port.new_transport().describe(MediaDescription(rtcp_mux=True))
         offer = build_offer(media, codecs=codecs, origin=Origin("1", 1, "127.0.0.1"))
         told: list[dict[str, Any]] = []
         _, call = node.call_from_page(to, str(offer), "", told.append)
+        yield told
         node.registry.end(call.id, EndReason.HANGUP)
     finally:
         await port.close()
-    (sdp,) = (message["sdp"] for message in told if message["type"] == "answer")
-    return parse_sdp(sdp).media[0]
+
+
+async def answer(node: Node, to: str, codecs: tuple[Codec, ...]) -> MediaDescription:
+    """What a page is answered that calls there and offers these."""
+    async with calling(node, to, codecs) as told:
+        (sdp,) = (message["sdp"] for message in told if message["type"] == "answer")
+        return parse_sdp(sdp).media[0]
 
 
 @pytest.mark.parametrize(
@@ -97,3 +113,16 @@ async def test_opus_is_asked_for_narrowband_toward_a_narrow_trunk(node: Node) ->
     media = await answer(node, "auto", ALL)
 
     assert "maxplaybackrate=8000" in media.codecs[0].fmtp
+
+
+async def test_the_encoder_of_a_call_is_told_to_spend_less(node: Node) -> None:
+    workload = node.workload
+
+    async with calling(node, "echo", ALL), asyncio.timeout(5):
+        while not workload.count:
+            await asyncio.sleep(0.01)
+        workload.change(Effort.FRUGAL)
+
+    assert node.effort is Effort.FRUGAL
+    workload.change(Effort.FULL)
+    assert workload.count == 0
