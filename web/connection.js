@@ -12,6 +12,8 @@ import { explainRefusal } from "./errors.js";
 
 /** A restart may come before the browser has seen its new network: then it takes another. */
 const RESTART_EVERY_MS = 4_000;
+/** The gateway answers within milliseconds; what was not answered by then has been refused, or lost. */
+const ANSWER_WITHIN_MS = 10_000;
 /** The gateway gives a path up after half a minute, and says so; if it cannot, we do. */
 const GIVE_UP_AFTER_MS = 35_000;
 
@@ -27,6 +29,7 @@ export class Connection {
   #wasConnected = false;
   /** Whether the path is lost, and being mended. */
   #isLost = false;
+  #offeredAt = 0;
   /** @type {number | undefined} */
   #mending;
   /** @type {Promise<void>} offers and answers, one after another */
@@ -123,13 +126,22 @@ export class Connection {
   /** Look for a path anew (ICE restart), on the network there is now. */
   #restart() {
     this.#enqueue(async () => {
+      if (this.pc.signalingState === "have-local-offer" && this.#isOverdue()) {
+        await this.pc.setLocalDescription({ type: "rollback" });
+      }
       if (this.pc.signalingState !== "stable") return;
       this.pc.setConfiguration(this.#configuration()); // the credentials of before may have run out
       this.pc.restartIce();
       await this.pc.setLocalDescription();
       const sdp = this.pc.localDescription?.sdp;
+      this.#offeredAt = performance.now();
       if (sdp && !this.#isClosed) this.#signal.send({ type: "offer", call: this.#call, sdp });
     });
+  }
+
+  /** Whether an offer was refused, or its answer will not come: another may take its place. */
+  #isOverdue() {
+    return this.#wasConnected && performance.now() - this.#offeredAt > ANSWER_WITHIN_MS;
   }
 
   /** @param {RTCIceCandidate | null} candidate null: there are no more */

@@ -145,7 +145,7 @@ async def test_what_is_said_twice_over_two_sockets_is_done_once(loop: VirtualLoo
 
 @given(
     cuts=st.lists(
-        st.tuples(st.integers(0, 12), st.integers(0, 12), st.booleans()), min_size=1, max_size=6
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.booleans()), min_size=1, max_size=6
     )
 )
 @settings(max_examples=15, deadline=None)
@@ -172,7 +172,7 @@ def test_keys_arrive_once_and_in_order_however_often_sockets_are_lost(
                 for n in range(first, said + 1):
                     await again.say("digit", call="c1", digit=str(n % 10), duration_ms=40, n=n)
                 seen = max(seen, seen_by(again))
-        await elapse(10)  # keys that come at once are pressed one after another
+            await elapse(2)  # keys that come at once are pressed one after another
 
         pressed = [did for did in told_to_the_far_end(node) if did.endswith("start")]
         assert pressed == [f"digit {n % 10} start" for n in range(1, said + 1)]
