@@ -1,4 +1,4 @@
-"""Chromium in a call whose signalling is lost, or whose page is reloaded or closed."""
+"""Chromium in a call whose signalling is lost, or whose page is reloaded."""
 
 from __future__ import annotations
 
@@ -132,14 +132,3 @@ async def test_f17_bye_on_a_path_that_swallows_everything_is_said_over_another(
 
         report(capsys, f"bye over a dead path: the call has ended after {1000 * took_s:.0f} ms")
         assert path.opened == opened + 1
-
-
-async def test_f16_closed_page_has_left_after_the_time_of_a_reload(
-    browser: Browser, gateway: Gateway
-) -> None:
-    async with calling(browser, gateway) as (page, _):
-        await page.goto("about:blank")
-
-        await asyncio.sleep(3)
-        assert len((await gateway.get("/v1/calls"))["calls"]) == 1
-        await gateway.wait_for_calls(0)

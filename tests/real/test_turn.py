@@ -25,8 +25,19 @@ SELECTED = """async () => {
   const all = [...report.values()];
   const pair = report.get(all.find((each) => each.type === "transport").selectedCandidatePairId);
   const [local, remote] = [pair.localCandidateId, pair.remoteCandidateId];
-  return [report.get(local).candidateType, report.get(remote).address];
+  const { candidateType, relayProtocol } = report.get(local);
+  return [candidateType, relayProtocol, report.get(remote).address];
 }"""
+
+ONLY = """
+  const Connection = RTCPeerConnection;
+  window.RTCPeerConnection = function (options) {
+    for (const server of options.iceServers) {
+      server.urls = server.urls.filter((url) => url.endsWith("=TRANSPORT"));
+    }
+    return new Connection(options);
+  };
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,7 +50,8 @@ async def turn(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TurnSe
 async def gateway(
     turn: TurnServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Gateway]:
-    more = f'[webrtc]\nturn = ["{turn.url}"]\nturn_secret_env = "TURN_SECRET"'
+    urls = f'["{turn.url("udp")}", "{turn.url("tcp")}"]'
+    more = f'[webrtc]\nturn = {urls}\nturn_secret_env = "TURN_SECRET"'
     async with running_gateway(
         tmp_path_factory.mktemp("gateway"),
         edit=lambda text: text.replace("[webrtc]", more),
@@ -73,7 +85,7 @@ async def test_a6_gateway_is_reached_through_coturn(turn: TurnServer, gateway: G
 
 
 async def test_a6_credentials_run_out(turn: TurnServer) -> None:
-    options = TurnOptions((turn.url,), Secret(SECRET))
+    options = TurnOptions((turn.url("udp"),), Secret(SECRET))
     old = make_credentials(options, "somebody", time.time() - 3601)
 
     said = await turn.ask(own_address(), old)
@@ -82,12 +94,17 @@ async def test_a6_credentials_run_out(turn: TurnServer) -> None:
     assert "relay addr" not in said
 
 
-async def test_page_calls_through_coturn_alone(gateway: Gateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_page_calls_through_coturn_alone(
+    gateway: Gateway, tmp_path: Path, transport: str
+) -> None:
     speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
     options = BrowserOptions(speaks=speaks, repeats=True)
     url = f"{gateway.url}/?to=%2B15550100&processing=off&relay=on"
 
-    async with open_browser(options) as browser, open_page(browser, url) as page:
+    async with open_browser(options) as browser, open_page(browser, "about:blank") as page:
+        await page.add_init_script(ONLY.replace("TRANSPORT", transport))
+        await page.goto(url)
         await page.get_by_role("button", name="Call", exact=True).click()
         await page.wait_for_function(
             "() => phone.state === 'in-call' && phone.pc.connectionState === 'connected'"
@@ -96,6 +113,6 @@ async def test_page_calls_through_coturn_alone(gateway: Gateway, tmp_path: Path)
         _, heard = await record_page(page, 2)
         await page.get_by_role("button", name="Hang up").click()
 
-    assert selected == ["relay", own_address()]
+    assert selected == ["relay", transport, own_address()]
     assert heard.part(1, 2).peak_hz == pytest.approx(440, rel=0.01)
     await gateway.wait_for_calls(0)

@@ -33,10 +33,9 @@ class TurnServer:
     host: str
     port: int
 
-    @property
-    def url(self) -> str:
-        """As a browser is told it."""
-        return f"turn:{self.host}:{self.port}?transport=udp"
+    def url(self, transport: str) -> str:
+        """As a browser is told it: udp or tcp."""
+        return f"turn:{self.host}:{self.port}?transport={transport}"
 
     async def ask(self, peer: str, credentials: TurnCredentials) -> str:
         """What coturn's own client says that comes of relaying to a peer."""
