@@ -75,12 +75,20 @@ class Hub:
         else:
             self._mouths.pop(party, None)
             joined.audience = old.audience if old is not None else frozenset()
+        self._note_audiences(())
         self._apply()
 
     def leave(self, party: PartyId) -> None:
-        """Forget a party and every route from and to it; one that is not there is ignored."""
-        if self._parties.pop(party, None) is None:
+        """Forget a party and every route from and to it; one that is not there is ignored.
+
+        What a queued speaker had to say to those who are here is cleared: it may be heard elsewhere
+        after this.
+        """
+        gone = self._parties.pop(party, None)
+        if gone is None:
             return
+        if gone.playout is not None and gone.audience:
+            gone.playout.revoke()
         self._mouths.pop(party, None)
         self._hears.pop(party, None)
         for other in self._hears.values():
@@ -114,10 +122,7 @@ class Hub:
             for listener, speakers in hears.items()
             if listener in there
         }
-        for party in there.values():
-            has_changed = party.set_audience(self._audience_of(party.id))
-            if has_changed and party.playout is not None and party.id not in keep:
-                party.playout.revoke()
+        self._note_audiences(keep)
         self._apply()
 
     # ---- what is said
@@ -134,7 +139,8 @@ class Hub:
             except Exception as error:
                 self._blame(mouth.wired[mouth.wires.index(hear)], error)
         for ear in mouth.blends:
-            self._blend(ear, frame)
+            if ear.wire is mouth:  # not when what was heard before has changed the routes
+                self._blend(ear, frame)
         for store in mouth.stores:
             store.append(frame)
 
@@ -208,6 +214,15 @@ class Hub:
 
     # ---- from routes to what is looked at per frame
 
+    def _note_audiences(self, keep: Collection[PartyId]) -> None:
+        """Clear what was said to others than would hear it from now on."""
+        for party in self._parties.values():
+            if party.playout is None:
+                continue
+            has_changed = party.set_audience(self._audience_of(party.id))
+            if has_changed and party.id not in keep:
+                party.playout.revoke()
+
     def _audience_of(self, speaker: PartyId) -> frozenset[PartyId]:
         """The listeners that a queued speaker speaks to."""
         return frozenset(
@@ -228,9 +243,13 @@ class Hub:
             ear = old_ears.get(listener)
             if ear is None or ear.listener is not party.listener:
                 ear = Ear(listener, party.listener)
+            else:
+                del old_ears[listener]
             ear.lay_out(self._links_of(party, speakers, old_links), self._mouths)
             ears.append(ear)
         self._ears = tuple(ears)
+        for ear in old_ears.values():
+            ear.close()
         for link in old_links.values():
             link.close()
         for speaker, mouth in self._mouths.items():

@@ -185,6 +185,12 @@ class Ear:
         for link in self.lives:
             link.mix()
 
+    def close(self) -> None:
+        """It is in the routes no more: not for who is about to hand it something either."""
+        self.hear = _deaf
+        self.wire = None
+        self.lives, self.queues = [], []
+
 
 class Mouth:
     """A live speaker, and where each of its frames goes."""
@@ -207,3 +213,7 @@ class Mouth:
         self.wired = tuple(ear.id for ear in plain)
         self.blends = tuple(ear for ear, _ in pairs if ear.wire and ear not in plain)
         self.stores = tuple(link.store for _, link in pairs if link.store is not None)
+
+
+def _deaf(frame: AudioFrame) -> None:
+    """Hears nothing any more."""

@@ -597,3 +597,50 @@ def test_strangers_in_a_route_are_left_out() -> None:
     hub.tick(START)
 
     assert level_dbfs(bob.pcm) == -120
+
+
+def test_what_was_said_before_a_speaker_left_is_not_heard_where_it_goes() -> None:
+    hub, agent, events = agent_heard_by("ann")
+    other = hub_of(dan=Ear())
+
+    hub.leave("agent")
+    other.join("agent", playout=agent)
+    other.route({"dan": {"agent": 1.0}})
+    other.tick(START)
+
+    assert events == [Cleared(0, 1000, ())]
+    assert agent.queued_ms == 0
+
+
+def test_ears_that_one_gets_later_do_not_hear_what_was_said_before() -> None:
+    hub, agent, events = agent_heard_by("ann")
+    hub.join("dan")
+    hub.route({"ann": {"agent": 1.0}, "dan": {"agent": 1.0}})
+
+    hub.join("dan", listener=Ear())
+    hub.tick(START)
+
+    assert events == [Cleared(0, 1000, ())]
+
+
+def test_routes_that_change_while_a_frame_is_handed_out_are_kept_to() -> None:
+    hub = Hub()
+    last = Ear()
+
+    class Switcher(Ear):
+        def hear(self, frame: AudioFrame) -> None:
+            super().hear(frame)
+            hub.route({"first": {"ann": 0.5}})
+
+    hub.join("ann")
+    hub.join("first", listener=Switcher())
+    hub.join("last", listener=last)
+    hub.route({"first": {"ann": 0.5}, "last": {"ann": 0.5}})
+    hub.route({"first": {"ann": 0.6}, "last": {"ann": 0.6}})
+    talker = Talker(speechlike(0.1, 8000))
+
+    for _ in range(2):
+        hub.push("ann", talker.next())
+    hub.tick(START)
+
+    assert (len(last.frames), hub.faults) == (0, 0)
