@@ -1,4 +1,4 @@
-"""A gateway process for each test that asks; gateways, browsers and sounds for whole files."""
+"""A gateway for each test that asks, or for a whole file; browsers and sounds for all files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from tests.support.audio import bursts, tone, write_wav
-from tests.support.browser import Browsers
+from tests.support.browser import BrowserOptions, Browsers
 from tests.support.gateway import Gateway, running_gateway
 
 
@@ -22,18 +23,24 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def gateway_of_file(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    """The same for all tests of a file, whose loop is the file's."""
+    """The same for all tests of a file, whose loop is the session's."""
     async with running_gateway(tmp_path_factory.mktemp("gateway")) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browsers() -> AsyncIterator[Browsers]:
-    """Browsers for all tests of a file, whose loop is the file's."""
+    """Browsers for all tests whose loop is the session's: each takes seconds to start."""
     async with AsyncExitStack() as stack:
         yield Browsers(stack)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(browsers: Browsers, sounds: Sounds) -> Browser:
+    """The one whose microphone says a tone of 440 Hz."""
+    return await browsers.get(BrowserOptions(speaks=sounds.tone, repeats=True))
 
 
 @dataclass(frozen=True)

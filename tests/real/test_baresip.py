@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
 from tests.real.conftest import Sounds
 from tests.real.test_page_call import calling_page, wait_for_state
@@ -14,7 +15,7 @@ from tests.support.browser import Browsers, open_page
 from tests.support.events import CallEvents, call_events
 from tests.support.gateway import Gateway, free_port, running_gateway
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 TRUNK = """
 [[trunk]]
@@ -85,7 +86,7 @@ async def test_page_learns_that_baresip_hung_up(
 
 
 async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(
-    tmp_path: Path, browsers: Browsers
+    tmp_path: Path, browser: Browser
 ) -> None:
     port = free_port()
 
@@ -95,7 +96,7 @@ async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(
         running_baresip(tmp_path / "baresip", port=port, says_hz=700),
     ):
         url = f"{gateway.url}/?to={NUMBER.replace('+', '%2B')}"
-        async with open_page(await browsers.get(), url) as page:
+        async with open_page(browser, url) as page:
             await page.get_by_role("button", name="Call", exact=True).click()
             await wait_for_state(page, "ended")
         outcome = await ended(gateway, events)

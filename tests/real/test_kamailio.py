@@ -21,7 +21,6 @@ from playwright.async_api import Browser
 from gateway.net.certificates import make_development_certificates
 from tests.real.test_baresip import assert_tone
 from tests.support.baresip import NUMBER, Baresip, free_sip_port, running_baresip
-from tests.support.browser import open_browser
 from tests.support.certificates import Authority, Pair
 from tests.support.dnsmasq import running_dnsmasq
 from tests.support.gateway import Gateway, free_port, running_gateway
@@ -29,7 +28,7 @@ from tests.support.kamailio import Kamailio, KamailioOptions, running_kamailio
 from tests.support.softphone import Says, open_softphone
 
 # One gateway behind one Kamailio for the whole file.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 DOMAIN = "edge.test"
 "Whose certificate Kamailio has; its port is in the DNS alone."
@@ -220,7 +219,7 @@ def environment(pair: Pair, ca: Path, ports: Ports, nameserver: tuple[str, int])
     }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     directory, ports = tmp_path_factory.mktemp("site"), free_ports()
     ours, _ = issue(directory / "ca", ["gateway.test"])
@@ -354,12 +353,6 @@ async def test_call_outlives_kamailio(site: Site, trunk: str, who: str, way: str
 
 
 # ---- softphones in browsers, of which only Kamailio knows
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(("transport", "who"), [("tls", "phone"), ("udp", "gateway")])

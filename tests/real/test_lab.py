@@ -13,31 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from gateway.lab.lab import LAB_PASSWORD, LAB_USER
 from gateway.media.tone import MELODY_HZ
-from tests.real.conftest import Sounds
 from tests.real.test_page_call import leave
 from tests.support.audio import Recording, record_page
-from tests.support.browser import BrowserOptions, Browsers, open_page
+from tests.support.browser import open_page
 from tests.support.certificates import Authority
 from tests.support.gateway import Gateway, running_gateway
 
 # One browser, and where nothing else is asked for one gateway, for the whole file.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 REGISTERS = f'username = "{LAB_USER}"\npassword_env = "LAB_PASSWORD"\nregister = true'
 RIGHT = {"LAB_PASSWORD": LAB_PASSWORD}
 
 SAID_HZ = 440.0
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(browsers: Browsers, sounds: Sounds) -> Browser:
-    """Its microphone says a tone."""
-    return await browsers.get(BrowserOptions(speaks=sounds.tone, repeats=True))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from tests.real.conftest import Sounds
 from tests.support.audio import record_page, report
@@ -18,12 +18,12 @@ from tests.support.browser import BrowserOptions, Browsers, open_page
 from tests.support.gateway import Gateway, running_gateway
 
 # One gateway, and one browser for each sound, for the whole file.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 SPEECH = Path(__file__).parents[2] / "gateway/lab/prompts/speech.wav"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def gateway(gateway_of_file: Gateway) -> AsyncIterator[Gateway]:
     """No test leaves a call behind."""
     yield gateway_of_file
@@ -140,10 +140,10 @@ async def test_receptionist_takes_a_digit_and_hangs_up_after_its_goodbye(
     [("+15550486", "busy"), ("+15550603", "declined"), ("agent:nobody", "route")],
 )
 async def test_refusal_is_told_in_plain_words(
-    gateway: Gateway, browsers: Browsers, sounds: Sounds, number: str, words: str
+    gateway: Gateway, browser: Browser, number: str, words: str
 ) -> None:
     url = f"{gateway.url}/?to={number.replace('+', '%2B')}"
-    async with open_page(await browsers.get(), url) as page:
+    async with open_page(browser, url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "ended")
         text = await page.locator("body").inner_text()
@@ -195,11 +195,9 @@ async def test_keys_cross_the_trunk_and_come_back(
     assert pressed == ["1", "7", "#"]
 
 
-async def test_early_media_is_heard_before_the_answer(
-    gateway: Gateway, browsers: Browsers, sounds: Sounds
-) -> None:
+async def test_early_media_is_heard_before_the_answer(gateway: Gateway, browser: Browser) -> None:
     url = f"{gateway.url}/?to=%2B15550102"
-    async with open_page(await browsers.get(), url) as page:
+    async with open_page(browser, url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "early-media")
         _, early = await record_page(page, 1.2)  # of the 3 s that there are
@@ -211,9 +209,9 @@ async def test_early_media_is_heard_before_the_answer(
     assert early.part(0.6, 1.2).peak_hz == pytest.approx(425, rel=0.01)
 
 
-async def test_far_end_that_hangs_up_is_told(gateway: Gateway, browsers: Browsers) -> None:
+async def test_far_end_that_hangs_up_is_told(gateway: Gateway, browser: Browser) -> None:
     url = f"{gateway.url}/?to=%2B15550110"
-    async with open_page(await browsers.get(), url) as page:
+    async with open_page(browser, url) as page:
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "in-call")
         await wait_for_state(page, "ended")
@@ -222,10 +220,10 @@ async def test_far_end_that_hangs_up_is_told(gateway: Gateway, browsers: Browser
     assert "hung up" in text
 
 
-async def test_gateway_that_goes_away_is_told(tmp_path: Path, browsers: Browsers) -> None:
+async def test_gateway_that_goes_away_is_told(tmp_path: Path, browser: Browser) -> None:
     async with (
         running_gateway(tmp_path) as gateway,
-        open_page(await browsers.get(), f"{gateway.url}/?to=echo") as page,
+        open_page(browser, f"{gateway.url}/?to=echo") as page,
     ):
         await page.get_by_role("button", name="Call", exact=True).click()
         await wait_for_state(page, "in-call")

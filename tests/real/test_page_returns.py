@@ -9,15 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.audio import record_page, report, tone, write_wav
-from tests.support.browser import BrowserOptions, open_browser, open_page
-from tests.support.gateway import Gateway, running_gateway
+from tests.support.audio import record_page, report
+from tests.support.browser import open_page
+from tests.support.gateway import Gateway
 from tests.support.tcp_path import TcpPath, open_tcp_path
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 PATIENCE_MS = 15_000
 "A browser starts a call within a second, but the machine may be busy."
@@ -26,17 +25,9 @@ INVITES = """() => [...document.querySelectorAll(".step")].filter(
   (step) => step.dataset.lane === "peer" && step.textContent.endsWith("INVITE")).length"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    async with running_gateway(tmp_path_factory.mktemp("gateway")) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    speaks = write_wav(tmp_path_factory.mktemp("sound") / "tone.wav", tone(440, 10))
-    async with open_browser(BrowserOptions(speaks=speaks, repeats=True)) as browser:
-        yield browser
+@pytest.fixture
+def gateway(gateway_of_file: Gateway) -> Gateway:
+    return gateway_of_file
 
 
 @asynccontextmanager

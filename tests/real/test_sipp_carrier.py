@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from tests.real.test_page_call import wait_for_state
-from tests.support.audio import record_page, tone, write_wav
-from tests.support.browser import BrowserOptions, open_browser, open_page
+from tests.support.audio import record_page
+from tests.support.browser import open_page
 from tests.support.events import call_events
 from tests.support.gateway import Gateway, free_port, running_gateway
 from tests.support.rtp import rtp_peer
@@ -26,7 +27,7 @@ from tests.support.sipp import Sipp, running_sipp
 from tests.support.wire import SipSocket
 
 # One gateway for the whole file: each test has a trunk of its own in it.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 TRUNKS = 40
 USERNAME, PASSWORD = "gateway", "s3cret"
@@ -92,7 +93,7 @@ class Places:
         self.unused = places[1:]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Places]:
     """A gateway with many trunks, none of which anybody answers."""
     made = [Place(n) for n in range(TRUNKS)]
@@ -155,7 +156,7 @@ class Office:
                 await asyncio.sleep(0.05)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def office(places: Places, tmp_path: Path) -> AsyncIterator[Office]:
     """A trunk that no other test has."""
     gateway = places.gateway
@@ -250,15 +251,15 @@ async def test_early_media_is_heard_both_ways_before_and_after_the_answer(office
     assert ended(outcome)[0] == "hangup"
 
 
-async def test_page_hears_early_media_and_its_hang_up_cancels(office: Office) -> None:
-    silence = write_wav(office.directory / "silence.wav", tone(440, 2, level_dbfs=-120))
+async def test_page_hears_early_media_and_its_hang_up_cancels(
+    office: Office, browser: Browser
+) -> None:
     url = f"{office.gateway.url}/?to={office.place.number.replace('+', '%2B')}&processing=off"
 
     async with (
         rtp_peer() as phone,
         office.carrier("early_media_for_ever", values={"rtp_port": phone.port}) as carrier,
         call_events(office.gateway) as events,
-        open_browser(BrowserOptions(speaks=silence, repeats=True)) as browser,
         open_page(browser, url) as page,
     ):
         await page.get_by_role("button", name="Call", exact=True).click()
@@ -281,8 +282,7 @@ async def test_page_hears_early_media_and_its_hang_up_cancels(office: Office) ->
     assert ended(outcome) == ("cancelled", "caller", 487, False)
 
 
-async def test_sipp_returns_what_the_page_says(office: Office) -> None:
-    speaks = write_wav(office.directory / "tone.wav", tone(440, 10))
+async def test_sipp_returns_what_the_page_says(office: Office, browser: Browser) -> None:
     url = f"{office.gateway.url}/?to={office.place.number.replace('+', '%2B')}&processing=off"
     port = free_port()
 
@@ -290,7 +290,6 @@ async def test_sipp_returns_what_the_page_says(office: Office) -> None:
         office.carrier(
             "answers", values={"rtp_port": port}, options=("-rtp_echo", "-mp", str(port))
         ) as carrier,
-        open_browser(BrowserOptions(speaks=speaks, repeats=True)) as browser,
         open_page(browser, url) as page,
     ):
         await page.get_by_role("button", name="Call", exact=True).click()

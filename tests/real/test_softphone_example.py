@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from gateway.config import load_config
-from tests.support.browser import open_browser, open_page
+from tests.support.browser import open_page
 from tests.support.gateway import Gateway, free_port, running_gateway
 from tests.support.softphone import FOLDER as MODULES
 
@@ -67,8 +67,9 @@ async def registered(
         yield page
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_ann_calls_bob_from_a_page_of_another_site(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, password in PASSWORDS.items():
         monkeypatch.setenv(name, password)
@@ -78,7 +79,6 @@ async def test_ann_calls_bob_from_a_page_of_another_site(
         monkeypatch.setenv("GATEWAY_HTTP_ORIGINS", site)
         async with (
             running_gateway(tmp_path, users_and_routes) as gateway,
-            open_browser() as browser,
             registered(browser, site, gateway, "ann", "apple") as ann,
             registered(browser, site, gateway, "bob", "berry") as bob,
         ):

@@ -16,14 +16,14 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.real.test_page_call import wait_for_state
-from tests.support.audio import Recording, record_page, report, tone, write_wav
+from tests.support.audio import Recording, record_page, report
 from tests.support.baresip import running_baresip
-from tests.support.browser import BrowserOptions, open_browser, open_page
+from tests.support.browser import open_page
 from tests.support.events import CallEvents, call_events
 from tests.support.gateway import Gateway, free_port, running_gateway
 from tests.support.softphone import MAKES, Says, Softphone, open_softphone
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 PASSWORDS = {"ann": "an apple", "bob": "b$n\"n'a", "carl": "cherries"}
 
@@ -144,23 +144,23 @@ class Site:
                 await asyncio.sleep(0.01)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def running(
+    tmp_path_factory: pytest.TempPathFactory, browser: Browser
+) -> AsyncIterator[Site]:
     """One gateway and one browser for all tests; its microphone says what the page says."""
     directory = tmp_path_factory.mktemp("gateway")
-    speaks = write_wav(directory / "tone.wav", tone(PAGE_HZ, 10))
     with pytest.MonkeyPatch.context() as environment:
         for name, password in PASSWORDS.items():
             environment.setenv(f"PASSWORD_OF_{name.upper()}", password)
         async with (
             running_gateway(directory, MORE) as gateway,
-            open_browser(BrowserOptions(speaks=speaks, repeats=True)) as browser,
             AsyncExitStack() as pages,
         ):
             yield Site(gateway, browser, pages)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def site(running: Site) -> AsyncIterator[Site]:
     """No test leaves a call or a phone behind."""
     yield running

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from gateway.private import Secret
 from gateway.webrtc.turn import TurnCredentials, TurnOptions, make_credentials
-from tests.support.audio import record_page, tone, write_wav
-from tests.support.browser import BrowserOptions, open_browser, open_page
+from tests.support.audio import record_page
+from tests.support.browser import open_page
 from tests.support.gateway import Gateway, running_gateway
 from tests.support.turn import TurnServer, own_address, running_turn
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 SECRET = "a-secret-of-gateway-and-coturn"
 
@@ -40,13 +40,13 @@ ONLY = """
 """
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def turn(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TurnServer]:
     async with running_turn(tmp_path_factory.mktemp("turn"), SECRET) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def gateway(
     turn: TurnServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Gateway]:
@@ -96,13 +96,11 @@ async def test_a6_credentials_run_out(turn: TurnServer) -> None:
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_page_calls_through_coturn_alone(
-    gateway: Gateway, tmp_path: Path, transport: str
+    gateway: Gateway, browser: Browser, transport: str
 ) -> None:
-    speaks = write_wav(tmp_path / "tone.wav", tone(440, 10))
-    options = BrowserOptions(speaks=speaks, repeats=True)
     url = f"{gateway.url}/?to=%2B15550100&processing=off&relay=on"
 
-    async with open_browser(options) as browser, open_page(browser, "about:blank") as page:
+    async with open_page(browser, "about:blank") as page:
         await page.add_init_script(ONLY.replace("TRANSPORT", transport))
         await page.goto(url)
         await page.get_by_role("button", name="Call", exact=True).click()
