@@ -14,7 +14,15 @@ from gateway.codec import TICK_RATE, Codec
 from gateway.media.branch import PLC_TICKS, RECENT_FRAMES, Branch, Pcm, fit
 from gateway.media.opus import RATES
 
-__all__ = ["RECENT_FRAMES", "AudioFrame", "BornFrame", "ConcealedFrame", "Pcm", "Voice"]
+__all__ = [
+    "RECENT_FRAMES",
+    "AudioFrame",
+    "BornFrame",
+    "ConcealedFrame",
+    "PastFrame",
+    "Pcm",
+    "Voice",
+]
 
 _OPUS = "opus"
 
@@ -145,6 +153,16 @@ class BornFrame(AudioFrame):
 
     def sound(self, branch: Branch, wanted: int) -> Pcm:
         return branch.take(self.born)
+
+
+class PastFrame(AudioFrame):
+    """Silence that nobody is to hear: time that went by while we could do nothing."""
+
+    __slots__ = ()
+
+    @property
+    def is_past(self) -> bool:
+        return True
 
 
 class ConcealedFrame(AudioFrame):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from gateway.codec import TICK_RATE
-from gateway.media.frame import AudioFrame
+from gateway.media.frame import AudioFrame, PastFrame
 from gateway.media.mix import MixedFrame, Part
 from gateway.media.playout import Playout
 from gateway.media.routing import STARVED_TICKS, Ear, Link, Listener, Mouth, Party, PartyId
@@ -25,11 +25,20 @@ __all__ = ["Hub", "Listener", "PartyId"]
 TICK_TICKS = TICK_RATE // 50
 "20 ms, in ticks of the timeline."
 
+TICK_S = TICK_TICKS / TICK_RATE
+
+MAX_CATCH_UP = 5
+"Ticks that are made up for after a stall, as the pacer does; what is more has gone by (F14)."
+
+MAX_PAST = 100
+"Ticks that are told as gone by: after a longer stall nobody's clock is worth keeping."
+
 
 class Hub:
     """Who hears whom. Methods are atomic: nothing is ever half routed."""
 
     __slots__ = (
+        "_due_at",
         "_ears",
         "_hears",
         "_links",
@@ -51,6 +60,7 @@ class Hub:
         self._mouths: dict[PartyId, Mouth] = {}
         self._ears: tuple[Ear, ...] = ()
         self._playouts: tuple[tuple[PartyId, Playout], ...] = ()
+        self._due_at: float | None = None  # the next tick
 
     # ---- who is there
 
@@ -146,6 +156,10 @@ class Hub:
 
     def tick(self, now: float) -> None:
         """20 ms have passed: feed those whom no live speaker feeds. The pacer calls it."""
+        due_at = now if self._due_at is None else self._due_at
+        if now - due_at > MAX_CATCH_UP * TICK_S:
+            due_at += self._let_pass(now, int((now - due_at) / TICK_S) + 1 - MAX_CATCH_UP)
+        self._due_at = due_at + TICK_S
         for mouth in self._mouths.values():
             mouth.quiet += 1
         for ear in self._ears:
@@ -196,6 +210,18 @@ class Hub:
             ear.hear(self._frame_of(ear, parts, now))
         except Exception as error:
             self._blame(ear.id, error)
+
+    def _let_pass(self, now: float, ticks: int) -> float:
+        """Time that went by unheard: nobody's delay grows by it. Returns the seconds."""
+        past = min(ticks, MAX_PAST) * TICK_TICKS
+        for ear in self._ears:
+            if ear.wire is None or ear.wire.quiet > STARVED_TICKS:
+                try:
+                    ear.hear(PastFrame(ear.position, past, now))
+                except Exception as error:
+                    self._blame(ear.id, error)
+                ear.position += past
+        return ticks * TICK_S
 
     def _frame_of(self, ear: Ear, parts: list[Part], now: float) -> AudioFrame:
         position = ear.position

@@ -13,8 +13,10 @@ from gateway.leg.leg import Phase
 from gateway.media.conceal import QUIETEST_LEVEL
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.g711 import A_LAW, MU_LAW
+from gateway.media.hub import Hub
 from gateway.media.opus import OpusDecoder, OpusEncoder, opus_duration
 from gateway.media.tone import level_dbfs
+from gateway.net.pacer import Pacer
 from tests.leg.peer import Bridge, StreamBench, said
 from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike, steepest_step
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
@@ -320,6 +322,42 @@ async def test_f14_stall_of_200_ms_is_caught_up_with_five_packets_a_leg(loop: Vi
         # What was left out is time that went by: nothing is heard later than it was before.
         assert packets[-1].timestamp - packets[0].timestamp == 89 * step
     await bridge.close()
+
+
+@in_virtual_time
+async def test_f14_mixed_party_is_caught_up_with_alike(loop: VirtualLoop) -> None:
+    pacer, hub = Pacer(loop, phases=1), Hub()
+    listener = StreamBench(loop)
+    hub.join("listener", listener=listener.stream)
+    speakers = Voice(), Voice()
+    for name in ("first", "second"):
+        hub.join(name)
+    hub.route({"listener": {"first": 1.0, "second": 1.0}})
+    stop = pacer.add(hub.tick)
+
+    def speak() -> None:
+        for name, voice in zip(("first", "second"), speakers, strict=True):
+            hub.push(name, voice.frame(PCMU, b"\x31" * 160, 960, loop.time()))
+
+    for _ in range(50):
+        speak()
+        await elapse(0.02)
+    before = len(listener.transport.packets)
+    began_at, begin = loop.time(), listener.transport.packets[-1].timestamp
+    loop._pass(0.2)  # the time of some computation
+    await elapse(0.0001)
+    burst = len(listener.transport.packets) - before
+    for _ in range(10):
+        speak()
+    for _ in range(50):
+        await elapse(0.02)
+        speak()
+
+    assert 0 < burst <= 5
+    elapsed = (loop.time() - began_at) * 8000
+    assert listener.transport.packets[-1].timestamp - begin == pytest.approx(elapsed, abs=161)
+    stop()
+    await listener.close()
 
 
 # ---- encoders
