@@ -141,8 +141,9 @@ class OpenSockets:
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({talking, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if closing.done():
-                await websocket.close(1001, "the gateway stops")
+            if closing.done() and not talking.done():
+                with contextlib.suppress(RuntimeError):  # the talk has just closed it itself
+                    await websocket.close(1001, "the gateway stops")
         finally:
             closing.cancel()
             talking.cancel()
