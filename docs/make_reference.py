@@ -56,7 +56,7 @@ def _default(field: ast.AnnAssign) -> str:
 
 def _meaning(after: ast.stmt | None) -> str:
     if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-        return str(after.value.value).replace("|", "\\|")
+        return " ".join(str(after.value.value).split()).replace("|", "\\|")
     return ""
 
 
