@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page
 
+from gateway.lab import lab
 from tests.real.test_page_call import wait_for_state
-from tests.support.browser import open_page
+from tests.support.browser import BrowserOptions, Browsers, open_page
 from tests.support.gateway import Gateway
 from tests.support.impair import Impairer, running_impairer
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
+SPEECH = Path(lab.__file__).with_name("prompts") / "speech.wav"
 LOSS = 0.15
 MENDED_WITHIN_S = 40.0
 "Chromium reports every 5 s, give or take half of it, and the gateway looks once a second."
@@ -40,11 +43,10 @@ ONLY_BY_THE_RELAY = """
 
 HEARD = """
 async () => {
-  for (const each of (await watched.getStats()).values())
-    if (each.type === "inbound-rtp")
-      return [
-        each.packetsReceived, each.packetsLost, each.totalSamplesReceived, each.concealedSamples,
-      ];
+  const stats = [...(await watched.getStats()).values()];
+  const heard = stats.find((each) => each.type === "inbound-rtp") ?? {};
+  const names = ["packetsReceived", "packetsLost", "totalSamplesReceived", "concealedSamples"];
+  return names.map((name) => heard[name] ?? 0);
 }
 """
 
@@ -59,15 +61,16 @@ async def heard_by(page: Page, seconds: float) -> tuple[float, float]:
 
 
 async def test_f12_chromium_that_loses_packets_is_sent_fec_and_decodes_it(
-    gateway_of_file: Gateway, browser: Browser
+    gateway_of_file: Gateway, browsers: Browsers
 ) -> None:
     target = ("127.0.0.1", gateway_of_file.ports["webrtc"])
     url = f"{gateway_of_file.url}/?to=%2B15550100&processing=off"
-    down = Impairer(1)
+    # FEC is of speech: pauses and beeps have none. The lab says again what it hears.
+    browser = await browsers.get(BrowserOptions(speaks=SPEECH, repeats=True))
     shares: list[tuple[float, float]] = []
 
     async with (
-        running_impairer(target, down=down) as relay,
+        running_impairer(target) as relay,
         open_page(browser, "about:blank") as page,
     ):
         await page.add_init_script(f"({ONLY_BY_THE_RELAY})({relay.address[1]})")
@@ -76,9 +79,9 @@ async def test_f12_chromium_that_loses_packets_is_sent_fec_and_decodes_it(
         await wait_for_state(page, "in-call")
         relay.down = Impairer(1, loss=LOSS)
         async with asyncio.timeout(MENDED_WITHIN_S):
-            while not shares or shares[-1][1] > shares[-1][0] / 2:
-                shares.append(await heard_by(page, 2.0))
+            while not shares or shares[-1][1] > shares[-1][0] / 3:
+                shares.append(await heard_by(page, 4.0))
 
     lost, made_up = shares[-1]
     assert lost > LOSS / 3
-    assert made_up < lost / 2
+    assert made_up <= lost / 3
