@@ -392,6 +392,12 @@ class Node:
     def hold(self, call_id: str, leg: LegId | None, *, on: bool) -> None:
         self.registry.hold(call_id, leg=leg, on=on)
 
+    def mute(self, call_id: str, leg: LegId | None, *, on: bool) -> None:
+        self.registry.mute(call_id, leg=leg, on=on)
+
+    def amplify(self, call_id: str, gain_db: float, leg: LegId | None) -> None:
+        self.registry.amplify(call_id, gain_db, leg=leg)
+
     def press(
         self, call_id: str, digits: str, leg: LegId | None, press_ms: int, gap_ms: int
     ) -> None:

@@ -14,11 +14,13 @@ from gateway.call.events import (
     CallRefused,
     CallStarted,
     LegAlerted,
+    LegAmplified,
     LegDisturbed,
     LegEnded,
     LegHeld,
     LegMeasured,
     LegMoved,
+    LegMuted,
     LegSecured,
     LegSignalled,
     LegStarted,
@@ -32,6 +34,8 @@ LegEvent = (
     | LegDisturbed
     | LegHeld
     | LegSecured
+    | LegMuted
+    | LegAmplified
     | LegMeasured
     | LegAlerted
     | LegMoved
@@ -85,6 +89,10 @@ def _of_leg(event: LegEvent) -> dict[str, Any]:
             told = {"type": "leg.held", "by_us": event.by_us, "direction": event.direction.value}
         case LegSecured():
             told = {"type": "leg.secured", "to": event.to}
+        case LegMuted():
+            told = {"type": "leg.muted", "on": event.on}
+        case LegAmplified():
+            told = {"type": "leg.gain", "gain_db": event.gain_db}
         case LegMeasured():
             quality = describe_quality(event.leg, event.quality).model_dump()
             told = {"type": "leg.quality", "final": event.is_final, **quality}

@@ -11,6 +11,7 @@ from quart import websocket
 
 from gateway.api.call_events import describe_call_event
 from gateway.api.keys import KeyControl, key_operations
+from gateway.api.loudness import LoudnessControl, loudness_operations
 from gateway.api.openapi import Operation
 from gateway.api.outbox import Outbox
 from gateway.api.quality import QualityInfo, describe_quality
@@ -28,7 +29,7 @@ MAX_EVENTS_BEHIND = 1000
 Address = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class CallControl(KeyControl, Protocol):
+class CallControl(KeyControl, LoudnessControl, Protocol):
     """What the API asks of the node."""
 
     def originate(self, from_: str, to: str) -> CallSummary: ...
@@ -105,6 +106,10 @@ class LegInfo(BaseModel):
     "Whether it holds us."
     secure_to: str | None = None
     "Who alone hears it and gets its keys, in secure input."
+    muted: bool
+    "Whether nobody hears it."
+    gain_db: float
+    "How much louder than it is the others hear it."
     quality: QualityInfo | None
     "Not in lists; after the end, of all its time."
 
@@ -250,6 +255,7 @@ def call_operations(control: CallControl) -> list[Operation]:
             refuses=REFUSES,
         ),
         *key_operations(control, look, CallInfo),
+        *loudness_operations(control, look, CallInfo),
     ]
 
 
@@ -273,6 +279,8 @@ def describe_call(summary: CallSummary) -> CallInfo:
                 on_hold=leg.on_hold,
                 holds=leg.holds,
                 secure_to=leg.secure_to,
+                muted=leg.muted,
+                gain_db=leg.gain_db,
                 quality=None if leg.quality is None else describe_quality(leg.id, leg.quality),
             )
             for leg in summary.legs

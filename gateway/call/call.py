@@ -6,7 +6,7 @@ DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from gateway.call.dial import CallOptions, Dialler
@@ -24,6 +24,7 @@ from gateway.call.events import (
 )
 from gateway.call.hearing import partners
 from gateway.call.hunt import TIMED_OUT, Errand, Hunt
+from gateway.call.monitor import Monitor
 from gateway.call.party import (
     CallState,
     CallSummary,
@@ -59,7 +60,7 @@ from gateway.leg.leg import (
     TransferProgress,
 )
 from gateway.leg.quality import QualityAlert
-from gateway.media.hub import Hub
+from gateway.media.hub import Hub, PartyId
 from gateway.private import Private
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.sip.uri import Uri
@@ -184,6 +185,41 @@ class Call:
         if to is not None and self._room.find_present(to) is party:
             raise RoutingError("nobody is the only one to hear itself", status=409)
         self._room.secure(party, to, now)
+
+    def mute(self, leg: LegId, now: float, *, on: bool = True) -> None:
+        """Let nobody hear a party, or all again.
+
+        Raises:
+            RoutingError: as for `hold`.
+        """
+        self._room.mute(self._room.find_present(leg), now, on=on)
+
+    def amplify(self, leg: LegId, gain_db: float, now: float) -> None:
+        """Let the others hear a party so much louder than it is, or less loud.
+
+        Raises:
+            RoutingError: as for `hold`.
+        """
+        self._room.amplify(self._room.find_present(leg), gain_db, now)
+
+    def attach(self, monitor: Monitor, now: float) -> None:
+        """Let somebody hear the call, or speak into it, who is no party of it.
+
+        Raises:
+            RoutingError: 404, the call is over; 409 and 503 as the room says.
+        """
+        if self.state is CallState.ENDED:
+            raise RoutingError("there is no such call")
+        self._room.attach(monitor, now)
+
+    def detach(self, name: PartyId, now: float) -> None:
+        """Let such a one go; one that is not there is ignored."""
+        self._room.detach(name, now)
+
+    @property
+    def monitors(self) -> Collection[PartyId]:
+        """Who is attached."""
+        return self._room.monitors.keys()
 
     def transfer(
         self,
@@ -518,7 +554,7 @@ class Call:
                     # One broken leg keeps neither the others nor the call from their end.
                     self._gone.add(party.leg.id)
                     bugs.append(error)
-        self._room.lay_routes(now)
+        self._room.close(now)
         self._room.tell(self.outcome)
         if bugs:
             raise bugs[0]

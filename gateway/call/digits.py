@@ -156,7 +156,7 @@ class Digits:
         if party.is_on_hold:
             return ()
         others = partners(party, self._room.parties.values())
-        heard = [each for each in others if not each.is_on_hold and party.speaks_to(each)]
+        heard = [each for each in others if not each.is_on_hold and party.gives_keys_to(each)]
         return tuple(each.leg.id for each in heard)
 
     def _pass_on(self, press: _Press, phase: Phase, duration_ms: int) -> None:

@@ -122,6 +122,26 @@ class LegSecured:
 
 
 @dataclass(frozen=True, slots=True)
+class LegMuted:
+    """A party is heard by nobody from now on, or by all again."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LegAmplified:
+    """A party is heard louder or less loud from now on."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    gain_db: float
+
+
+@dataclass(frozen=True, slots=True)
 class LegMeasured:
     """How a party's media fares: told every so often, and when the party leaves."""
 
@@ -233,6 +253,8 @@ CallEvent = (
     | LegDisturbed
     | LegHeld
     | LegSecured
+    | LegMuted
+    | LegAmplified
     | LegMeasured
     | LegAlerted
     | LegMoved

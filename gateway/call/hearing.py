@@ -36,22 +36,22 @@ def routes(
         if party.state not in (PartyState.UP, PartyState.EARLY):
             continue
         others = partners(party, parties)
-        heard = [other for other in others if not other.is_on_hold and not other.is_muted]
+        heard = [other for other in others if not other.is_on_hold and not other.holds_silently]
         # Who may not hear another is sent silence instead: its time goes on.
-        speakers: list[PartyId] = [other.leg.id for other in heard if other.speaks_to(party)]
+        speakers = {other.leg.id: other.gain for other in heard if other.speaks_to(party)}
         if party.is_on_hold:
             speakers = _for_people(party, MUSIC)
         elif not others and party.leg.id == ringing_for:
             speakers = _for_people(party, RINGBACK)
-        elif not heard and any(other.is_muted for other in others) and party.listens:
+        elif not heard and any(other.holds_silently for other in others) and party.listens:
             speakers = _for_people(party, MUSIC)
-        hears[party.leg.id] = dict.fromkeys(speakers, 1.0)
+        hears[party.leg.id] = speakers
     return hears
 
 
-def _for_people(party: Party, sound: PartyId) -> list[PartyId]:
+def _for_people(party: Party, sound: PartyId) -> dict[PartyId, float]:
     """An agent hears silence: music would be words to it, and a tone an event."""
-    return [] if party.leg.kind is LegKind.AGENT else [sound]
+    return {} if party.leg.kind is LegKind.AGENT else {sound: 1.0}
 
 
 def _are_together(one: Party, other: Party) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import log10
 
 from gateway.call.events import CallEnded, CallId
 from gateway.leg.leg import Leg, LegId, LegKind, MediaQuality, Role
@@ -43,6 +44,10 @@ class Party:
     "What it still does while it holds us; None: it does not."
     is_on_hold: bool = False
     "Whether we hold it."
+    is_muted: bool = False
+    "Whether nobody hears it, until we let it be heard again."
+    gain: float = 1.0
+    "How loud the others hear it: a factor."
     is_apart: bool = False
     "Whether it hears and is heard by nobody while others are brought together."
     secure_to: LegId | None = None
@@ -51,7 +56,7 @@ class Party:
     "How its media fared; None while it is there."
 
     @property
-    def is_muted(self) -> bool:
+    def holds_silently(self) -> bool:
         """Whether it holds us without music of its own."""
         return self.held is not None and not self.held.sends
 
@@ -61,7 +66,11 @@ class Party:
         return self.held is None or self.held.receives
 
     def speaks_to(self, other: Party) -> bool:
-        """Whether another may hear it and get its keys: all may, unless it is in secure input."""
+        """Whether another may hear it: all may, unless it is muted, or in secure input."""
+        return not self.is_muted and self.gives_keys_to(other)
+
+    def gives_keys_to(self, other: Party) -> bool:
+        """Whether another may get its keys: all may, unless it is in secure input."""
         return self.secure_to is None or self.secure_to == other.leg.id
 
 
@@ -80,6 +89,10 @@ class LegSummary:
     "Whether it holds us."
     secure_to: LegId | None = None
     "Who alone hears it, in secure input."
+    muted: bool = False
+    "Whether nobody hears it."
+    gain_db: float = 0.0
+    "How much louder than it is the others hear it."
     quality: MediaQuality | None = None
     "How its media fares, or fared; None where it has none, or nothing was measured."
 
@@ -110,6 +123,8 @@ def describe_party(party: Party, *, measured: bool) -> LegSummary:
         party.is_on_hold,
         party.held is not None,
         party.secure_to,
+        party.is_muted,
+        round(20 * log10(party.gain), 1),
         quality_of(party) if measured else None,
     )
 

@@ -30,6 +30,7 @@ from gateway.call.events import (
     LegAlerted,
     LegSignalled,
 )
+from gateway.call.monitor import Monitor
 from gateway.errors import CapacityError, Fault, RoutingError
 from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Role, Signalled, TransferAsked
 from gateway.media.hub import Hub, PartyId
@@ -250,6 +251,49 @@ class Registry:
         leg = leg or _caller_of(entry.call)
         self._dispatcher.ask(entry, lambda now: entry.call.secure(leg, to, now))
 
+    def mute(self, call_id: CallId, *, leg: LegId | None = None, on: bool = True) -> None:
+        """Let nobody hear a party, or all again.
+
+        Args:
+            leg: who; None: the caller.
+
+        Raises:
+            RoutingError: as for `hold`.
+        """
+        entry = self._entry_of(call_id)
+        leg = leg or _caller_of(entry.call)
+        self._dispatcher.ask(entry, lambda now: entry.call.mute(leg, now, on=on))
+
+    def amplify(self, call_id: CallId, gain_db: float, *, leg: LegId | None = None) -> None:
+        """Let the others hear a party so much louder than it is, or less loud.
+
+        Args:
+            leg: who; None: the caller.
+
+        Raises:
+            RoutingError: as for `hold`.
+        """
+        entry = self._entry_of(call_id)
+        leg = leg or _caller_of(entry.call)
+        self._dispatcher.ask(entry, lambda now: entry.call.amplify(leg, gain_db, now))
+
+    def attach(self, call_id: CallId, monitor: Monitor) -> None:
+        """Let somebody hear a call, or speak into it, who is no party of it: until the call ends.
+
+        One whose ears raise is detached; the call goes on.
+
+        Raises:
+            RoutingError: 404, there is no such call; 409 and 503 as the room says.
+        """
+        entry = self._entry_of(call_id)
+        self._dispatcher.ask(entry, lambda now: entry.call.attach(monitor, now))
+
+    def detach(self, call_id: CallId, name: PartyId) -> None:
+        """Let such a one go; one that is not there is ignored."""
+        entry = self._calls.get(call_id)
+        if entry is not None:
+            self._dispatcher.run((entry, lambda: entry.call.detach(name, self._loop.time())))
+
     def transfer(
         self,
         call_id: CallId,
@@ -417,6 +461,10 @@ class Registry:
         """A listener raised, in the middle of a packet: its call ends in the loop's next turn."""
         entry = self._calls.get(call_id)
         if entry is None or entry.is_broken:
+            return
+        if party in entry.call.monitors:
+            log.error("call=%s monitor=%s broke, and is let go", call_id, party, exc_info=error)
+            self._loop.call_soon(self.detach, call_id, party)
             return
         entry.is_broken = True
         log.error("call=%s leg=%s broke, and is ended", entry.call.id, party, exc_info=error)

@@ -8,14 +8,17 @@ from functools import partial
 from gateway.call.events import (
     CallEvent,
     CallId,
+    LegAmplified,
     LegEnded,
     LegHeld,
     LegMeasured,
     LegMoved,
+    LegMuted,
     LegSecured,
     LegStarted,
 )
 from gateway.call.hearing import MUSIC, RINGBACK, routes
+from gateway.call.monitor import MAX_MONITORS, Monitor, add_monitors
 from gateway.call.party import Party, PartyState, quality_of
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, LegId
@@ -39,6 +42,8 @@ class Room:
         "Also those that have ended, in the order of their coming."
         self.ringing_for: LegId | None = None
         "Who waits for somebody that rings, and is to hear a ringing tone of ours."
+        self.monitors: dict[PartyId, Monitor] = {}
+        "Who is attached to the call without being a party of it."
         self._sounds = {MUSIC: music or hold_music(), RINGBACK: ringing_tone()}
         self._loops: dict[PartyId, Loop] = {}
         self._refill_at: float | None = None
@@ -135,6 +140,56 @@ class Room:
         self.tell(LegSecured(self.id, now, party.leg.id, to))
         self.lay_routes(now)
 
+    # ---- how loud
+
+    def mute(self, party: Party, now: float, *, on: bool) -> None:
+        """Let nobody hear a party, or all again. Its keys still count."""
+        if party.is_muted == on:
+            return
+        party.is_muted = on
+        self.tell(LegMuted(self.id, now, party.leg.id, on))
+        self.lay_routes(now)
+
+    def amplify(self, party: Party, gain_db: float, now: float) -> None:
+        """Let the others hear a party so much louder than it is, or less loud."""
+        gain = 10 ** (gain_db / 20)
+        if party.gain == gain:
+            return
+        party.gain = gain
+        self.tell(LegAmplified(self.id, now, party.leg.id, gain_db))
+        self.lay_routes(now)
+
+    # ---- who listens in
+
+    def attach(self, monitor: Monitor, now: float) -> None:
+        """Let somebody hear the call, or speak into it, who is no party of it.
+
+        Raises:
+            RoutingError: 409, its id is a party's; 503, there are `MAX_MONITORS` already.
+        """
+        name, old = monitor.id, self.monitors.get(monitor.id)
+        if name in self.parties or name in self._sounds:
+            raise RoutingError("a party of this call has this id", status=409)
+        if old is None and len(self.monitors) >= MAX_MONITORS:
+            raise RoutingError("too many listen to this call", status=503)
+        self.monitors[name] = monitor
+        if old is None or (old.listener, old.playout) != (monitor.listener, monitor.playout):
+            self.hub.join(name, listener=monitor.listener, playout=monitor.playout, counts=False)
+        self.lay_routes(now)
+
+    def detach(self, name: PartyId, now: float) -> None:
+        """Let a monitor go; one that is not there is ignored."""
+        if self.monitors.pop(name, None) is not None:
+            self.hub.leave(name)
+            self.lay_routes(now)
+
+    def close(self, now: float) -> None:
+        """The call is over: nothing is heard any more."""
+        for name in tuple(self.monitors):
+            del self.monitors[name]
+            self.hub.leave(name)
+        self.lay_routes(now)
+
     # ---- who hears whom
 
     def lay_routes(self, now: float) -> None:
@@ -142,6 +197,8 @@ class Room:
         hears = routes(self.parties.values(), ringing_for=self.ringing_for)
         heard = {name for speakers in hears.values() for name in speakers}
         self._play(heard & self._sounds.keys(), now)
+        if self.monitors:
+            hears = add_monitors(hears, self.monitors.values(), self.parties.values())
         # Music is nobody's secret: it goes on when somebody else hears it too.
         self.hub.route(hears, keep=self._sounds)
         if not hears:

@@ -122,6 +122,12 @@ class FakeNode:
     def hold(self, call_id: str, leg: str | None, *, on: bool) -> None:
         self.registry.hold(call_id, leg=leg, on=on)
 
+    def mute(self, call_id: str, leg: str | None, *, on: bool) -> None:
+        self.registry.mute(call_id, leg=leg, on=on)
+
+    def amplify(self, call_id: str, gain_db: float, leg: str | None) -> None:
+        self.registry.amplify(call_id, gain_db, leg=leg)
+
     def press(
         self, call_id: str, digits: str, leg: str | None, press_ms: int, gap_ms: int
     ) -> None:
