@@ -108,6 +108,13 @@ class Outgoing:
         self.is_stopped = True
         self._send_codec = None
 
+    def begin_anew(self) -> None:
+        """Whoever listens from now on has heard nothing before: code from the start, for that."""
+        self._drop_partial()
+        if self._encoder is not None:
+            self._encoder.close()
+        self._encoder = self._encoded = None
+
     def close(self) -> None:
         """Free the encoder; what is heard from now on goes nowhere."""
         if self._encoder is not None:

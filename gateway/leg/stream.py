@@ -123,6 +123,7 @@ class AudioStream:
         old.on_packet = _nothing
         old.close()
         self.transport = self._outgoing.transport = transport
+        self._outgoing.begin_anew()
         self._is_connected = False
         self._meter.set_connected(connected=False, now=self._clock())
         transport.on_packet = self._incoming.receive

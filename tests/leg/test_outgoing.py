@@ -18,8 +18,9 @@ from gateway.media.opus import OpusDecoder, OpusEncoder, opus_duration
 from gateway.media.tone import level_dbfs
 from gateway.net.pacer import Pacer
 from tests.leg.peer import Bridge, StreamBench, said
-from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike, steepest_step
+from tests.media.sound import Pcm, frames_of, recorded_speech, speechlike, steepest_step, tone
 from tests.support.loop import VirtualLoop, elapse, in_virtual_time
+from tests.support.media import FakeTransport
 
 REPAIRABLE = replace(OPUS, fmtp="minptime=10;useinbandfec=1")
 FIRST_CELT = 16
@@ -394,6 +395,28 @@ async def test_encoder_that_goes_up_in_rate_is_not_heard_to(loop: VirtualLoop) -
     assert steps[0] < 1.3 * steps[1]
     for side in heard:
         await side.close()
+
+
+@in_virtual_time
+async def test_page_that_was_reloaded_hears_the_first_packet_as_loud_as_any(
+    loop: VirtualLoop,
+) -> None:
+    bench = StreamBench(loop, OPUS)
+    speech = said(PCMU, tone(300, 1.0, 8000, -16))
+    for frame in speech[:25]:
+        bench.stream.hear(frame)
+
+    bench.transport = FakeTransport()
+    bench.stream.attach(bench.transport)
+    for frame in speech[25:]:
+        bench.stream.hear(frame)
+
+    decoder = OpusDecoder(8000)
+    levels = [level_dbfs(decoder.decode(packet.payload)) for packet in bench.transport.packets]
+    assert levels[0] > -19
+    assert max(abs(level + 16) for level in levels[1:]) < 1
+    assert bench.transport.packets[0].sequence == 1025
+    await bench.close()
 
 
 @in_virtual_time
