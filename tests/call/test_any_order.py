@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.call.call import CallOptions, CallState, PartyState, TransferMode
 from gateway.call.events import CallEnded, LegEnded, LegStarted, TransferEnded, TransferStarted
+from gateway.call.monitor import Monitor
 from gateway.errors import RoutingError
 from gateway.leg.leg import (
     Answered,
@@ -26,6 +27,7 @@ from gateway.leg.leg import (
 from gateway.sdp.description import Direction
 from gateway.sip.uri import parse_uri
 from gateway.trunk.route import Plan, RouteOptions
+from tests.media.parties import Ear
 from tests.support.legs import CallBench, FakeLeg, plan
 
 EVENTS: tuple[LegEvent, ...] = (
@@ -52,6 +54,7 @@ EVENTS: tuple[LegEvent, ...] = (
 COMMANDS = (
     *("hold", "resume", "transfer", "dial", "replace", "wait", "wait long", "end"),
     *("press", "secure", "secure no more"),
+    *("mute", "mute no more", "amplify", "listen", "whisper", "stop listening"),
 )
 
 steps = st.lists(
@@ -87,6 +90,11 @@ class Chaos(CallBench):
     def check(self) -> None:
         parties = self.call.parties
         for listener, heard in self.hub.hears.items():
+            if listener in self.call.monitors:
+                speakers = [parties[each] for each in heard]
+                assert not any(each.secure_to or each.is_muted for each in speakers)
+                assert not any(each.is_on_hold for each in speakers)
+                continue
             assert parties[listener].state in (PartyState.UP, PartyState.EARLY), listener
             assert listener not in heard
             speakers = [parties[each] for each in heard if each in parties]
@@ -95,6 +103,7 @@ class Chaos(CallBench):
             assert self.call.next_timer() is None
             assert all(party.state is PartyState.ENDED for party in parties.values())
             assert not self.hub.hears
+            assert not self.call.monitors
 
     def _command(self, leg: FakeLeg, what: str) -> None:
         call, now = self.call, self.now
@@ -123,6 +132,21 @@ class Chaos(CallBench):
                 self.advance(50)
             case "end":
                 call.end(now, EndReason.SHUTDOWN)
+            case _:
+                self._change_routes(leg, what)
+
+    def _change_routes(self, leg: FakeLeg, what: str) -> None:
+        call, now = self.call, self.now
+        match what:
+            case "mute" | "mute no more":
+                call.mute(leg.id, now, on=what == "mute")
+            case "amplify":
+                call.amplify(leg.id, -6.0, now)
+            case "listen" | "whisper":
+                heard_by = frozenset({leg.id} if what == "whisper" else ())
+                call.attach(Monitor("coach", Ear(), heard_by=heard_by), now)
+            case "stop listening":
+                call.detach("coach", now)
 
     def _plan_for(self, source: str, dialled: str) -> Plan:
         if dialled == "nowhere":
