@@ -10,10 +10,10 @@ from playwright.async_api import Browser
 from tests.real.conftest import Sounds
 from tests.real.test_page_call import calling_page, wait_for_state
 from tests.support.audio import Recording, record_page
-from tests.support.baresip import NUMBER, running_baresip
+from tests.support.baresip import NUMBER, free_sip_port, running_baresip
 from tests.support.browser import Browsers, open_page
 from tests.support.events import CallEvents, call_events
-from tests.support.gateway import Gateway, free_port, running_gateway
+from tests.support.gateway import Gateway, running_gateway
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
@@ -46,7 +46,7 @@ async def ended(gateway: Gateway, events: CallEvents) -> tuple[str, str, bool]:
 async def test_page_and_baresip_hear_each_other(
     tmp_path: Path, browsers: Browsers, sounds: Sounds
 ) -> None:
-    port = free_port()
+    port = free_sip_port()
 
     async with (
         running_gateway(tmp_path, TRUNK.format(port=port, codec="PCMU")) as gateway,
@@ -69,7 +69,7 @@ async def test_page_and_baresip_hear_each_other(
 async def test_page_learns_that_baresip_hung_up(
     tmp_path: Path, browsers: Browsers, sounds: Sounds
 ) -> None:
-    port = free_port()
+    port = free_sip_port()
 
     async with (
         running_gateway(tmp_path, TRUNK.format(port=port, codec="PCMU")) as gateway,
@@ -88,7 +88,7 @@ async def test_page_learns_that_baresip_hung_up(
 async def test_page_learns_that_baresip_speaks_no_codec_of_the_trunk(
     tmp_path: Path, browser: Browser
 ) -> None:
-    port = free_port()
+    port = free_sip_port()
 
     async with (
         running_gateway(tmp_path, TRUNK.format(port=port, codec="PCMA")) as gateway,
@@ -110,7 +110,7 @@ async def test_baresip_hears_itself_from_the_echo(gateway_of_file: Gateway, tmp_
 
     async with (
         call_events(gateway) as events,
-        running_baresip(tmp_path / "baresip", port=free_port(), says_hz=620, dials=echo) as baresip,
+        running_baresip(tmp_path / "baresip", says_hz=620, dials=echo) as baresip,
     ):
         await baresip.wait_for_audio(3)
         await baresip.quit()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, TimeoutError
 
 from tests.real.conftest import Sounds
 from tests.support.audio import record_page, report
@@ -19,6 +19,11 @@ from tests.support.gateway import Gateway, running_gateway
 
 # One gateway, and one browser for each sound, for the whole file.
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+
+SHOWN = """() => [phone.state, phone.path,
+  ...["#state", "#detail", "#problem", "#link-words", "#ladder"].map(
+    (part) => document.querySelector(part)?.innerText ?? "")]"""
+"What tells why a call is not where it should be."
 
 SPEECH = Path(__file__).parents[2] / "gateway/lab/prompts/speech.wav"
 
@@ -53,9 +58,14 @@ async def leave(page: Page) -> None:
 
 
 async def wait_for_state(page: Page, state: str, timeout_s: float = 15.0) -> None:
-    await page.wait_for_function(
-        "state => window.phone.state === state", arg=state, timeout=timeout_s * 1000
-    )
+    """Until the page's call is there; what the page shows instead is told."""
+    try:
+        await page.wait_for_function(
+            "state => window.phone.state === state", arg=state, timeout=timeout_s * 1000
+        )
+    except TimeoutError as error:
+        now = await page.evaluate(SHOWN)
+        raise AssertionError(f"the page is at {now}, not {state!r}") from error
 
 
 async def test_page_hears_its_own_tone_over_the_trunk(

@@ -20,7 +20,7 @@ from tests.support.audio import Recording, record_page, report
 from tests.support.baresip import running_baresip
 from tests.support.browser import open_page
 from tests.support.events import CallEvents, call_events
-from tests.support.gateway import Gateway, free_port, running_gateway
+from tests.support.gateway import Gateway, running_gateway
 from tests.support.softphone import MAKES, Says, Softphone, open_softphone
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
@@ -380,9 +380,7 @@ async def test_baresip_and_phone_hear_each_other(site: Site, tmp_path: Path) -> 
     number = f"sip:ann@127.0.0.1:{site.gateway.sip_port}"
     async with (
         site.phone("jssip", "ann") as ann,
-        running_baresip(
-            tmp_path / "baresip", port=free_port(), says_hz=700, dials=number
-        ) as baresip,
+        running_baresip(tmp_path / "baresip", says_hz=700, dials=number) as baresip,
     ):
         await ann.wait_for("ringing")
         await ann.do("answer")
