@@ -128,9 +128,7 @@ class FakeNode:
     def amplify(self, call_id: str, gain_db: float, leg: str | None) -> None:
         self.registry.amplify(call_id, gain_db, leg=leg)
 
-    def press(
-        self, call_id: str, digits: str, leg: str | None, press_ms: int, gap_ms: int
-    ) -> None:
+    def press(self, call_id: str, digits: str, leg: str | None, press_ms: int, gap_ms: int) -> None:
         self.registry.press(call_id, digits, leg=leg, press_ms=press_ms, gap_ms=gap_ms)
 
     def secure(self, call_id: str, to: str | None, leg: str | None) -> None:

@@ -613,7 +613,7 @@ def test_what_was_said_before_a_speaker_left_is_not_heard_where_it_goes() -> Non
 
 
 def test_ears_that_one_gets_later_do_not_hear_what_was_said_before() -> None:
-    hub, agent, events = agent_heard_by("ann")
+    hub, _agent, events = agent_heard_by("ann")
     hub.join("dan")
     hub.route({"ann": {"agent": 1.0}, "dan": {"agent": 1.0}})
 
