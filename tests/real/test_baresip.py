@@ -54,15 +54,15 @@ async def test_page_and_baresip_hear_each_other(
         running_baresip(tmp_path / "baresip", port=port, says_hz=700) as baresip,
     ):
         async with calling_page(browsers, gateway, NUMBER, sounds.tone) as page:
-            _, heard = await record_page(page, 4)
-            await baresip.wait_for_audio(4)
+            _, heard = await record_page(page, 3)
+            await baresip.wait_for_audio(3)
             await page.get_by_role("button", name="Hang up").click()
             await wait_for_state(page, "ended")
         await baresip.wait_for_log("terminated")
         outcome = await ended(gateway, events)
 
-    assert_tone(heard.part(2, 4), 700, -12, within_db=3)
-    assert_tone(baresip.heard.part(2, 4), 440, -12, within_db=3)
+    assert_tone(heard.part(1.5, 3), 700, -12, within_db=3)
+    assert_tone(baresip.heard.part(1.5, 3), 440, -12, within_db=3)
     assert outcome == ("hangup", "caller", True)
 
 

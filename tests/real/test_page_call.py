@@ -89,7 +89,7 @@ async def test_speech_comes_back_with_the_products_settings(
 ) -> None:
     async with calling_page(browsers, gateway, "+15550100", SPEECH, processing=True) as page:
         await asyncio.sleep(1.0)
-        _, heard = await record_page(page, 5)
+        _, heard = await record_page(page, 3)
 
     assert heard.level_dbfs > -45
 
@@ -100,8 +100,8 @@ async def test_round_trip_over_the_trunk_is_short(
     speaks = sounds.bursts
 
     async with calling_page(browsers, gateway, "+15550100", speaks) as page:
-        await asyncio.sleep(2.0)
-        said, heard = await record_page(page, 6)
+        await asyncio.sleep(1.0)
+        said, heard = await record_page(page, 4.5)
 
     delays = [
         later[0] - onset
