@@ -100,8 +100,8 @@ async def test_round_trip_over_the_trunk_is_short(
     speaks = sounds.bursts
 
     async with calling_page(browsers, gateway, "+15550100", speaks) as page:
-        await asyncio.sleep(1.0)
-        said, heard = await record_page(page, 4.5)
+        await asyncio.sleep(2.0)
+        said, heard = await record_page(page, 6)
 
     delays = [
         later[0] - onset
