@@ -32,10 +32,9 @@ web: .venv/test.stamp
 	web/node_modules/.bin/tsc -p web/jsconfig.json
 
 # Side by side: virtual time, and of real sockets and browsers what judges neither time nor sound.
-# Each worker takes files whole, as far as that goes: what tests of a file share starts once.
 # Then the rest of the real ones, and the peers, one at a time.
 unit: .venv/test.stamp
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "(not real or beside) and not soak"
+	$(BIN)/python -m pytest -q -n 2 -m "(not real or beside) and not soak"
 
 real: .venv/test.stamp
 	$(BIN)/python -m pytest -q -m "real and not beside and not soak"
