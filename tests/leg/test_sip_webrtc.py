@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
@@ -186,7 +187,10 @@ class Softphone:
 @pytest.fixture
 def phone() -> Iterator[Softphone]:
     made = Softphone()
+    # What the wire brings comes outside of the loop's callbacks, and may make futures.
+    asyncio.set_event_loop(made.bench.loop)
     yield made
+    asyncio.set_event_loop(None)
     made.inside(lambda: made.leg.end(EndReason.SHUTDOWN))
     made.bench.run(40)
     assert made.bench.pacer.count == 0

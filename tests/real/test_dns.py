@@ -7,7 +7,6 @@ import functools
 import random
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -28,8 +27,8 @@ pytestmark = [pytest.mark.real, pytest.mark.beside]
 ALL = Reach(("udp", "tcp", "tls"), (6, 4))
 IPV4 = Reach(("udp", "tcp", "tls"), (4,))
 
-MAX_BLOCKED_S = 0.05
-"The loop is never held up longer by a look-up."
+MAX_BLOCKED_S = 0.25
+"The loop is never held up longer. A look-up that blocked would, for the 0.5 s a nameserver has."
 
 ZONE = [
     # name, target, port, priority, weight
@@ -68,10 +67,6 @@ def resolver_at(server: tuple[str, int], reach: Reach = IPV4) -> Resolver:
     )
 
 
-WAITS_S = 0.5
-"Whoever holds up the loop for so long waits for something, and need not compute."
-
-
 class Pulse:
     """How long the loop was held up at most: not by other processes of a busy machine."""
 
@@ -81,11 +76,15 @@ class Pulse:
     async def beat(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            due, spent_s = loop.time() + 0.005, time.thread_time()
+            due, queued_s = loop.time() + 0.005, _queued_s()
             await asyncio.sleep(0.005)
-            late_s, computed_s = loop.time() - due, time.thread_time() - spent_s
-            held_s = late_s if late_s > WAITS_S else min(late_s, computed_s)
+            held_s = loop.time() - due - (_queued_s() - queued_s)
             self.worst_s = max(self.worst_s, held_s)
+
+
+def _queued_s() -> float:
+    """How long this thread has been ready to run, and others ran (proc(5): schedstat)."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 @asynccontextmanager
