@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.real, pytest.mark.beside]
 CONFIG = """
 [node]
 drain_s = 0
+max_cpu = 0
 
 [http]
 listen = "{host}:{port}"
