@@ -9,7 +9,7 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-WIDTH, LABEL, ROW, BAR, TOP = 760, 210, 30, 18, 46
+WIDTH, LABEL, ROW, BAR, TOP = 820, 130, 30, 18, 46
 PATH_GAP = 34
 COLOURS = {"gateway": "#0b7285"}
 OTHER = "#adb5bd"
@@ -63,7 +63,7 @@ def chart(bridges: dict[str, list[dict[str, Any]]]) -> str:
 
 def _bar(y: int, summary: dict[str, Any], longest: float) -> list[str]:
     name, value = summary["system"], float(summary["cpu_ms_per_call_second"])
-    width = (WIDTH - LABEL - 190) * value / longest
+    width = (WIDTH - LABEL - 250) * value / longest
     told = f"{value:.1f} ms · {summary['calls']} calls at {summary['core_percent']:.0f} % of a core"
     middle = y + BAR - 4
     return [
