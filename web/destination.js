@@ -44,6 +44,8 @@ function matches({ to, name, description }, wanted) {
 export class DestinationField {
   /** @type {readonly Destination[]} */
   #known = [];
+  /** Whether somebody types before it is known whom there is to call. */
+  #isAwaited = false;
   /** @type {HTMLElement[]} the options shown now */
   #options = [];
   #active = -1;
@@ -91,7 +93,7 @@ export class DestinationField {
   offer(known) {
     this.#known = known;
     this.toggle.hidden = known.length === 0;
-    if (this.#isOpen) this.#open(this.entry);
+    if (this.#isOpen || this.#isAwaited) this.#open(this.entry);
   }
 
   /**
@@ -111,6 +113,7 @@ export class DestinationField {
   }
 
   close() {
+    this.#isAwaited = false;
     this.list.hidden = true;
     this.input.setAttribute("aria-expanded", "false");
     this.#activate(-1);
@@ -165,6 +168,7 @@ export class DestinationField {
    */
   #open(filter) {
     const wanted = filter.trim().toLowerCase();
+    this.#isAwaited = this.#known.length === 0;
     const found = this.input.readOnly ? [] : this.#known.filter((d) => matches(d, wanted));
     this.#options = [];
     this.list.replaceChildren(...this.#groups(found));

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.web.call_flow import button, connected, destination, dial
 from tests.web.fake_gateway import DESTINATIONS, FakeGateway
@@ -141,3 +143,20 @@ async def test_lists_and_notices_that_are_none_do_not_break_the_page(
 
     assert (await dial(page, gateway))["to"] == "+15550100"
     await expect(page.get_by_label("Show destinations")).to_be_hidden()
+
+
+async def test_list_that_comes_late_is_shown_to_who_types_already(page: Page) -> None:
+    loaded = asyncio.Event()
+
+    async def hold_back(route: Route) -> None:
+        await loaded.wait()
+        await route.continue_()
+
+    await page.route("**/v1/destinations", hold_back)
+    await page.reload()
+    await destination(page).fill("echo")
+    await expect(page.get_by_role("listbox")).to_be_hidden()
+
+    loaded.set()
+
+    await expect(page.get_by_role("option")).to_have_count(2)
