@@ -1,7 +1,7 @@
 """How good and how dear each way to encode is: `python -m bench.modes [--loss 3]`.
 
 Eight synthetic voices (espeak-ng) through one coder and decoder alone. PESQ (ITU-T P.862, of the
-PyPI package `pesq`, which is no dependency of ours) compares what comes out with what went in,
+PyPI package `pesq`, which the tests need too) compares what comes out with what went in,
 narrowband at 8 kHz, wideband (P.862.2) at 16 kHz; µs are those of one frame of 20 ms.
 """
 

@@ -87,9 +87,9 @@ def _gateway(directory: Path, port: int, carrier: int) -> list[str]:
     return [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
 
 
-def _own(module: str) -> Callable[[Path, int, int], list[str]]:
+def _own(module: str, *more: str) -> Callable[[Path, int, int], list[str]]:
     def command(_directory: Path, port: int, _carrier: int) -> list[str]:
-        return [sys.executable, "-m", module, str(port)]
+        return [sys.executable, "-m", module, str(port), *more]
 
     return command
 
@@ -107,10 +107,7 @@ SYSTEMS = {
         System(
             "rtpengine-48k",
             30,
-            lambda directory, port, carrier: [
-                *_own("bench.rtpengine")(directory, port, carrier),
-                "48000",
-            ],
+            _own("bench.rtpengine", "48000"),
             version=rtpengine.version,
         ),
         System("reflector", 200, _own("bench.reflector"), is_plain=True, packages=("uvloop",)),

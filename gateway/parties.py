@@ -206,7 +206,7 @@ class Parties:
         destination = request.destination or trunk.destination
         placed = media_rules(trunk, is_private=destination.is_over_tls)
         telephony.limits.enter(trunk.name, leg_id, Direction.OUT, self._loop.time())
-        try:
+        try:  # without a leg nobody would give its place among the trunk's calls back
             return SipLeg(
                 leg_id,
                 legs=telephony.legs,
@@ -333,8 +333,8 @@ def keying_of(offer: bytes | None, flow: Flow) -> Keying:
     Whoever is at the end of a WebSocket has DTLS, whatever is offered: it is not made plain (A34).
 
     Raises:
-        RemoteProtocolError: the offer is no SDP.
-        NegotiationError: it has no audio.
+        RemoteProtocolError: the offer speaks of protection, and is no SDP.
+        NegotiationError: likewise, and it has no audio.
     """
     otherwise = Keying.DTLS if flow.is_websocket else Keying.NONE
     wants_dtls = offered_keying(offer, otherwise) is Keying.DTLS

@@ -277,7 +277,7 @@ class Page:
         try:
             with self._watch.placing(entry):
                 entry.begin(*place(entry.send))
-        except Exception:
+        except Exception:  # whatever it is, it is the caller's to tell: here it leaves no entry
             del self._calls[name]
             raise
 
