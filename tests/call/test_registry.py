@@ -83,6 +83,20 @@ async def test_call_is_announced_before_anything_else_of_it(loop: VirtualLoop) -
 
 
 @in_virtual_time
+async def test_who_wants_no_signalling_hears_all_else_until_it_stops(loop: VirtualLoop) -> None:
+    exchange = Exchange(loop)
+    heard: list[CallEvent] = []
+    stop = exchange.registry.observe(heard.append, signalling=False)
+
+    exchange.place(["trunk:lab"])
+    stop()
+    await finish(exchange)
+
+    assert [type(event).__name__ for event in heard] == ["CallStarted", "LegStarted", "LegStarted"]
+    assert "LegSignalled" in exchange.happened()
+
+
+@in_virtual_time
 async def test_what_the_caller_told_before_the_call_comes_ahead_of_the_invite(
     loop: VirtualLoop,
 ) -> None:
