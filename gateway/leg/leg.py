@@ -5,11 +5,12 @@ Commands return at once. What comes of them arrives later as events, never from 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
+from gateway.agents.tool import Tool
 from gateway.errors import CapacityError, Fault, GatewayError
 from gateway.leg.quality import QualityAlert, ReceivedQuality, SentQuality, Trouble
 from gateway.media.frame import AudioFrame
@@ -26,7 +27,9 @@ class Role(Enum):
 
     CALLER = "caller"
     CALLEE = "callee"
+    AGENT = "agent"
     AI = "ai"
+    SUPERVISOR = "supervisor"
 
 
 class LegKind(Enum):
@@ -236,6 +239,23 @@ class MediaStopAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolAsked:
+    """An agent wants something done; `Leg.tool_done` answers it (agents alone ask)."""
+
+    id: str
+    tool: Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something about an agent that people who watch the call may want to see."""
+
+    kind: str
+    "speaking, listening, tool, transcript, played, lost, restored …"
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class TransferProgress:
     """How far a party has got that we asked to call another (`Leg.refer`)."""
 
@@ -288,6 +308,8 @@ LegEvent = (
     | TransferAsked
     | HoldAsked
     | MediaStopAsked
+    | ToolAsked
+    | Noted
     | QualityAlert
     | TransferProgress
     | Signalled
