@@ -21,6 +21,7 @@ from gateway.call.events import (
     LegMeasured,
     LegMoved,
     LegMuted,
+    LegNoted,
     LegSecured,
     LegSignalled,
     LegStarted,
@@ -38,6 +39,7 @@ LegEvent = (
     | LegAmplified
     | LegMeasured
     | LegAlerted
+    | LegNoted
     | LegMoved
     | LegEnded
 )
@@ -99,6 +101,8 @@ def _of_leg(event: LegEvent) -> dict[str, Any]:
         case LegAlerted():
             told = {"type": "leg.quality_alert", "over": event.alert.is_over}
             told |= describe_alert(event.leg, event.alert)
+        case LegNoted():
+            told = {"type": "leg.noted", "kind": event.kind, "data": dict(event.data)}
         case LegMoved():
             told = {"type": "leg.moved", "to": event.to}
         case LegEnded():

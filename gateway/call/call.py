@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from gateway.agents.event import ToolDone
+from gateway.agents.tool import TOOLS
 from gateway.call.dial import CallOptions, Dialler
 from gateway.call.digits import GAP_MS, PRESS_MS, Digits
 from gateway.call.events import (
@@ -20,6 +22,7 @@ from gateway.call.events import (
     CallStarted,
     LegAlerted,
     LegDisturbed,
+    LegNoted,
     TransferEnded,
 )
 from gateway.call.hearing import partners
@@ -52,10 +55,12 @@ from gateway.leg.leg import (
     LegKind,
     MediaChanged,
     MediaStopAsked,
+    Noted,
     Progressed,
     Restored,
     Resumed,
     Role,
+    ToolAsked,
     TransferAsked,
     TransferProgress,
 )
@@ -77,6 +82,9 @@ __all__ = [
     "PartyState",
     "TransferMode",
 ]
+
+
+NAMES = {kind: name for name, kind in TOOLS.items()}
 
 
 class Call:
@@ -390,20 +398,15 @@ class Call:
                 self._on_answered(party, now)
             case DigitPressed():
                 self._digits.on_pressed(party, event, now)
-            case Disturbed() | Restored():
-                restored = isinstance(event, Restored)
-                self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
-            case QualityAlert():
-                self._room.tell(LegAlerted(self.id, now, party.leg.id, event))
-            case MediaChanged():
-                self.hub.refresh(party.leg.id)
+            case Disturbed() | Restored() | QualityAlert() | MediaChanged():
+                self._on_media(party, event, now)
             case Held() | Resumed():
                 direction = event.direction if isinstance(event, Held) else None
                 self._room.note_held(party, direction, now)
             case TransferAsked():
                 self._transfers.on_asked(party, event, now)
-            case HoldAsked() | MediaStopAsked():
-                self._on_asked(party, event, now)
+            case HoldAsked() | MediaStopAsked() | ToolAsked() | Noted():
+                self._on_wish(party, event, now)
             case TransferProgress():
                 self._transfers.on_progress(party, event.status, now)
             case Ended():
@@ -468,6 +471,31 @@ class Call:
         """Press what was dialled behind the number, toward who has answered."""
         if hunt.digits and party.state is PartyState.UP:
             self._digits.press(party, hunt.digits, now)
+
+    def _on_media(
+        self, party: Party, event: Disturbed | Restored | QualityAlert | MediaChanged, now: float
+    ) -> None:
+        """How a party's media fares."""
+        if isinstance(event, MediaChanged):
+            self.hub.refresh(party.leg.id)
+        elif isinstance(event, QualityAlert):
+            self._room.tell(LegAlerted(self.id, now, party.leg.id, event))
+        else:
+            restored = isinstance(event, Restored)
+            self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
+
+    def _on_wish(
+        self, party: Party, event: HoldAsked | MediaStopAsked | ToolAsked | Noted, now: float
+    ) -> None:
+        """An agent wants something done, or something about it to be seen."""
+        if isinstance(event, Noted):
+            self._room.tell(LegNoted(self.id, now, party.leg.id, event.kind, event.data))
+        elif isinstance(event, ToolAsked):
+            name = NAMES[type(event.tool)]
+            done = ToolDone(event.id, name, is_done=False, status=501, detail="not yet")
+            party.leg.tool_done(done)
+        else:
+            self._on_asked(party, event, now)
 
     def _on_asked(self, party: Party, event: HoldAsked | MediaStopAsked, now: float) -> None:
         """An agent wants something done to whom it talks with."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.errors import Fault
 from gateway.leg.leg import EndReason, LegId, LegKind, MediaQuality, Phase, Role
@@ -164,6 +166,18 @@ class LegAlerted:
 
 
 @dataclass(frozen=True, slots=True)
+class LegNoted:
+    """Something about an agent that people who watch the call may want to see."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    kind: str
+    "As `leg.Noted` says."
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class LegMoved:
     """A party goes on in another call, with its dialog and its stream."""
 
@@ -257,6 +271,7 @@ CallEvent = (
     | LegAmplified
     | LegMeasured
     | LegAlerted
+    | LegNoted
     | LegMoved
     | TransferStarted
     | TransferEnded

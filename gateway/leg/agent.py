@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.agents.agent import Agent
+from gateway.agents.event import AgentEvent, ToolDone
 from gateway.errors import Fault
 from gateway.leg.leg import (
     Answered,
@@ -135,6 +136,12 @@ class AgentLeg:
         """How the transfer fares that the agent has asked for; from 200 on it is over."""
         if status >= 200 and self._referred is not None and not self._referred.done():
             self._referred.set_result(status)
+
+    def tool_done(self, done: ToolDone) -> None:
+        """What became of a tool that the agent has asked for."""
+
+    def inform(self, event: AgentEvent) -> None:
+        """Something of its call that the agent may want to know."""
 
     def stop_media(self) -> None:
         """An agent in this process has no path that could break."""

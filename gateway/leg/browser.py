@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.agents.event import AgentEvent, ToolDone
 from gateway.codec import Codec
 from gateway.errors import RemoteProtocolError
 from gateway.leg.absence import Absence
@@ -269,6 +270,12 @@ class BrowserLeg:
 
     def transfer_progress(self, status: int) -> None:
         """A page asks for no transfers by itself."""
+
+    def tool_done(self, done: ToolDone) -> None:
+        """A page uses no tools of agents."""
+
+    def inform(self, event: AgentEvent) -> None:
+        """A page learns of its call by its own messages."""
 
     def restart(self) -> None:
         """Offer the page an ICE restart: `{"type": "offer", "sdp": …}`, answered by `take_answer`.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from gateway.agents.event import AgentEvent, ToolDone
 from gateway.agents.tool import Tool
 from gateway.errors import CapacityError, Fault, GatewayError
 from gateway.leg.quality import QualityAlert, ReceivedQuality, SentQuality, Trouble
@@ -404,6 +405,12 @@ class Leg(Protocol):
 
         A first one of 300 or above refuses it.
         """
+
+    def tool_done(self, done: ToolDone) -> None:
+        """Tell an agent what became of a tool that it asked for; no other party asks for any."""
+
+    def inform(self, event: AgentEvent) -> None:
+        """Tell an agent something of its call: a message, who hears it. Others are not told."""
 
     def stop_media(self) -> None:
         """Send the party neither RTP nor RTCP any more: for tests of who has to notice."""

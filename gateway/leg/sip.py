@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from gateway.agents.event import AgentEvent, ToolDone
 from gateway.codec import Codec
 from gateway.errors import CodecError, GatewayError
 from gateway.leg.info import read_press, write_press
@@ -279,6 +280,12 @@ class SipLeg:
             session.notify_refer(status, REASONS.get(status, ""), now)
         self._refer = _Refer.TAKEN if status < 200 else _Refer.NONE
         self._legs.driver.flush()
+
+    def tool_done(self, done: ToolDone) -> None:
+        """A phone uses no tools of agents."""
+
+    def inform(self, event: AgentEvent) -> None:
+        """A phone hears by itself what goes on."""
 
     def stop_media(self) -> None:
         self._stream.stop_sending()

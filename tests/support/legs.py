@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from gateway.agents.event import AgentEvent, ToolDone
 from gateway.call.call import Call, CallOptions, Errand
 from gateway.call.events import CallEvent
 from gateway.leg.leg import (
@@ -41,6 +42,8 @@ class FakeLeg:
         self.can_refer = False
         self.dialog: tuple[Uri, str] | None = None
         self.did: list[str] = []
+        self.done: list[ToolDone] = []
+        self.informed: list[AgentEvent] = []
         self.on_event: Callable[[LegEvent], None] = _nobody
         self.on_frame: Callable[[AudioFrame], None] = _unheard
 
@@ -64,6 +67,13 @@ class FakeLeg:
 
     def transfer_progress(self, status: int) -> None:
         self.did.append(f"transfer {status}")
+
+    def tool_done(self, done: ToolDone) -> None:
+        self.did.append(f"tool {done.id} {done.status}")
+        self.done.append(done)
+
+    def inform(self, event: AgentEvent) -> None:
+        self.informed.append(event)
 
     def stop_media(self) -> None:
         self.did.append("stop media")
