@@ -52,6 +52,10 @@ class CallFacts:
     "How often the connection was made anew: 0 is the first."
     last_sequence: int | None = None
     "The last message number before that, where the protocol counts."
+    codec: str = ""
+    "Of whom the agent hears: PCMU, opus …; empty where it is not known yet."
+    tools: tuple[str, ...] = ()
+    "Names of the tools that the configuration lets the agent use."
 
 
 # ---- what an agent wishes
@@ -187,7 +191,7 @@ class WireProtocol(Protocol):
     """One conversation with one agent, in its protocol. A new one for every connection."""
 
     heard: AudioFormat
-    "In what format it wants what is heard."
+    "In what format it wants what is heard; `open` may still change it, by what the call speaks."
 
     said: AudioFormat
     "In what format the agent speaks; may change by what `receive` reads."
