@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.media.playout import Cleared, MarkReached, Unheard
+from gateway.media.playout import ItemPlayed as ItemPlayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,6 @@ class Interrupted:
 @dataclass(frozen=True, slots=True)
 class Continued:
     """What barge-in had paused goes on: it was no speech, or too short."""
-
-
-@dataclass(frozen=True, slots=True)
-class ItemPlayed:
-    """How much of one named item of speech was played when the queue was cleared, or ran dry."""
-
-    item: str
-    played_ms: float
-    "To the slowest who listens; never more than was said."
-    said_ms: float
 
 
 @dataclass(frozen=True, slots=True)

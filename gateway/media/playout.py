@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from gateway.codec import TICK_RATE, Codec
 from gateway.media.frame import AudioFrame, BornFrame, Pcm
 from gateway.media.opus import RATES
@@ -22,11 +24,21 @@ MAX_QUEUED_S = 60.0
 MAX_MARKS = 1000
 "Marks that may be pending: one per 60 ms of the longest queue."
 
+MAX_SPANS = 1000
+"Named items that may be pending: what is said beyond them is said, and not told of."
+
+SHORT_TICKS = TICK_RATE // 50
+"""20 ms: coded speech is queued in pieces of that, which can be relayed, and shorter pieces are
+joined where nobody has begun to hear them, so that no chunk size makes a long queue of them."""
+
 MAX_COPIED_RATE = 24_000
 "Hz at which a frame without a payload is copied, at most: voices need no more."
 
 MAX_UNHEARD_WAIT_S = 2.0
 "How long a queue waits for somebody to listen before it drains unheard."
+
+TICKS_PER_BYTE = {"PCMU": 6, "PCMA": 6, "G722": 6}
+"Of the codecs whose payload may be cut at any byte: 64 kbit/s."
 
 _MAX_QUEUED = int(MAX_QUEUED_S * TICK_RATE)
 _TICKS_PER_MS = TICK_RATE / 1000
@@ -62,7 +74,17 @@ class Unheard:
     played_ms: float
 
 
-PlayoutEvent = MarkReached | Cleared | Unheard
+@dataclass(frozen=True, slots=True)
+class ItemPlayed:
+    """How much of one named item of speech was played when the queue was cleared, or ran dry."""
+
+    item: str
+    played_ms: float
+    "To the slowest who listens; never more than was said."
+    said_ms: float
+
+
+PlayoutEvent = MarkReached | Cleared | Unheard | ItemPlayed
 
 
 class Playout:
@@ -74,6 +96,7 @@ class Playout:
 
     __slots__ = (
         "_alone_since",
+        "_finished",
         "_is_draining",
         "_items",
         "_items_gone",
@@ -82,6 +105,7 @@ class Playout:
         "_played",
         "_readers",
         "_seen_at",
+        "_spans",
         "is_paused",
         "on_event",
         "said",
@@ -94,6 +118,9 @@ class Playout:
         self._items: deque[Item] = deque()
         self._items_gone = 0
         self._marks: deque[tuple[int, str]] = deque()
+        self._spans: deque[_Span] = deque()
+        self._finished: tuple[str, int] = ("", 0)
+        "The named item that was played whole last, and how long it was so far."
         self._pending: deque[PlayoutEvent] = deque()
         self._readers: tuple[Reader, ...] = ()
         self.said = 0
@@ -120,8 +147,11 @@ class Playout:
         rate = min(frame.natural_rate, MAX_COPIED_RATE)
         return self.say_pcm(frame.pcm(rate), rate)
 
-    def say_pcm(self, pcm: Pcm, rate: int) -> bool:
+    def say_pcm(self, pcm: Pcm, rate: int, item: str = "") -> bool:
         """Queue mono PCM of any length; it is not copied: do not write to it any more.
+
+        Args:
+            item: what it belongs to: `ItemPlayed` tells how much of that was played.
 
         Returns:
             False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
@@ -131,7 +161,30 @@ class Playout:
         """
         if rate not in RATES:
             raise ValueError(f"a playout speaks at {RATES} Hz, not {rate}")
-        return self._add(len(pcm) * (TICK_RATE // rate), pcm=pcm, rate=rate)
+        duration = len(pcm) * (TICK_RATE // rate)
+        if duration < SHORT_TICKS and self._top_up(duration, pcm, rate, item):
+            return True
+        return self._add(duration, pcm=pcm, rate=rate, item=item)
+
+    def say_payload(self, codec: Codec, payload: bytes, duration: int, item: str = "") -> bool:
+        """Queue coded speech of any length, which can be relayed as it is.
+
+        Args:
+            duration: ticks; G.711 and G.722 are as long as they have bytes, whatever is said here.
+
+        Returns:
+            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+        """
+        ticks = TICKS_PER_BYTE.get(codec.name)
+        if ticks is None:
+            return self._add(duration, codec, payload, item=item)
+        if self.said + len(payload) * ticks - self._played > _MAX_QUEUED:
+            return False
+        start = self._fill_up(codec, payload, ticks, item)
+        for at in range(start, len(payload), SHORT_TICKS // ticks):
+            piece = payload[at : at + SHORT_TICKS // ticks]
+            self._add(len(piece) * ticks, codec, piece, item=item)
+        return True
 
     def say_sound(self, sound: Sound, start: int, duration: int) -> bool:
         """Queue a stretch of a sound, in ticks; it must be within it.
@@ -153,7 +206,10 @@ class Playout:
         return True
 
     def clear(self) -> Cleared:
-        """Drop what has not been played, and its marks. Listeners hear it fade within 5 ms."""
+        """Drop what has not been played, and its marks. Listeners hear it fade within 5 ms.
+
+        How much of which item was played is told by `tell`, or with the next tick.
+        """
         played = self._played = self._clock()
         cleared = Cleared(
             played / _TICKS_PER_MS,
@@ -164,6 +220,9 @@ class Playout:
             reader.fade()
         self._items_gone += len(self._items)
         self._items.clear()
+        for span in self._spans:
+            self._pending.append(span.told(played))
+        self._spans.clear()
         self.said = played
         while self._marks and self._marks[-1][0] > played:
             self._marks.pop()
@@ -221,7 +280,15 @@ class Playout:
             position, name = marks.popleft()
             at_ms = position / _TICKS_PER_MS
             pending.append(MarkReached(name, at_ms, heard=not self._is_draining))
+        if self._spans and self._spans[0].end <= played:
+            self._finish_spans(played)
         self._trim(played)
+        if pending:
+            self.tell()
+
+    def tell(self) -> None:
+        """Report what has happened."""
+        pending = self._pending
         while pending:
             event = pending.popleft()
             if self.on_event is not None:
@@ -231,7 +298,8 @@ class Playout:
         """20 ms have passed: notice who is there; drain if nobody is."""
         elapsed_s = 0.0 if self._seen_at is None else now - self._seen_at
         self._seen_at = now
-        if self.said == self._played and not self._marks and not self._pending:
+        is_idle = self.said == self._played and not self._marks
+        if is_idle and not self._pending and not self._spans:
             self._alone_since = None
             return
         if any(reader.is_present for reader in self._readers):
@@ -260,6 +328,7 @@ class Playout:
         rate: int = 0,
         sound: Sound | None = None,
         offset: int = 0,
+        item: str = "",
     ) -> bool:
         said = self.said
         end = said + duration
@@ -268,7 +337,64 @@ class Playout:
         if duration:
             self._items.append(Item(said, end, codec, payload, pcm, rate, sound, offset))
             self.said = end
+            if item:
+                self._note(item, said, end)
         return True
+
+    def _unread(self) -> Item | None:
+        """The last item, where nobody has begun to hear it and it is short."""
+        last = self._items[-1] if self._items else None
+        if last is None or last.end - last.start >= SHORT_TICKS or last.end != self.said:
+            return None
+        is_unread = all(reader.position <= last.start for reader in self._readers)
+        return last if is_unread and last.start >= self._played else None
+
+    def _top_up(self, duration: int, pcm: Pcm, rate: int, item: str) -> bool:
+        """Let short PCM go on in the last item."""
+        last = self._unread()
+        if last is None or last.pcm is None or last.rate != rate:
+            return False
+        if self.said + duration - self._played > _MAX_QUEUED:
+            return False
+        last.pcm = np.concatenate((last.pcm, pcm))
+        self._extend(last, duration, item)
+        return True
+
+    def _fill_up(self, codec: Codec, payload: bytes, ticks: int, item: str) -> int:
+        """Let coded speech fill the last item up to 20 ms; the bytes taken for that."""
+        last = self._unread()
+        if last is None or last.payload is None or last.codec is None:
+            return 0
+        if not last.codec.is_same_format(codec):
+            return 0
+        taken = payload[: (SHORT_TICKS - (last.end - last.start)) // ticks]
+        last.payload += taken
+        self._extend(last, len(taken) * ticks, item)
+        return len(taken)
+
+    def _extend(self, last: Item, duration: int, item: str) -> None:
+        last.end += duration
+        if item:
+            self._note(item, self.said, last.end)
+        self.said = last.end
+
+    def _note(self, item: str, start: int, end: int) -> None:
+        """Remember where a named item is."""
+        spans = self._spans
+        if spans and spans[-1].item == item and spans[-1].end == start:
+            spans[-1].end = end
+        elif len(spans) < MAX_SPANS:
+            name, so_far = self._finished
+            before = so_far if name == item and not spans else 0
+            spans.append(_Span(item, start, end, before))
+
+    def _finish_spans(self, played: int) -> None:
+        """Tell of the items that were played whole, or as far as they were said."""
+        spans = self._spans
+        while spans and spans[0].end <= played:
+            span = spans.popleft()
+            self._finished = (span.item, span.before + span.end - span.start)
+            self._pending.append(span.told(played))
 
     def _clock(self) -> int:
         """Ticks; it never goes back, whoever comes late."""
@@ -311,3 +437,24 @@ class Playout:
     def settled(self) -> int:
         """Ticks: what had been played when the hub last settled."""
         return self._played
+
+
+class _Span:
+    """Where a named item is on the playout's clock, in ticks."""
+
+    __slots__ = ("before", "end", "item", "start")
+
+    def __init__(self, item: str, start: int, end: int, before: int) -> None:
+        """`before`: how long it was already when the queue ran dry."""
+        self.item = item
+        self.start = start
+        self.end = end
+        self.before = before
+
+    def told(self, played: int) -> ItemPlayed:
+        heard = min(max(played, self.start), self.end) - self.start
+        return ItemPlayed(
+            self.item,
+            (self.before + heard) / _TICKS_PER_MS,
+            (self.before + self.end - self.start) / _TICKS_PER_MS,
+        )
