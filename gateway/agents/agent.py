@@ -11,16 +11,23 @@ An agent is any object with `async def on_call(self, call)`:
 that calls somebody itself waits in `say()` until the far end can hear it. When
 `on_call` returns, what was said is played to its end and the agent hangs up; when it raises, the
 call ends with a reason and the process goes on.
+
+Besides what is awaited there is what returns at once, for agents that live on callbacks: `listen`
+and `watch` bring the call to them, `say_now` and its like speak into it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.agents.event import AgentEvent, ToolDone
+from gateway.agents.protocol import CallFacts
+from gateway.agents.tool import Tool
+from gateway.codec import Codec
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared
 
@@ -41,8 +48,90 @@ class AgentCall(Protocol):
         """What was dialled."""
 
     @property
+    def facts(self) -> CallFacts:
+        """All that is known of the call as it begins."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the agent has taken the call."""
+
+    @property
     def queued_ms(self) -> float:
         """How much of what was said is still to be sent."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `pause` holds what was said."""
+
+    # ---- at once
+
+    def listen(self, hear: Callable[[AudioFrame], None] | None) -> None:
+        """Have every frame that the agent may hear handed over as it comes; None: no more.
+
+        `hear` runs in the media path: it returns at once. This does not answer the call.
+        """
+
+    def watch(self, on_event: Callable[[AgentEvent], None] | None) -> None:
+        """Have everything told that happens, never from inside a command; None: no more.
+
+        What the agent clears itself it learns of by what `clear` returns, and `ItemPlayed` soon
+        after that.
+        """
+
+    def ring_now(self) -> None:
+        """As `ring`."""
+
+    def accept_now(self) -> None:
+        """As `answer`."""
+
+    def say_now(self, pcm: NDArray[np.int16], rate: int, item: str = "") -> bool:
+        """Queue speech: mono PCM at 8, 12, 16, 24 or 48 kHz; False where there is no room.
+
+        It is not copied: do not write to it any more. This does not answer the call.
+
+        Args:
+            item: what it belongs to: `ItemPlayed` tells how much of that was played.
+        """
+
+    def say_payload(self, codec: Codec, payload: bytes, duration: int, item: str = "") -> bool:
+        """Queue coded speech, which is relayed where it can be; as `say_now`.
+
+        Args:
+            duration: 48 kHz ticks; of G.711 and G.722 its bytes tell how long it is.
+        """
+
+    def mark(self, name: str) -> bool:
+        """Tell (`MarkReached`) when all said so far was played; False where there are too many."""
+
+    def clear(self) -> Cleared:
+        """Stop speaking at once: drop what has not been sent."""
+
+    def pause(self) -> None:
+        """Say nothing until `resume`; what is queued stays."""
+
+    def resume(self) -> None:
+        """Go on where `pause`, or barge-in, stopped."""
+
+    def judge_barge_in(self, *, is_real: bool) -> None:
+        """Say of the speech that paused the agent whether it was meant for it."""
+
+    def use(self, tool: Tool, id: str = "") -> None:
+        """Have something done; `ToolDone` with this id tells what became of it."""
+
+    def note(self, kind: str, **data: Any) -> None:
+        """Show something to people who watch the call: `transcript`, `tool` …"""
+
+    def fail(self, detail: str, *, is_lost: bool = False) -> None:
+        """Leave the call as broken: `agent-failed`; `agent_lost` where its connection was lost.
+
+        Args:
+            detail: fixed words of ours, for people.
+        """
+
+    # ---- awaited
+
+    async def do(self, tool: Tool) -> ToolDone:
+        """Have something done, and wait for what becomes of it."""
 
     async def ring(self) -> None:
         """Tell the caller that it rings (180)."""
@@ -68,9 +157,6 @@ class AgentCall(Protocol):
     async def played(self) -> None:
         """Until everything said so far was sent to who listens, or was cleared."""
 
-    def clear(self) -> Cleared:
-        """Stop speaking at once: drop what has not been sent."""
-
     async def digit(self) -> str:
         """The next key the caller pressed, in order; none is lost between two calls of this."""
 
@@ -83,11 +169,12 @@ class AgentCall(Protocol):
         Returns when the last was sent.
         """
 
-    async def hold(self) -> None:
-        """Put whom the agent talks with on hold: it hears music, and neither hears the other."""
+    async def hold(self, *, on: bool = True) -> None:
+        """Put whom the agent talks with on hold: it hears music, and neither hears the other.
 
-    async def resume(self) -> None:
-        """Take them off hold."""
+        Args:
+            on: False takes them off hold.
+        """
 
     async def refer(self, to: str) -> int:
         """Bring whom the agent talks with to a number or name that the routes let the agent dial.

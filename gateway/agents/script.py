@@ -229,7 +229,7 @@ class _Run:
         """Hold whom it talks with, `value` seconds."""
         await self._call.hold()
         await _sleep(step.value)
-        await self._call.resume()
+        await self._call.hold(on=False)
         return None
 
     async def refer(self, step: Step) -> str | None:

@@ -1,18 +1,29 @@
-"""AgentLeg: an in-process agent as a party of a call."""
+"""AgentLeg: an agent as a party of a call.
+
+It runs the agent's `on_call`, hands it what it may hear and what happens, in the callback in which
+that comes, queues what it says, and passes up what it wants done.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.agents.agent import Agent
-from gateway.agents.event import AgentEvent, ToolDone
+from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, ToolDone
+from gateway.agents.protocol import CallFacts
+from gateway.agents.tool import HangUp, Tool, Transfer
 from gateway.errors import Fault
+from gateway.leg.agent_call import CallOfAgent
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -25,8 +36,10 @@ from gateway.leg.leg import (
     LegKind,
     MediaQuality,
     MediaStopAsked,
+    Noted,
     Phase,
     Progressed,
+    ToolAsked,
     TransferAsked,
 )
 from gateway.media.frame import AudioFrame
@@ -55,8 +68,24 @@ TICK_S = 0.02
 UNDER_WAY = 491
 "What a second REFER gets while one is under way, as it would on the wire (RFC 3261 §21.4.27)."
 
+MAX_SPEECH_WAIT_S = 30.0
+"A tool that waits for speech waits so long at most, whatever the agent allows."
+
 DIGIT_MS = 100
 DIGIT_GAP_S = 0.2
+
+_OURS = "\0"
+"Begins the names of marks that are this leg's own."
+
+
+class Turns(Protocol):
+    """What watches over speech for the agent: see `gateway.leg.turns`."""
+
+    def hear(self, frame: AudioFrame) -> None:
+        """The agent hears this."""
+
+    def judge(self, *, is_real: bool) -> None:
+        """The agent's word on the speech that paused it."""
 
 
 class AgentLeg:
@@ -76,8 +105,19 @@ class AgentLeg:
         called: str,
         loop: asyncio.AbstractEventLoop,
         is_caller: bool = False,
+        name: str = "",
+        attributes: Mapping[str, str] | None = None,
+        codec: str = "",
+        tools: tuple[str, ...] = (),
     ) -> None:
-        """`is_caller`: the agent is rung first, and its words wait until the far end can hear."""
+        """
+        Args:
+            is_caller: the agent is rung first, and its words wait until the far end can hear.
+            name: the agent's, in the configuration.
+            attributes: what is told of the caller besides its number.
+            codec: of whom the agent will hear; empty: not known.
+            tools: names of those that it may use.
+        """
         self.id = leg_id
         self.listener = self
         self.playout = Playout()
@@ -86,21 +126,46 @@ class AgentLeg:
         self.on_frame: Callable[[AudioFrame], None] = _silent
         self._agent = agent
         self._loop = loop
-        self._call = _AgentCall(self, call_id, caller, called)
+        self._call = CallOfAgent(
+            self,
+            CallFacts(
+                call_id,
+                caller,
+                called,
+                is_outbound=is_caller,
+                agent=name,
+                attributes=attributes or {},
+                token=secrets.token_hex(16),
+                codec=codec,
+                tools=tools,
+            ),
+        )
+        self.turns: Turns | None = None
+        "Watches over speech for the agent; None: it does that itself."
         self._task: asyncio.Task[None] | None = None
         self._has_ended = False
-        self._played: dict[str, asyncio.Future[None]] = {}
+        self._reached: dict[str, Callable[[], None]] = {}
+        "What is done when a mark of ours is reached, or cleared."
         self._marks = 0
+        self._hear: Callable[[AudioFrame], None] | None = None
+        self._on_agent_event: Callable[[AgentEvent], None] | None = None
+        self._done: dict[str, asyncio.Future[ToolDone]] = {}
+        self._waits: dict[str, asyncio.TimerHandle] = {}
+        "For how long a tool may still wait for speech, by the mark that it waits for."
         self._ears: deque[AudioFrame] | None = None
         self._heard = asyncio.Event()
         self._digits: deque[str] = deque(maxlen=MAX_DIGITS_WAITING)
         self._digit_came = asyncio.Event()
         self._referred: asyncio.Future[int] | None = None
         "Is told how the transfer ended that the agent has asked for."
-        self._is_answered = False
+        self.is_answered = False
+        "Whether the agent has taken the call. To be read only."
         self._is_early = False
+        self._is_paused = False
         self._far_end_hears = asyncio.Event()
-        if not is_caller:
+        if is_caller:
+            self.playout.pause()
+        else:
             self._far_end_hears.set()
 
     # ---- commands
@@ -114,17 +179,23 @@ class AgentLeg:
     def progress(self, *, ringing: bool, early_media: bool) -> None:
         """An agent that calls may be heard as soon as the far end's early media is."""
         if early_media:
-            self._far_end_hears.set()
+            self._on_far_end(FarEndAnswered(is_early=True))
 
     def answer(self) -> None:
         """An agent that calls was answered: it may go on."""
+        self._on_far_end(FarEndAnswered())
+
+    def _on_far_end(self, event: FarEndAnswered) -> None:
         self._far_end_hears.set()
+        self.pause(on=self._is_paused)
+        self.inform(event)
 
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         """The other side pressed a key."""
         if phase is Phase.END:
             self._digits.append(digit)
             self._digit_came.set()
+            self.inform(DigitHeard(digit, duration_ms))
 
     def hold(self, direction: Direction) -> None:
         """An agent hears by itself that it hears music."""
@@ -139,16 +210,28 @@ class AgentLeg:
 
     def tool_done(self, done: ToolDone) -> None:
         """What became of a tool that the agent has asked for."""
+        waiting = self._done.pop(done.id, None)
+        if waiting is None:
+            self.inform(done)
+        elif not waiting.done():
+            waiting.set_result(done)
 
     def inform(self, event: AgentEvent) -> None:
         """Something of its call that the agent may want to know."""
+        if self._on_agent_event is None or self._has_ended:
+            return
+        try:
+            self._on_agent_event(event)
+        except Exception:
+            log.exception("leg=%s its agent broke", self.id)
+            self.fail("it could not be told what happened")
 
     def stop_media(self) -> None:
         """An agent in this process has no path that could break."""
 
     def end(self, reason: EndReason, status: int = 0, text: str = "") -> None:
         """Cancel the agent's attendance."""
-        self._has_ended = True
+        self._close()
         if self._task is None:
             self._loop.call_soon(self._tell, Gone())
         else:
@@ -166,6 +249,10 @@ class AgentLeg:
         return True
 
     def hear(self, frame: AudioFrame) -> None:
+        if self.turns is not None:
+            self.turns.hear(frame)
+        if self._hear is not None:
+            self._hear(frame)
         ears = self._ears
         if ears is not None:
             ears.append(frame)
@@ -173,26 +260,71 @@ class AgentLeg:
 
     # ---- what the agent does, see AgentCall
 
-    async def ring(self) -> None:
+    def listen(self, hear: Callable[[AudioFrame], None] | None) -> None:
+        self._hear = hear
+
+    def watch(self, on_event: Callable[[AgentEvent], None] | None) -> None:
+        self._on_agent_event = on_event
+
+    def pause(self, *, on: bool) -> None:
+        self._is_paused = on
+        if on or not self._far_end_hears.is_set():
+            self.playout.pause()
+        else:
+            self.playout.resume()
+
+    def judge_barge_in(self, *, is_real: bool) -> None:
+        if self.turns is not None:
+            self.turns.judge(is_real=is_real)
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        self._tell(Noted(kind, data))
+
+    def use(self, tool: Tool, tool_id: str) -> None:
+        if isinstance(tool, HangUp):
+            act = partial(self._hang_up, tool.reason)
+        else:
+            act = partial(self._tell, ToolAsked(tool_id, tool))
+        if isinstance(tool, HangUp | Transfer) and tool.after_speech:
+            self._after_speech(act, min(tool.max_wait_s, MAX_SPEECH_WAIT_S))
+        else:
+            act()
+
+    async def do(self, tool: Tool) -> ToolDone:
+        self._marks += 1
+        tool_id = f"{_OURS}{self._marks}"
+        done: asyncio.Future[ToolDone] = self._loop.create_future()
+        self._done[tool_id] = done
+        self.use(tool, tool_id)
+        try:
+            return await done
+        finally:
+            self._done.pop(tool_id, None)
+
+    def fail(self, detail: str, *, is_lost: bool = False) -> None:
+        reason = EndReason.AGENT_LOST if is_lost else EndReason.AGENT_FAILED
+        self._stop(Ended(reason, reason.status, detail, fault=Fault.AGENT))
+
+    def ring(self) -> None:
         self._tell(Progressed(180, "Ringing"))
 
-    async def open_early_media(self) -> None:
+    def open_early_media(self) -> None:
         if not self._is_early:
             self._is_early = True
             self._tell(Progressed(183, "Session Progress", early_media=True))
 
-    async def accept(self) -> None:
-        if not self._is_answered:
-            self._is_answered = True
+    def accept(self) -> None:
+        if not self.is_answered:
+            self.is_answered = True
             self._tell(Answered())
 
-    async def speak_up(self) -> None:
+    def speak_up(self) -> None:
         """To hear or to say something takes the call, unless early media is open."""
         if not self._is_early:
-            await self.accept()
+            self.accept()
 
     async def hear_frames(self) -> AsyncGenerator[AudioFrame, None]:
-        await self.speak_up()
+        self.speak_up()
         ears: deque[AudioFrame] = deque(maxlen=MAX_HEARD_BEHIND)
         self._ears = ears
         try:
@@ -206,7 +338,7 @@ class AgentLeg:
                 self._ears = None
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
-        await self.speak_up()
+        self.speak_up()
         for start in range(0, len(pcm), PIECE_S * rate):
             await self._room_to_say()
             self.playout.say_pcm(pcm[start : start + PIECE_S * rate], rate)
@@ -216,28 +348,51 @@ class AgentLeg:
         self.playout.say(frame)
 
     async def _room_to_say(self) -> None:
-        await self.speak_up()
+        self.speak_up()
         await self._far_end_hears.wait()
         # A playout tells nobody that it has room again.
         while (ahead_ms := self.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:  # noqa: ASYNC110
             await asyncio.sleep(max(ahead_ms / 1000, TICK_S))
 
     async def played(self) -> None:
-        self._marks += 1
-        name = f"played-{self._marks}"
-        reached = self._played[name] = self._loop.create_future()
-        if not self.playout.mark(name):
-            self._played.pop(name).cancel()
-            return
+        reached: asyncio.Future[None] = self._loop.create_future()
+        name = self._at_end_of_speech(partial(_resolve, reached))
         try:
-            await reached
+            if name:
+                await reached
         finally:
-            self._played.pop(name, None)
+            self._reached.pop(name, None)
+
+    def _at_end_of_speech(self, then: Callable[[], None]) -> str:
+        """Do something once all said so far was played, or cleared; empty: it cannot be known."""
+        self._marks += 1
+        name = f"{_OURS}{self._marks}"
+        if not self.playout.mark(name):
+            return ""
+        self._reached[name] = then
+        return name
+
+    def _after_speech(self, act: Callable[[], None], wait_s: float) -> None:
+        """Do it once all said so far was played, or after `wait_s`."""
+        if self.playout.queued_ms <= 0:
+            act()
+            return
+        name = ""
+
+        def go() -> None:
+            timer = self._waits.pop(name, None)
+            self._reached.pop(name, None)
+            if timer is not None:
+                timer.cancel()
+                act()
+
+        name = self._at_end_of_speech(go)
+        self._waits[name] = self._loop.call_later(wait_s, go)
 
     def clear(self) -> Cleared:
         cleared = self.playout.clear()
-        self._reached(cleared.marks)
-        return cleared
+        self._loop.call_soon(self.playout.tell)
+        return self._without_ours(cleared)
 
     async def next_digit(self) -> str:
         while not self._digits:
@@ -252,7 +407,7 @@ class AgentLeg:
 
     async def press(self, digits: str) -> None:
         steps = parse_dial_string(digits)
-        await self.speak_up()
+        self.speak_up()
         for digit in steps:
             if isinstance(digit, float):
                 await asyncio.sleep(digit)
@@ -265,15 +420,15 @@ class AgentLeg:
                 self._tell(DigitPressed(digit, Phase.END, DIGIT_MS))
             await asyncio.sleep(DIGIT_GAP_S)
 
-    async def put_on_hold(self, *, on: bool) -> None:
-        await self.accept()
+    def put_on_hold(self, *, on: bool) -> None:
+        self.accept()
         self._tell(HoldAsked(on))
 
     async def ask_to_call(self, to: str) -> int:
         """The status in which it failed; while it does not, the agent is let go."""
         if self._referred is not None:
             return UNDER_WAY
-        await self.accept()
+        self.accept()
         await self._far_end_hears.wait()
         referred: asyncio.Future[int] = self._loop.create_future()
         self._referred = referred
@@ -283,14 +438,24 @@ class AgentLeg:
         finally:
             self._referred = None
 
-    async def stop_others_media(self) -> None:
-        await self.accept()
+    def stop_others_media(self) -> None:
+        self.accept()
         self._tell(MediaStopAsked())
 
     async def leave(self) -> None:
         """Hang up once everything said was played."""
         await self.played()
-        self._conclude(Ended(EndReason.HANGUP))
+        self._stop(Ended(EndReason.HANGUP))
+
+    def _hang_up(self, reason: str) -> None:
+        if self.is_answered:
+            self._stop(Ended(EndReason.HANGUP, text=reason))
+        else:
+            self._stop(Ended(EndReason.DECLINED, 603, reason))
+
+    def _stop(self, ended: Ended) -> None:
+        """The agent leaves, whatever it does just now."""
+        self._conclude(ended)
         if self._task is not None:
             self._task.cancel()
 
@@ -312,86 +477,47 @@ class AgentLeg:
 
     def _conclude(self, ended: Ended) -> None:
         if not self._has_ended:
-            self._has_ended = True
+            self._close()
             self.on_event(ended)
+
+    def _close(self) -> None:
+        self._has_ended = True
+        self._hear = self._on_agent_event = None
+        for timer in self._waits.values():
+            timer.cancel()
+        self._waits.clear()
 
     def _tell(self, event: LegEvent) -> None:
         if not self._has_ended or isinstance(event, Gone):
             self.on_event(event)
 
     def _on_playout_event(self, event: PlayoutEvent) -> None:
-        if isinstance(event, MarkReached):
-            self._reached((event.name,))
-        elif isinstance(event, Cleared):
-            self._reached(event.marks)
+        if isinstance(event, MarkReached) and event.name.startswith(_OURS):
+            self._reach(event.name)
+            return
+        if isinstance(event, Cleared):
+            event = self._without_ours(event)
+        self.inform(event)
 
-    def _reached(self, marks: tuple[str, ...]) -> None:
-        for mark in marks:
-            reached = self._played.pop(mark, None)
-            if reached is not None and not reached.done():
-                reached.set_result(None)
+    def _without_ours(self, cleared: Cleared) -> Cleared:
+        """What the agent is told of marks that were cleared: those it has set itself."""
+        ours = [name for name in cleared.marks if name.startswith(_OURS)]
+        if not ours:
+            return cleared
+        for name in ours:
+            self._reach(name)
+        marks = tuple(name for name in cleared.marks if not name.startswith(_OURS))
+        return replace(cleared, marks=marks)
+
+    def _reach(self, name: str) -> None:
+        reached = self._reached.pop(name, None)
+        if reached is not None:
+            reached()
 
 
-class _AgentCall:
-    """The call as the agent sees it: see `gateway.agents.agent.AgentCall`."""
-
-    def __init__(self, leg: AgentLeg, call_id: str, caller: str, called: str) -> None:
-        self._leg = leg
-        self.id = call_id
-        self.caller = caller
-        self.called = called
-
-    @property
-    def queued_ms(self) -> float:
-        return self._leg.playout.queued_ms
-
-    async def ring(self) -> None:
-        await self._leg.ring()
-
-    async def progress(self) -> None:
-        await self._leg.open_early_media()
-
-    async def answer(self) -> None:
-        await self._leg.accept()
-
-    def hear(self) -> AsyncGenerator[AudioFrame, None]:
-        return self._leg.hear_frames()
-
-    async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
-        await self._leg.say(pcm, rate)
-
-    async def say_frame(self, frame: AudioFrame) -> None:
-        await self._leg.say_frame(frame)
-
-    async def played(self) -> None:
-        await self._leg.played()
-
-    def clear(self) -> Cleared:
-        return self._leg.clear()
-
-    async def digit(self) -> str:
-        return await self._leg.next_digit()
-
-    async def digit_waiting(self) -> None:
-        await self._leg.digit_waiting()
-
-    async def send_digits(self, digits: str) -> None:
-        await self._leg.press(digits)
-
-    async def hold(self) -> None:
-        await self._leg.put_on_hold(on=True)
-
-    async def resume(self) -> None:
-        await self._leg.put_on_hold(on=False)
-
-    async def refer(self, to: str) -> int:
-        return await self._leg.ask_to_call(to)
-
-    async def stop_media(self) -> None:
-        await self._leg.stop_others_media()
-
-    async def hang_up(self) -> None:
-        await self._leg.leave()
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _nobody(event: LegEvent) -> None:

@@ -75,6 +75,7 @@ class EndReason(Enum):
     TIME_LIMIT = "time-limit"
     SESSION_EXPIRED = "session-expired"
     AGENT_FAILED = "agent-failed"
+    AGENT_LOST = "agent_lost"
     SHUTDOWN = "shutdown"
     GATEWAY_ERROR = "gateway-error"
 
@@ -101,6 +102,7 @@ _STATUS = {
     EndReason.UNREACHABLE: 503,
     EndReason.OVERLOADED: 503,
     EndReason.AGENT_FAILED: 500,
+    EndReason.AGENT_LOST: 503,
     EndReason.SHUTDOWN: 503,
     EndReason.GATEWAY_ERROR: 500,
 }
@@ -123,6 +125,7 @@ _FAULT = {
     EndReason.SHUTDOWN: Fault.GATEWAY,
     EndReason.GATEWAY_ERROR: Fault.GATEWAY,
     EndReason.AGENT_FAILED: Fault.AGENT,
+    EndReason.AGENT_LOST: Fault.AGENT,
 }
 
 _REASON_OF_STATUS = {

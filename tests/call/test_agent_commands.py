@@ -72,7 +72,7 @@ def test_agent_holds_whom_it_talks_with_and_resumes() -> None:
     async def work(call: AgentCall) -> None:
         await call.hold()
         await asyncio.sleep(2)
-        await call.resume()
+        await call.hold(on=False)
         await measure(call, heard)
 
     with scene(["agent:desk"], agent=work) as at:

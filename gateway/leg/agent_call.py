@@ -1,0 +1,142 @@
+"""The call as its agent sees it: what `gateway.agents.agent.AgentCall` promises, by an AgentLeg."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.agents.event import AgentEvent, ToolDone
+from gateway.agents.protocol import CallFacts
+from gateway.agents.tool import Tool
+from gateway.codec import Codec
+from gateway.media.frame import AudioFrame
+from gateway.media.playout import Cleared
+
+if TYPE_CHECKING:
+    from gateway.leg.agent import AgentLeg
+
+
+class CallOfAgent:
+    """One agent's view of one call: the agent can do to its leg what is here, and no more."""
+
+    def __init__(self, leg: AgentLeg, facts: CallFacts) -> None:
+        self._leg = leg
+        self.facts = facts
+
+    @property
+    def id(self) -> str:
+        return self.facts.id
+
+    @property
+    def caller(self) -> str:
+        return self.facts.caller
+
+    @property
+    def called(self) -> str:
+        return self.facts.called
+
+    @property
+    def is_answered(self) -> bool:
+        return self._leg.is_answered
+
+    @property
+    def queued_ms(self) -> float:
+        return self._leg.playout.queued_ms
+
+    @property
+    def is_paused(self) -> bool:
+        return self._leg.playout.is_paused
+
+    # ---- at once
+
+    def listen(self, hear: Callable[[AudioFrame], None] | None) -> None:
+        self._leg.listen(hear)
+
+    def watch(self, on_event: Callable[[AgentEvent], None] | None) -> None:
+        self._leg.watch(on_event)
+
+    def ring_now(self) -> None:
+        self._leg.ring()
+
+    def accept_now(self) -> None:
+        self._leg.accept()
+
+    def say_now(self, pcm: NDArray[np.int16], rate: int, item: str = "") -> bool:
+        return self._leg.playout.say_pcm(pcm, rate, item)
+
+    def say_payload(self, codec: Codec, payload: bytes, duration: int, item: str = "") -> bool:
+        return self._leg.playout.say_payload(codec, payload, duration, item)
+
+    def mark(self, name: str) -> bool:
+        return self._leg.playout.mark(name)
+
+    def clear(self) -> Cleared:
+        return self._leg.clear()
+
+    def pause(self) -> None:
+        self._leg.pause(on=True)
+
+    def resume(self) -> None:
+        self._leg.pause(on=False)
+
+    def judge_barge_in(self, *, is_real: bool) -> None:
+        self._leg.judge_barge_in(is_real=is_real)
+
+    def use(self, tool: Tool, id: str = "") -> None:
+        self._leg.use(tool, id)
+
+    def note(self, kind: str, **data: Any) -> None:
+        self._leg.note(kind, data)
+
+    def fail(self, detail: str, *, is_lost: bool = False) -> None:
+        self._leg.fail(detail, is_lost=is_lost)
+
+    # ---- awaited
+
+    async def do(self, tool: Tool) -> ToolDone:
+        return await self._leg.do(tool)
+
+    async def ring(self) -> None:
+        self._leg.ring()
+
+    async def progress(self) -> None:
+        self._leg.open_early_media()
+
+    async def answer(self) -> None:
+        self._leg.accept()
+
+    def hear(self) -> AsyncGenerator[AudioFrame, None]:
+        return self._leg.hear_frames()
+
+    async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
+        await self._leg.say(pcm, rate)
+
+    async def say_frame(self, frame: AudioFrame) -> None:
+        await self._leg.say_frame(frame)
+
+    async def played(self) -> None:
+        await self._leg.played()
+
+    async def digit(self) -> str:
+        return await self._leg.next_digit()
+
+    async def digit_waiting(self) -> None:
+        await self._leg.digit_waiting()
+
+    async def send_digits(self, digits: str) -> None:
+        await self._leg.press(digits)
+
+    async def hold(self, *, on: bool = True) -> None:
+        self._leg.put_on_hold(on=on)
+
+    async def refer(self, to: str) -> int:
+        return await self._leg.ask_to_call(to)
+
+    async def stop_media(self) -> None:
+        self._leg.stop_others_media()
+
+    async def hang_up(self) -> None:
+        await self._leg.leave()
