@@ -1,0 +1,133 @@
+"""Vonage Voice WebSocket: linear PCM in binary messages, JSON in text messages.
+
+    websocket:connected, audio …, websocket:dtmf, websocket:notify, websocket:cleared   ▸ the agent
+    audio, clear, notify                                                            ◂ the agent
+
+A notify comes back when all that was said before it has been played; one that is cleared does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.agents.event import AgentEvent, DigitHeard
+from gateway.agents.protocol import (
+    AgentAddress,
+    AudioFormat,
+    CallFacts,
+    Clear,
+    Mark,
+    Message,
+    Note,
+    Opening,
+    Player,
+    Say,
+    Wish,
+    Wrong,
+)
+from gateway.agents.wire_json import MAX_NAME_CHARS, read_object
+from gateway.media.playout import Cleared, MarkReached
+
+IS_STREAM = False
+
+PACKET_MS = 20
+
+MAX_PACKETS = 3072
+"What Vonage keeps of what an agent says: a minute. More is dropped, newest first."
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`[agent.settings]`."""
+
+    rate: Literal[8000, 16000, 24000] = 16000
+    "Hz, both ways: audio/l16;rate=…"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    "Fields of the first message, besides from, to, uuid and the call's own attributes."
+
+
+def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Opening:
+    """The URL as it is configured; a secret goes with it as a bearer's token."""
+    if address.secret is None:
+        return Opening(address.url)
+    return Opening(address.url, (("Authorization", f"Bearer {address.secret.value}"),))
+
+
+def make(settings: Settings) -> VonageSocket:
+    """One conversation."""
+    return VonageSocket(settings)
+
+
+class VonageSocket:
+    """One conversation, from `websocket:connected` on. Its end is the connection's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.heard = self.said = AudioFormat(settings.rate, packet_ms=PACKET_MS)
+        self.tells_ready = False
+        self._settings = settings
+        self._player: Player | None = None
+        self._is_full = False
+
+    def open(self, call: CallFacts, player: Player) -> Iterable[Message]:
+        self._player = player
+        connected = {
+            "from": call.caller,
+            "to": call.called,
+            "uuid": call.id,
+            **call.attributes,
+            **self._settings.headers,
+            # Last: no header of a caller's may say otherwise.
+            "event": "websocket:connected",
+            "content-type": f"audio/l16;rate={self._settings.rate}",
+        }
+        return (json.dumps(connected),)
+
+    def hear(self, audio: bytes) -> Message:
+        return audio
+
+    def receive(self, message: Message) -> Iterable[Wish]:
+        if not isinstance(message, str):
+            return self._say(message)
+        said = read_object(message)
+        match said and said.get("action"):
+            case "clear":
+                return (Clear(),)
+            case "notify" if said is not None:
+                # The mark is named by what is sent back, so that nothing has to be kept here.
+                payload = json.dumps(said.get("payload", {}))
+                if len(payload) <= MAX_NAME_CHARS:
+                    return (Mark(payload),)
+                return (Wrong("the payload of notify is longer than is kept"),)
+        return (Wrong("neither audio nor the actions clear and notify"),)
+
+    def _say(self, audio: bytes) -> Iterable[Wish]:
+        if not audio:
+            return ()
+        queued_ms = 0.0 if self._player is None else self._player.queued_ms
+        if queued_ms < MAX_PACKETS * PACKET_MS:
+            self._is_full = False
+            return (Say(audio),)
+        if self._is_full:
+            return ()
+        self._is_full = True
+        return (Note("buffer_full", {"queued_ms": round(queued_ms)}),)
+
+    def notice(self, event: AgentEvent) -> Iterable[Message]:
+        match event:
+            case DigitHeard(digit=digit, duration_ms=duration_ms):
+                return (_event("dtmf", digit=digit, duration=duration_ms),)
+            case MarkReached(name=payload):
+                return (f'{{"event":"websocket:notify","payload":{payload}}}',)
+            case Cleared():
+                return (_event("cleared"),)
+        return ()
+
+    def close(self, reason: str) -> Iterable[Message]:
+        return ()
+
+
+def _event(name: str, **fields: Any) -> str:
+    return json.dumps({"event": f"websocket:{name}", **fields})
