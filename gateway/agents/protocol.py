@@ -7,6 +7,7 @@ keeps the pace, reconnects, and does what the agent wishes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,6 +33,11 @@ class AudioFormat:
     "How much of what is heard goes into one message."
 
 
+def call_token(call_id: str) -> str:
+    """What protocols make a call's ids of: the same for each agent in it, and for the API."""
+    return hashlib.sha256(call_id.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class CallFacts:
     """The call as an agent's first message tells it."""
@@ -47,7 +53,7 @@ class CallFacts:
     attributes: Mapping[str, str]
     "Headers and parameters of the caller that the configuration lets through; metadata."
     token: str
-    "32 lowercase hexadecimal digits drawn for this call: protocols make their ids of it."
+    "32 lowercase hexadecimal digits, see `call_token`: protocols make their ids of it."
     stream: int = 0
     "How often the connection was made anew: 0 is the first."
     last_sequence: int | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from gateway.agents.agent import Agent
 from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, ToolDone
-from gateway.agents.protocol import CallFacts
+from gateway.agents.protocol import CallFacts, call_token
 from gateway.agents.tool import HangUp, Tool, Transfer
 from gateway.errors import Fault
 from gateway.leg.agent_call import CallOfAgent
@@ -135,7 +134,7 @@ class AgentLeg:
                 is_outbound=is_caller,
                 agent=name,
                 attributes=attributes or {},
-                token=secrets.token_hex(16),
+                token=call_token(call_id),
                 codec=codec,
                 tools=tools,
             ),
