@@ -20,6 +20,8 @@ class HangUp:
     "How long what was said may take to be played."
     reason: str = ""
     "For the call's record."
+    status: int = 603
+    "Of SIP: what a caller is refused with whom the agent has not answered: 486 for busy."
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,7 +281,7 @@ class AgentLeg:
 
     def use(self, tool: Tool, tool_id: str) -> None:
         if isinstance(tool, HangUp):
-            act = partial(self._hang_up, tool.reason)
+            act = partial(self._hang_up, tool.reason, tool.status)
         else:
             act = partial(self._tell, ToolAsked(tool_id, tool))
         if isinstance(tool, HangUp | Transfer) and tool.after_speech:
@@ -446,11 +446,12 @@ class AgentLeg:
         await self.played()
         self._stop(Ended(EndReason.HANGUP))
 
-    def _hang_up(self, reason: str) -> None:
+    def _hang_up(self, reason: str, status: int) -> None:
         if self.is_answered:
             self._stop(Ended(EndReason.HANGUP, text=reason))
         else:
-            self._stop(Ended(EndReason.DECLINED, 603, reason))
+            refusal = EndReason.BUSY if status == EndReason.BUSY.status else EndReason.DECLINED
+            self._stop(Ended(refusal, status, reason))
 
     def _stop(self, ended: Ended) -> None:
         """The agent leaves, whatever it does just now."""
