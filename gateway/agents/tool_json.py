@@ -57,6 +57,12 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
         after_speech=_AFTER_SPEECH,
         max_wait_s=_MAX_WAIT,
         reason={"type": "string", "description": "Why, for the record of the call"},
+        status={
+            "type": "integer",
+            "minimum": 400,
+            "maximum": 699,
+            "description": "How a call is refused that was not answered: 486 busy, 603 else",
+        },
     ),
     "transfer": _form(
         "Bring the caller to somebody else. Say so first. blind: you leave the call once they have"
