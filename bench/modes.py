@@ -80,14 +80,19 @@ def clips(rate: int) -> tuple[Pcm, ...]:
     return tuple(_clip(voice, pitch, rate) for voice, pitch in VOICES)
 
 
-def _clip(voice: str, pitch: str, rate: int) -> Pcm:
+def spoken(voice: str, pitch: str, rate: int) -> Pcm:
+    """The text in one voice, whole frames of it. Needs espeak-ng."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.wav"
         command = ["espeak-ng", "-v", voice, "-p", pitch, "-s", "150", "-w", str(path), TEXT]
         subprocess.run(command, check=True)
         said, said_rate = read_wav(path)
     pcm = resample(said, said_rate, rate)
-    pcm = pcm[: len(pcm) // (rate // 50) * (rate // 50)]
+    return pcm[: len(pcm) // (rate // 50) * (rate // 50)]
+
+
+def _clip(voice: str, pitch: str, rate: int) -> Pcm:
+    pcm = spoken(voice, pitch, rate)
     return MU_LAW.decode(MU_LAW.encode(pcm)) if rate == 8000 else pcm
 
 

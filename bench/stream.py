@@ -6,7 +6,7 @@ import struct
 import time
 from array import array
 
-from bench.clip import LOOP_FRAMES, Clip
+from bench.clip import Clip
 
 CAPTURED_FRAMES = 110
 "2.2 s of sound are kept at either end of the window, to tell which packet carries which."
@@ -21,10 +21,11 @@ NTP_EPOCH_S = 2_208_988_800
 class Said:
     """The RTP stream that an end sends: the clip, round and round."""
 
-    __slots__ = ("_clip", "_sequence", "_ssrc", "first_stamp", "sent_ns")
+    __slots__ = ("_clip", "_from", "_sequence", "_ssrc", "first_stamp", "sent_ns")
 
     def __init__(self, clip: Clip, ssrc: int) -> None:
         self._clip = clip
+        self._from = 0
         self._ssrc = ssrc
         self._sequence = ssrc & 0x7FFF
         self.first_stamp = ssrc & 0xFFFFFF
@@ -44,7 +45,12 @@ class Said:
             (self.first_stamp + number * clip.frame_ticks) & 0xFFFFFFFF,
             self._ssrc,
         )
-        return header + clip.packets[number % LOOP_FRAMES]
+        return header + clip.packets[(number - self._from) % len(clip.packets)]
+
+    def say(self, clip: Clip) -> None:
+        """Say another clip of the same payload format, from its start, from the next packet on."""
+        self._clip = clip
+        self._from = len(self.sent_ns)
 
     def report(self) -> bytes | None:
         """An SR and an SDES packet (RFC 3550 §6.4.1, §6.5) when they are due."""
@@ -65,7 +71,7 @@ class Said:
             fraction,
             stamp,
             number,
-            sum(map(len, self._clip.packets)) * number // LOOP_FRAMES,
+            sum(map(len, self._clip.packets)) * number // len(self._clip.packets),
         )
         name = b"bench"
         sdes = struct.pack("!BBHIBB", 0x81, 202, 3, self._ssrc, 1, len(name)) + name + b"\0"
@@ -95,9 +101,9 @@ class Heard:
         self._to_capture = CAPTURED_FRAMES
         self.is_recording = True
 
-    def capture(self) -> None:
+    def capture(self, frames: int = CAPTURED_FRAMES) -> None:
         """Keep the next packets whole."""
-        self._to_capture = CAPTURED_FRAMES
+        self._to_capture = frames
 
     def take(self, packet: bytes, arrived_ns: int) -> None:
         """One RTP packet, protected or not: all that is read here is its header."""
