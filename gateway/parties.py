@@ -99,6 +99,8 @@ class Parties:
         self.agents = dict(agents)
         self.ports = ports
         self.webrtc = webrtc
+        self.carry: Callable[[MediaTransport], MediaTransport] | None = None
+        "Puts something before what carries plain RTP, as trials do; None: nothing."
         self._telephony = telephony
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._users = {user.name: user for user in config.users}
@@ -322,9 +324,10 @@ class Parties:
             make: Callable[..., MediaTransport] = UdpMediaTransport
         else:
             make = partial(SdesMediaTransport, policy=rules.srtp)
-        return make(
+        made = make(
             self.ports, loop=self._loop, peer=peer, symmetric=symmetric, media_allow=rules.allow
         )
+        return made if self.carry is None else self.carry(made)
 
 
 def keying_of(offer: bytes | None, flow: Flow) -> Keying:
