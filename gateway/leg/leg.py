@@ -39,6 +39,7 @@ class LegKind(Enum):
     BROWSER = "browser"
     SIP = "sip"
     AGENT = "agent"
+    LINE = "line"  # a call that another system hands us over a socket of audio
 
 
 class Phase(Enum):

@@ -203,7 +203,7 @@ class TcpTransport:
 
     def _take(self, accepted: socket.socket, remote: Address, tls: TlsSession | None) -> None:
         try:
-            _prepare(accepted)
+            prepare_connection(accepted)
             local: Address = accepted.getsockname()[:2]
         except OSError:
             accepted.close()  # it is gone already
@@ -226,7 +226,7 @@ class TcpTransport:
         connecting = _new_socket(hop.host)
         try:
             async with asyncio.timeout(self._table.limits.connect_s):
-                _prepare(connecting)
+                prepare_connection(connecting)
                 await self._loop.sock_connect(connecting, (hop.host, hop.port))
                 local: Address = connecting.getsockname()[:2]
                 flow = Flow(hop.transport, local, (hop.host, hop.port), next(self._table.numbers))
@@ -282,7 +282,7 @@ def _new_socket(host: str) -> socket.socket:
     return made
 
 
-def _prepare(connected: socket.socket) -> None:
+def prepare_connection(connected: socket.socket) -> None:
     """What every connection is to have; systems that refuse are let alone."""
     connected.setblocking(False)
     mark_traffic(connected, DSCP_SIGNALLING)
