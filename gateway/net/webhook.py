@@ -15,6 +15,7 @@ import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlencode, urljoin
 
 import h11
@@ -88,6 +89,17 @@ class WebAnswer:
     def is_good(self) -> bool:
         """Whether it is a success."""
         return 200 <= self.status < 300
+
+
+class Web(Protocol):
+    """What can ask web servers."""
+
+    async def ask(self, request: WebRequest) -> WebAnswer:
+        """Send a request and read the answer, whatever its status.
+
+        Raises:
+            GatewayError: nobody could be asked, or may be.
+        """
 
 
 class WebhookClient:

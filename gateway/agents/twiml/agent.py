@@ -1,0 +1,110 @@
+"""The agent that TwiML directs, and where the calls are found that it attends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from email.utils import formatdate
+
+from gateway.agents.agent import Agent, AgentCall
+from gateway.agents.twiml.callbacks import Callbacks
+from gateway.agents.twiml.document import Document
+from gateway.agents.twiml.options import TwimlOptions
+from gateway.agents.twiml.session import Instructions, Session, Tools
+from gateway.agents.twiml.verbs import Action
+from gateway.net.webhook import Web
+
+MAX_PLACED = 10_000
+"Calls placed by the REST interface that have not begun yet."
+
+
+class TwimlDesk:
+    """The calls under TwiML now, and what those are to do that have only been placed."""
+
+    def __init__(self, web: Web) -> None:
+        self.web = web
+        self.callbacks = Callbacks(web)
+        self._sessions: dict[str, Session] = {}
+        self._placed: dict[str, Instructions] = {}
+
+    def instruct(self, call: str, instructions: Instructions) -> None:
+        """Say what a call is to do, before its agent attends it."""
+        if len(self._placed) >= MAX_PLACED:
+            self._placed.pop(next(iter(self._placed)))
+        self._placed[call] = instructions
+
+    def forget(self, call: str) -> None:
+        """The call is over."""
+        self._placed.pop(call, None)
+
+    def redirect(self, call: str, wish: Document | Action) -> bool:
+        """Let a call go on with other TwiML, whatever it does now; False: nobody could."""
+        session = self._sessions.get(call)
+        if session is None:
+            return False
+        session.redirect(wish)
+        return True
+
+    async def attend(self, session: Session, call: str) -> None:
+        """Run a session, where it can be found."""
+        self._sessions[call] = session
+        try:
+            await session.run()
+        finally:
+            if self._sessions.get(call) is session:
+                del self._sessions[call]
+
+    def instructions_of(self, call: str) -> Instructions | None:
+        """What a call is to do; None: what its agent's URL says."""
+        return self._placed.pop(call, None)
+
+    async def close(self) -> None:
+        """Give up what is not told yet."""
+        await self.callbacks.close()
+
+
+class TwimlAgent:
+    """Does in each call what a web server says."""
+
+    def __init__(
+        self, options: TwimlOptions, desk: TwimlDesk, tools: Tools, first: Agent | None = None
+    ) -> None:
+        """`first`: attends each call, until it is told by the REST interface what else to do."""
+        self._options = options
+        self._desk = desk
+        self._tools = tools
+        self._first = first
+
+    async def on_call(self, call: AgentCall) -> None:
+        instructions = self._desk.instructions_of(call.id)
+        if instructions is None and self._first is None and not self._options.url:
+            call.fail("it has no URL to ask what to do")
+            return
+        first = self._first if instructions is None else None
+        session = Session(call, self._options, self._tools, instructions=instructions, first=first)
+        began_at = _now()
+        try:
+            await self._desk.attend(session, call.id)
+        finally:
+            told = self._options.settings.status_callback
+            if told and instructions is None:
+                fields = _ended(session.fields(), call.is_answered, _now() - began_at)
+                token = "" if self._options.token is None else self._options.token.value
+                self._tools.callbacks.post(call.id, Action(told), fields, token)
+
+
+def _ended(fields: Mapping[str, str], is_answered: bool, lasted_s: float) -> dict[str, str]:
+    told = {
+        **fields,
+        "CallStatus": "completed" if is_answered else "no-answer",
+        "CallbackSource": "call-progress-events",
+        "SequenceNumber": "0",
+        "Timestamp": formatdate(),
+    }
+    if is_answered:
+        told["CallDuration"] = str(round(lasted_s))
+    return told
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

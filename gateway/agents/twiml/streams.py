@@ -1,0 +1,118 @@
+"""<Stream>: an agent that has the call, and others that listen beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from gateway.agents.twiml.callbacks import Callbacks
+from gateway.agents.twiml.verbs import Stream
+from gateway.agents.twiml.view import Switchboard
+from gateway.agents.wire.twilio import stream_sid
+
+if TYPE_CHECKING:
+    from gateway.agents.twiml.session import MakeStream
+
+log = logging.getLogger(__name__)
+
+MAX_LISTENING = 4
+"Streams that one call may have started, as Twilio has it."
+
+
+class Streams:
+    """The streams of one call."""
+
+    def __init__(
+        self,
+        board: Switchboard,
+        make: MakeStream,
+        callbacks: Callbacks,
+        fields: Callable[[], Mapping[str, str]],
+        secret: str,
+    ) -> None:
+        self._board = board
+        self._make = make
+        self._callbacks = callbacks
+        self._fields = fields
+        self._secret = secret
+        self._listening: dict[str, asyncio.Task[None]] = {}
+
+    async def connect(self, stream: Stream) -> Mapping[str, str]:
+        """Let the agent have the call until it or the caller has enough; what is told of it."""
+        return await self._serve(stream, may_act=True)
+
+    def start(self, stream: Stream) -> None:
+        """Let it listen from now on."""
+        name = stream.name or f"stream-{len(self._listening) + 1}"
+        running = self._listening.get(name)
+        if running is not None and not running.done():
+            self._warn("a <Stream> of this name is running: skipped")
+            return
+        if sum(not task.done() for task in self._listening.values()) >= MAX_LISTENING:
+            self._warn(f"a call has {MAX_LISTENING} streams at most: skipped")
+            return
+        self._listening[name] = asyncio.ensure_future(self._listen(stream))
+
+    def stop(self, name: str) -> None:
+        """Let it listen no more; without a name, the first."""
+        chosen = name or next(iter(self._listening), "")
+        task = self._listening.pop(chosen, None)
+        if task is None:
+            self._warn("<Stop> names no <Stream> that is running")
+        else:
+            task.cancel()
+
+    def close(self) -> None:
+        """The call is over."""
+        for task in self._listening.values():
+            task.cancel()
+
+    async def _listen(self, stream: Stream) -> None:
+        try:
+            await self._serve(stream, may_act=False)
+        except Exception:
+            # It only listens: what breaks there breaks no call.
+            log.exception("call=%s a stream broke", self._board.call.id)
+
+    async def _serve(self, stream: Stream, *, may_act: bool) -> Mapping[str, str]:
+        gave_up: list[str] = []
+        over = asyncio.Event()
+
+        def on_fail(detail: str) -> None:
+            gave_up.append(detail)
+            over.set()
+
+        view = self._board.view(may_act=may_act, on_fail=on_fail)
+        sid = stream_sid(view.facts.token, view.facts.stream)
+        told = {"StreamSid": sid, **({"StreamName": stream.name} if stream.name else {})}
+        agent = self._make(stream, is_bidirectional=may_act)
+        self._tell(stream, told, "stream-started")
+        serving = asyncio.ensure_future(agent.on_call(view.as_call()))
+        failing = asyncio.ensure_future(over.wait())
+        try:
+            await asyncio.wait({serving, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            serving.cancel()
+            failing.cancel()
+            await asyncio.gather(serving, failing, return_exceptions=True)
+            self._board.leave(view)
+            if gave_up:
+                self._tell(stream, {**told, "StreamError": gave_up[0]}, "stream-error")
+            self._tell(stream, told, "stream-stopped")
+        if gave_up:
+            self._warn(f"<Stream> ended: {gave_up[0]}")
+        return told
+
+    def _tell(self, stream: Stream, told: Mapping[str, str], event: str) -> None:
+        if stream.status_callback is not None:
+            fields = {**self._fields(), **told, "StreamEvent": event}
+            self._callbacks.post(self._board.call.id, stream.status_callback, fields, self._secret)
+
+    def _warn(self, text: str) -> None:
+        call = self._board.call
+        log.warning("call=%s TwiML: %s", call.id, text)
+        call.note("twiml", warning=text)
