@@ -1,4 +1,4 @@
-"""The command line: serve · check · route explain · certs."""
+"""The command line: serve · check · route explain · call · certs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ifaddr
+import uvloop
 
 from gateway.app import VERSION, run
 from gateway.config import default_config, load_config
@@ -23,9 +24,15 @@ from gateway.options import Config
 from gateway.parties import make_agent, read_music
 from gateway.private import Private
 from gateway.route_options import SOURCES
+from gateway.trial.report import Trial, render_table, to_json, to_junit
+from gateway.trial.run import TrialOptions, run_trials
+from gateway.trial.script import load_caller
 from gateway.trunk.identity import CallerIdentity
 
 log = logging.getLogger(__name__)
+
+MAX_REPEAT = 1000
+"Calls of one script in a row: an hour and more of most."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(do=_check)
     route = commands.add_parser("route", help="ask what the routes do")
     _add_explain(route.add_subparsers(dest="what", metavar="COMMAND", required=True))
+    _add_call(commands)
     certs = commands.add_parser("certs", help="make a development CA and a certificate of it")
     certs.add_argument("names", nargs="*", metavar="NAME", help="more names it is for")
     certs.add_argument("--directory", type=Path, default=Path("certs"))
@@ -91,6 +99,42 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(do=_explain)
 
 
+def _add_call(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "call",
+        help="call an agent with a scripted caller, and judge what it does",
+        description="Calls an agent of the configuration over SIP and RTP on loopback, as its"
+        " scripts say. Trunks are replaced by the lab: no carrier is called. Exit status 1: a call"
+        " was not as expected.",
+    )
+    parser.add_argument("agent", metavar="agent:NAME", help="who is called")
+    parser.add_argument(
+        "--script",
+        type=Path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="FILE",
+        help="what the caller does and expects: TOML; several are called one after another",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="without it, the default")
+    parser.add_argument("--repeat", type=_count, default=1, metavar="N", help="call N times")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the outcome for CI")
+    parser.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="keep what was said: left caller, right agent"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log what the gateway does")
+    parser.set_defaults(do=_call)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_REPEAT:
+        raise argparse.ArgumentTypeError(f"write 1 to {MAX_REPEAT}")
+    return number
+
+
 def _load(path: Path | None) -> Config:
     return default_config() if path is None else load_config(path)
 
@@ -110,6 +154,41 @@ def _serve(chosen: argparse.Namespace) -> int:
     for warning in config.warnings():
         log.warning("%s", warning)
     return run(config)
+
+
+def _call(chosen: argparse.Namespace) -> int:
+    config = _load(chosen.config)
+    options = TrialOptions(
+        chosen.agent.removeprefix("agent:"),
+        tuple(map(load_caller, chosen.script)),
+        chosen.repeat,
+        chosen.record,
+    )
+    level = logging.INFO if chosen.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    if chosen.junit is not None:
+        _write(chosen.junit, "")  # better now than after many calls
+    trials = uvloop.run(run_trials(config, options, version=VERSION, on_trial=_say_fate))
+    if chosen.junit is not None:
+        _write(chosen.junit, to_junit(trials))
+    print(json.dumps(to_json(trials), indent=2) if chosen.json else render_table(trials))
+    return 0 if all(trial.is_passed for trial in trials) else 1
+
+
+def _say_fate(trial: Trial) -> None:
+    """Who waits for many calls sees that they go on."""
+    if sys.stderr.isatty():
+        fate = "passed" if trial.is_passed else "FAILED"
+        print(f"{trial.script} #{trial.number}: {fate}", file=sys.stderr)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--junit {path}: cannot be written ({error.strerror}); name another file"
+        ) from None
 
 
 def _check(chosen: argparse.Namespace) -> int:

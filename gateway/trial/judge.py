@@ -9,7 +9,10 @@ from gateway.trial.ear import GAP_S, Span
 from gateway.trial.script import WHOLE, Expectations
 
 QUIET_BEFORE_END_MS = 40.0
-"Speech that goes on to within this of the end was cut off."
+"Where the agent's queue is not known: speech that goes on to within this of the end was cut off."
+
+MAX_UNSAID_MS = 40.0
+"What may be left in the agent's queue at the end: what was on its way."
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Told:
     "The keys that the agent pressed."
     goodbye_share: float | None = None
     "How much of the known last words was heard; None: they are not known."
+    unsaid_ms: float | None = None
+    "What the agent had said to the gateway, and nobody heard, as it left; None: not known."
     lost_packets: int = 0
     "By the line, both ways."
 
@@ -164,10 +169,15 @@ def _goodbye(wanted: str, told: Told, found: Measures) -> Check:
         share = told.goodbye_share or 0.0
         shown = f"{100 * share:.0f} % of its end heard"
         return Check("goodbye", share >= 1.0, shown, f"{wanted}, whole")
-    quiet_ms = found.quiet_before_end_ms
+    quiet_ms, unsaid_ms = found.quiet_before_end_ms, told.unsaid_ms
     if quiet_ms is None:
         return Check("goodbye", False, "nothing was said", "whole")
-    # Who leaves while the other speaks has cut nothing off of its own.
-    whole = quiet_ms >= QUIET_BEFORE_END_MS or told.ended_by == "caller"
-    shown = f"{quiet_ms:.0f} ms of quiet before the end"
-    return Check("goodbye", whole, shown if whole else f"cut off: {shown}", "whole")
+    if told.ended_by == "caller":
+        # Who leaves while the other speaks has cut nothing off of its own.
+        return Check("goodbye", True, "the caller left", "whole")
+    if unsaid_ms is None:
+        shown = f"{quiet_ms:.0f} ms of quiet before the end"
+        return Check("goodbye", quiet_ms >= QUIET_BEFORE_END_MS, shown, "whole")
+    if unsaid_ms > MAX_UNSAID_MS:
+        return Check("goodbye", False, f"cut off: {unsaid_ms:.0f} ms were not heard", "whole")
+    return Check("goodbye", True, "whole", "whole")

@@ -120,4 +120,4 @@ class Phone:
 def _noise(rate: int, level_dbfs: float, chance: Callable[[], float]) -> NDArray[np.float32]:
     """A second of white noise, to be repeated."""
     white = np.random.default_rng(int(chance() * 2**32)).standard_normal(rate)
-    return (white * 32768 / np.sqrt(2) * 10 ** (level_dbfs / 20)).astype(np.float32)
+    return np.asarray(white * 32768 / np.sqrt(2) * 10 ** (level_dbfs / 20), np.float32)

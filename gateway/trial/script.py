@@ -50,7 +50,7 @@ SOUNDS = ("say", "interrupt")
 "Verbs whose value is a WAV file."
 
 WHOLE = "whole"
-"`goodbye` that asks for a pause before the end, instead of for words that are known."
+"`goodbye` that asks for all that the agent said, instead of for words that are known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Expectations:
     digits_back: str | None = None
     "The keys that the agent presses."
     goodbye: str | None = None
-    "whole: quiet before the end; or a WAV file whose last words are heard to their end."
+    "whole: all that the agent said was heard; or a WAV file whose last words are, to their end."
     ended_by: str | None = None
     "agent or caller."
 

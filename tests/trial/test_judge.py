@@ -90,15 +90,18 @@ def test_agent_that_goes_on_speaking_is_measured_to_its_end() -> None:
     assert measure(told).barge_in_ms == pytest.approx((2100,))
 
 
-def test_goodbye_into_the_end_of_the_call_was_cut_off() -> None:
-    told = replace(CALL, ended_at=19.51)
+def test_goodbye_is_cut_off_where_the_agent_leaves_something_unsaid() -> None:
+    cut, whole = replace(CALL, unsaid_ms=300.0), replace(CALL, unsaid_ms=20.0)
 
-    assert checks(goodbye="whole")["goodbye"][0]
-    assert checks(told, goodbye="whole")["goodbye"] == (
-        False,
-        "cut off: 10 ms of quiet before the end",
-    )
-    assert checks(replace(told, ended_by="caller"), goodbye="whole")["goodbye"][0]
+    assert checks(cut, goodbye="whole")["goodbye"] == (False, "cut off: 300 ms were not heard")
+    assert checks(whole, goodbye="whole")["goodbye"][0]
+    assert checks(replace(cut, ended_by="caller"), goodbye="whole")["goodbye"][0]
+
+
+def test_goodbye_of_whom_nothing_else_is_known_ends_in_silence() -> None:
+    assert checks(goodbye="whole")["goodbye"] == (True, "500 ms of quiet before the end")
+    assert not checks(replace(CALL, ended_at=19.51), goodbye="whole")["goodbye"][0]
+    assert not checks(replace(CALL, agent=[]), goodbye="whole")["goodbye"][0]
 
 
 def test_known_goodbye_must_be_heard_to_its_end() -> None:
