@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN := .venv/bin
+PIPECAT := pipecat-ai==1.14.0
 PACKAGES := gcc libc6-dev python3-dev chromium firefox-esr coturn baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules linphone-cli
 
 .PHONY: run test check lint types imports spelling web unit real soak bench certs prompts format clean
@@ -33,10 +34,10 @@ web: .venv/test.stamp
 
 # Side by side: virtual time, and of real sockets and browsers what judges neither time nor sound.
 # Then the rest of the real ones, and the peers, one at a time.
-unit: .venv/test.stamp
+unit: .venv/test.stamp .venv-pipecat/pipecat.stamp
 	$(BIN)/python -m pytest -q -n 2 -m "(not real or beside) and not soak"
 
-real: .venv/test.stamp
+real: .venv/test.stamp .venv-pipecat/pipecat.stamp
 	$(BIN)/python -m pytest -q -m "real and not beside and not soak"
 
 soak: .venv/test.stamp
@@ -61,7 +62,7 @@ format: .venv/test.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv web/node_modules tests/softphone/node_modules tests/softphone/.made .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-pipecat web/node_modules tests/softphone/node_modules tests/softphone/.made .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/python:
 	@echo "Making a virtual environment in .venv …"
@@ -82,4 +83,12 @@ clean:
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@cd web && npm install --silent --no-audit --no-fund --no-package-lock
 	@cd tests/softphone && npm install --silent --no-audit --no-fund --no-package-lock
+	@touch $@
+
+# pipecat, whose agents the tests talk with, in an environment of its own; see its requirements.
+.venv-pipecat/pipecat.stamp: Makefile tests/pipecat/requirements.txt | .venv/bin/python
+	@echo "Installing pipecat into .venv-pipecat …"
+	@$(PYTHON) -m venv --clear .venv-pipecat
+	@.venv-pipecat/bin/python -m pip install -q --disable-pip-version-check -r tests/pipecat/requirements.txt
+	@.venv-pipecat/bin/python -m pip install -q --disable-pip-version-check --no-deps $(PIPECAT)
 	@touch $@
