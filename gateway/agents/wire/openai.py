@@ -260,8 +260,10 @@ class OpenAiProtocol:
 
     def _on_session(self, read: dict[str, Any]) -> tuple[Wish, ...]:
         name = format_of(read_part(read, "session"))
-        if name is not None:  # servers that are like OpenAI's may have PCM alone
-            self.said = AudioFormat(*FORMATS[name])
+        # Servers that are like OpenAI's may have PCM alone.
+        said = self.said if name is None else AudioFormat(*FORMATS[name])
+        if said != self.said:
+            self.said = said
         if self._is_ready:
             return ()
         self._is_ready = True

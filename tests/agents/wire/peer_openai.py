@@ -84,10 +84,7 @@ class OpenAiPeer(SocketPeer):
         await self.event("response.created", response=self._response("in_progress"))
 
     async def deltas(self, pcm: NDArray[np.int16], chunk_bytes: int | None = None) -> None:
-        if self._audio == "pcm":
-            audio = pcm.astype("<i2").tobytes()
-        else:
-            audio = self._law.encode(pcm)
+        audio = pcm.astype("<i2").tobytes() if self._audio == "pcm" else self._law.encode(pcm)
         size = chunk_bytes or 9600
         for at in range(0, len(audio), size):
             piece = base64.b64encode(audio[at : at + size]).decode()
