@@ -42,6 +42,8 @@ def _section(node: ast.ClassDef) -> str:
 
 def _default(field: ast.AnnAssign) -> str:
     value = field.value
+    if isinstance(value, ast.Call) and "default_factory=dict" in ast.unparse(value):
+        return "`{}`"
     if value is None or isinstance(value, ast.Call):
         return "needed"
     if isinstance(value, ast.Constant) and value.value is None:

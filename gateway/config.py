@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.agent_options import read_agent
 from gateway.codec import SPEECH
 from gateway.document import (
     AgentSection,
@@ -33,6 +34,7 @@ from gateway.document import (
     place_of,
 )
 from gateway.errors import ConfigError, RemoteProtocolError
+from gateway.line_options import read_lines
 from gateway.net.connection import ConnectionLimits
 from gateway.net.dns import ResolverOptions
 from gateway.net.interface import Reachable, is_ip_address, is_loopback
@@ -41,7 +43,6 @@ from gateway.net.ports import RtpPortOptions
 from gateway.net.tls import TlsOptions
 from gateway.options import (
     DEFAULT_REALM,
-    AgentOptions,
     Config,
     HttpOptions,
     LabOptions,
@@ -116,7 +117,7 @@ class _Sections(Reader):
             for n, trunk in enumerate(document.trunk)
         )
         agents = tuple(
-            self._agent(place_of("agent", n, agent.name), agent)
+            read_agent(self, place_of("agent", n, agent.name), agent, document.agent)
             for n, agent in enumerate(document.agent)
         )
         for text in document.sip.emergency_numbers:
@@ -170,6 +171,12 @@ class _Sections(Reader):
             ),
             emergency=emergency,
             users=users,
+            lines=read_lines(
+                self,
+                document.audiosocket,
+                document.asterisk,
+                has_http=bool(document.http.listen),
+            ),
         )
 
     def _check_digest(self, sip: SipSection, users: tuple[User, ...]) -> None:
@@ -322,23 +329,6 @@ class _Sections(Reader):
             takes_refer=user.transfer == "refer",
             signals_hold=user.signal_hold,
             media_timeout_s=user.media_timeout_s,
-        )
-
-    def _agent(self, where: str, agent: AgentSection) -> AgentOptions:
-        if agent.protocol == "script" and (agent.script is None) == (not agent.step):
-            raise self.wrong(
-                where,
-                "script",
-                agent.script,
-                "a scripted agent wants either `script`, a file, or `step`, a list",
-            )
-        return AgentOptions(
-            agent.name,
-            agent.protocol,
-            agent.about,
-            self.path(agent.script),
-            agent.step,
-            self.file,
         )
 
     def _names(

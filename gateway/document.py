@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as section
 
 log = logging.getLogger(__name__)
 
-PLAIN_SECTIONS = ("node", "http", "webrtc", "sip", "rtp", "media", "lab")
+PLAIN_SECTIONS = ("node", "http", "webrtc", "sip", "rtp", "media", "lab", "audiosocket", "asterisk")
 "Sections whose keys the environment may set."
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -157,6 +157,30 @@ class LabSection:
     "PEM file for TLS, relative to this one; trunks believe it where [sip] `ca` vouches for it."
     key: Path | None = None
     "PEM file of its key."
+
+
+@section(config=_STRICT)
+class AudioSocketSection:
+    """[audiosocket]: calls that a PBX hands us by AudioSocket(UUID,ADDRESS:PORT)."""
+
+    listen: tuple[str, ...] = ()
+    "Each ADDRESS:PORT; where left out, nothing is listened on."
+    allow: tuple[str, ...] = ()
+    "Networks that may connect, beside this machine: AudioSocket knows no password."
+    to: str | None = None
+    "What such a call dials, if nothing was said of its UUID: a number, a name or agent:NAME."
+
+
+@section(config=_STRICT)
+class AsteriskSection:
+    """[asterisk]: calls that an Asterisk hands us by WebSocket, at /media/ID (chan_websocket)."""
+
+    calls: dict[str, str] = Field(default_factory=dict)
+    'What is dialled by which ID: { support = "agent:sales" }.'
+    username: str = ""
+    "Of its websocket_client.conf; where left out, it needs the token of [http], if there is one."
+    password_env: str | None = None
+    "Environment variable that holds the password of `username`."
 
 
 @section(config=_STRICT)
@@ -334,15 +358,43 @@ class UserSection:
     "Of opus, G722, PCMU and PCMA, in the order of preference."
 
 
-@section(config=_STRICT)
+@section(config=ConfigDict(extra="forbid", frozen=True, populate_by_name=True))
 class AgentSection:
     """[[agent]]: an AI or scripted party."""
 
     name: Name
     "agent:NAME in routes."
-    protocol: Literal["echo", "script"]
+    protocol: str
+    """How it is spoken to: a wire protocol ([list](agents.md)), python, twiml, sip, script or
+    echo."""
     about: str = ""
     "For people, on the page."
+    url: str = ""
+    "Of an agent over a wire: wss://, ws:// or tcp://host:port, as its protocol has it."
+    username: str = ""
+    "How we log in there, where that takes a name."
+    password_env: str | None = None
+    "Environment variable that holds the password of `username`, or the key that signs."
+    token_env: str | None = None
+    "Environment variable that holds a token or an API key, in the place of a password."
+    settings: dict[str, Any] | None = None
+    "Table [agent.settings]: what its protocol, or its class, can be told besides."
+    answer: Literal["when-ready", "at-once"] = "when-ready"
+    "Whether a call is answered once the agent is connected and ready, or before that."
+    ready_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long it may take to connect; as late as this the call is answered though the agent has
+    not said that it is ready."""
+    hear_early_media: bool = False
+    "Of calls that the agent makes: whether it hears the far end before that has answered."
+    fallback: tuple[str, ...] = ()
+    """Who takes over when it is lost, in order: agent:NAME, or numbers, dialled as by the agent
+    itself. Then comes the apology, and the call ends."""
+    apology: Path | None = None
+    "WAV file that the caller hears when nobody has taken over; where left out, one of ours."
+    wait_sound: Path | None = None
+    "WAV file that the caller hears from 1 s of outage on; where left out, one of ours."
+    class_: str | None = Field(default=None, alias="class")
+    "Of protocol python: module:Class beside this file, or the name of an installed agent."
     script: Path | None = None
     "File of steps, relative to this one. Or:"
     step: tuple[dict[str, Any], ...] = ()
@@ -358,7 +410,7 @@ class RouteSection:
     to: tuple[str | tuple[str, ...], ...] = Field(min_length=1, max_length=16)
     "Targets in order, the next where one fails; those of an inner list ring together."
     from_: str | tuple[str, ...] = Field(alias="from")
-    "browser, api, sip, user, user:NAME, trunk:NAME, agent:NAME, or several of them; * for all."
+    "browser, api, sip, user, audiosocket, asterisk, user:NAME, trunk:NAME, agent:NAME; * for all."
     ringing_timeout_s: Annotated[float, Field(gt=0, le=180)] = 60.0
     "How long a group of targets may ring before the next is tried."
     max_call_duration_s: Annotated[float, Field(gt=0)] | None = None
@@ -385,6 +437,8 @@ class Document:
     rtp: RtpSection = Field(default_factory=RtpSection)
     media: MediaSection = Field(default_factory=MediaSection)
     lab: LabSection | None = None
+    audiosocket: AudioSocketSection = Field(default_factory=AudioSocketSection)
+    asterisk: AsteriskSection = Field(default_factory=AsteriskSection)
     trunk: tuple[TrunkSection, ...] = ()
     user: tuple[UserSection, ...] = ()
     agent: tuple[AgentSection, ...] = ()

@@ -14,7 +14,9 @@ from gateway.call.registry import Registry, RegistryOptions
 from gateway.errors import CapacityError, CodecError, ConfigError, GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
+from gateway.leg.line import LineLeg
 from gateway.leg.sip import SipLeg
+from gateway.lines import LineCall, Lines
 from gateway.media.effort import Effort, Workload
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
@@ -95,8 +97,14 @@ class Node:
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
         try:
+            self.lines = Lines(config, loop=loop, new_id=self._new_id, place=self._on_line)
+        except ConfigError:
+            self.telephony.abandon()
+            raise
+        try:
             webrtc = _open_webrtc(config, certificate, loop)
         except ConfigError:
+            self.lines.close()
             self.telephony.abandon()
             raise
         self.parties = Parties(
@@ -221,6 +229,14 @@ class Node:
         if call.outcome is None:
             leg.announce(call.id)
         return leg, call
+
+    def _on_line(self, leg: LineLeg, call: LineCall) -> None:
+        """A PBX hands us a call; see `gateway.lines.PlaceCall`."""
+        number, digits = _read_dialled(call.to)
+        plan = replace(self._plan_new_call(call.source, number), digits=digits)
+        known = CallerIdentity(number=Private(call.caller)) if call.caller else NOBODY
+        caller = Caller(known, call.attributes)
+        self._place(leg, plan, call.source, (call.caller, number), caller)
 
     def _on_invite(self, event: sip.Incoming) -> None:
         session, leg_id = event.session, self._new_id()
@@ -455,6 +471,7 @@ class Node:
         if self._is_closed:
             return
         self._is_closed = True
+        self.lines.close()
         self.telephony.drain()
         await self._hang_up_all()
         await self.telephony.leave()

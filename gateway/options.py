@@ -97,6 +97,22 @@ class LabOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class LineOptions:
+    """How other systems hand us calls; nothing of it unless it is configured."""
+
+    audiosocket: tuple[tuple[str, int], ...] = ()
+    "Addresses and ports that are listened on."
+    audiosocket_allow: tuple[Network, ...] = ()
+    "Who may connect there, beside this machine."
+    audiosocket_to: str | None = None
+    "What is dialled where nothing was said of the UUID; None: nothing is."
+    asterisk_calls: Mapping[str, str] = field(default_factory=dict)
+    "What is dialled by which id of /media/ID."
+    asterisk_username: str = ""
+    asterisk_password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MediaOptions:
     """What is heard in calls; how long nothing may be, RTP and RTCP both, 0: for ever (F10)."""
 
@@ -119,6 +135,19 @@ class AgentOptions:
     step: tuple[Mapping[str, Any], ...]
     file: Path
     "The configuration: clips of inline steps are beside it."
+    url: str = ""
+    username: str = ""
+    secret: Secret | None = None
+    "Of `password_env` or `token_env`."
+    settings: Any = None
+    "Of a wire protocol, its `Settings`; else the table as it is written, or None."
+    answers_at_once: bool = False
+    ready_timeout_s: float = 5.0
+    hears_early_media: bool = False
+    fallback: tuple[str, ...] = ()
+    apology: Path | None = None
+    wait_sound: Path | None = None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +171,7 @@ class Config:
     emergency: EmergencyNumbers
     users: tuple[User, ...] = ()
     media: MediaOptions = field(default_factory=MediaOptions)
+    lines: LineOptions = field(default_factory=LineOptions)
     turn: TurnOptions | None = None
     "What browsers are told of TURN; None: nothing."
     max_cpu: float = 0.85

@@ -15,8 +15,11 @@ from gateway.trunk.route import (
     parse_target,
 )
 
-SOURCES = ("browser", "sip", "user", "api", "*")
+SOURCES = ("browser", "sip", "user", "api", "audiosocket", "asterisk", "*")
 "Who calls, in a route's `from`, beside each trunk, user and agent."
+
+_WAITING = {"browser", "api", "audiosocket", "asterisk", "*"}
+"Those of them who wait for an answer over a connection of theirs."
 
 
 def read_route(
@@ -88,7 +91,7 @@ def _check_groups(
         raise reader.wrong(where, "to", route.to, "an empty list leads nowhere: leave it out")
     if TargetKind.IGNORE in kinds and len(kinds) > 1:
         raise reader.wrong(where, "to", route.to, "ignore: stands alone")
-    if TargetKind.IGNORE in kinds and {"browser", "api", "*"} & {*sources}:
+    if TargetKind.IGNORE in kinds and _WAITING & {*sources}:
         raise reader.wrong(where, "to", route.to, 'ignore: is for from = "sip" and trunks only')
 
 
