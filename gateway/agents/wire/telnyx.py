@@ -56,7 +56,7 @@ PACKET_MS = 20
 
 CodecName = Literal["PCMU", "PCMA", "G722", "L16"]
 
-Rate = Literal[8000, 16000, 24000, 48000]
+Rate = Literal[8000, 16000, 22050, 24000, 48000]
 
 _CODECS = {"PCMU": PCMU, "PCMA": PCMA, "G722": G722, "L16": None}
 
