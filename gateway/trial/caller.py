@@ -72,7 +72,8 @@ class ScriptedCaller:
         self._loop = loop
         self._phone = Phone(script.line, RATE, chance)
         self._call: AgentCall
-        self._answered: asyncio.Future[None] = loop.create_future()
+        self.answered: asyncio.Future[None] = loop.create_future()
+        "Done when the agent has taken the call."
         self._ticked = asyncio.Event()
         self._speech: deque[_Utterance] = deque()
         self._said: list[Pcm] = []
@@ -88,7 +89,7 @@ class ScriptedCaller:
         self._call = call
         call.watch(self._on_event)
         call.accept_now()
-        await self._answered
+        await self.answered
         self.told.answered_at = self._loop.time()
         call.listen(self._on_frame)
         speaking = self._loop.create_task(self._speak())
@@ -135,8 +136,8 @@ class ScriptedCaller:
     def _on_event(self, event: AgentEvent) -> None:
         match event:
             case FarEndAnswered(is_early=False):
-                if not self._answered.done():
-                    self._answered.set_result(None)
+                if not self.answered.done():
+                    self.answered.set_result(None)
             case DigitHeard(digit=digit):
                 self.told.digits_back += digit
 

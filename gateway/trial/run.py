@@ -271,21 +271,26 @@ class _Call:
         recording = self._record(caller)
         return Trial(script.name, self._number, name, told, found, checks, recording)
 
-    async def _place(self, node: Node, caller: Agent) -> None:
+    async def _place(self, node: Node, caller: ScriptedCaller) -> None:
         told = self._told
         node.parties.agents[CALLER] = caller
         stop = node.observe(self._on_callers_event)
         try:
             told.called_at = self._loop.time()
             call = node.originate(f"agent:{CALLER}", DIALLED)
-            try:
-                ended = await asyncio.wait_for(
-                    asyncio.shield(self._ended), RINGING_S + self._script.max_duration_s
-                )
-            except TimeoutError:
-                told.failure = f"lasted longer than {self._script.max_duration_s:g} s"
+            await asyncio.wait(
+                (self._ended, caller.answered),
+                timeout=RINGING_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if caller.answered.done():
+                await asyncio.wait((self._ended,), timeout=self._script.max_duration_s)
+            if not self._ended.done():
+                longest_s = self._script.max_duration_s
+                is_up = caller.answered.done()
+                told.failure = f"lasted longer than {longest_s:g} s" if is_up else "not answered"
                 node.hang_up(call.id)
-                ended = await self._ended
+            ended = await self._ended
             if told.answered_at is None and not told.failure:
                 told.failure = f"not answered: {ended.status} {ended.text}".rstrip()
         except GatewayError as error:

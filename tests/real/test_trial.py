@@ -1,0 +1,206 @@
+"""`gateway call`: agents called by scripted callers, over real sockets, and judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from gateway.cli import main
+from gateway.media.file import read_wav
+from gateway.media.tone import level_dbfs, sine
+from tests.trial.sounds import write_wav
+
+pytestmark = pytest.mark.real
+
+PROMPTS = Path(__file__).parents[2] / "gateway/agents/receptionist"
+
+CONFIG = f"""
+[sip]
+listen = ["udp:0.0.0.0:5060"]
+
+[rtp]
+address = "127.0.0.1"
+
+[[trunk]]
+name = "carrier"
+uri = "sip:203.0.113.9"
+
+[[agent]]
+name = "desk"
+protocol = "script"
+step = [
+  {{ say = "{PROMPTS}/welcome.wav" }},
+  {{ menu = {{ 1 = "bye", 2 = "away" }}, otherwise = "bye" }},
+  {{ label = "away", refer = "+15550123" }},
+  {{ label = "bye", say = "{PROMPTS}/goodbye.wav", interrupt = false }},
+  {{ hang_up = true }},
+]
+
+[[agent]]
+name = "echo"
+protocol = "echo"
+
+[[route]]
+from = "agent:desk"
+match = "+*"
+to = ["trunk:carrier"]
+"""
+
+
+def call(
+    directory: Path, capsys: pytest.CaptureFixture[str], agent: str, script: str, *more: str
+) -> tuple[int, Any]:
+    """Exit status of `gateway call --json`, and what it prints."""
+    (directory / "gateway.toml").write_text(CONFIG)
+    (directory / "caller.toml").write_text(script)
+    write_wav(directory / "words.wav", sine(700, 0.5, 8000, -12), 8000)
+    status = main(
+        [
+            *("call", f"agent:{agent}", "--config", str(directory / "gateway.toml")),
+            *("--script", str(directory / "caller.toml"), "--json", *more),
+        ]
+    )
+    return status, json.loads(capsys.readouterr().out)
+
+
+INTERRUPTS = f"""
+[line]
+codec = "G722"
+loss = 0.02
+jitter_ms = 20
+echo_db = -45
+seed = 5
+[[step]]
+interrupt = "words.wav"
+after_s = 0.4
+[[step]]
+wait_for_silence = 3
+[[step]]
+digits = "1"
+[[step]]
+wait_for_end = 10
+[expect]
+answer_ms = 2000
+first_audio_ms = 1000
+barge_in_ms = 1000
+max_silence_s = 3
+digits = "1"
+digits_back = ""
+ended_by = "agent"
+goodbye = "{PROMPTS}/goodbye.wav"
+"""
+
+
+def test_agent_is_interrupted_pressed_a_key_at_and_heard_to_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told = call(tmp_path, capsys, "desk", INTERRUPTS, "--record", str(tmp_path / "calls"))
+
+    (trial,) = told["trials"]
+    assert [check for check in trial["checks"] if not check["passed"]] == []
+    assert status == 0
+    assert 0 < trial["measures"]["barge_in_ms"][0] < 1000
+    assert trial["lost_packets"] > 0
+    both, rate = read_wav(Path(trial["recording"]))
+    assert len(both) / rate == pytest.approx(trial["measures"]["duration_s"], abs=0.3)
+    assert level_dbfs(both) > -40
+
+
+TRANSFERRED = """
+[[step]]
+interrupt = "words.wav"
+after_s = 0.2
+[[step]]
+digits = "2"
+[[step]]
+wait = 1
+[[step]]
+say = "words.wav"
+[[step]]
+hang_up = true
+[expect]
+response_ms = 1000
+ended_by = "caller"
+goodbye = "whole"
+"""
+
+
+def test_agent_that_transfers_reaches_the_lab_and_no_carrier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = TRANSFERRED.replace("[[step]]\nhang_up", "[[step]]\nwait = 0.5\n[[step]]\nhang_up")
+
+    status, told = call(tmp_path, capsys, "desk", script)
+
+    # What was said came back: the lab's echo is where the carrier would have been.
+    (trial,) = told["trials"]
+    assert [check for check in trial["checks"] if not check["passed"]] == []
+    assert status == 0
+
+
+IN_VAIN = """
+max_duration_s = 10
+[[step]]
+wait_for_speech = 0.3
+[[step]]
+hang_up = true
+[expect]
+first_audio_ms = 100
+"""
+
+
+def test_what_is_not_as_expected_is_told_to_people_programs_and_ci(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junit = tmp_path / "out.xml"
+
+    status, told = call(tmp_path, capsys, "echo", IN_VAIN, "--junit", str(junit), "--repeat", "2")
+
+    assert status == 1
+    assert [trial["number"] for trial in told["trials"]] == [1, 2]
+    failed = {c["name"]: c["measured"] for c in told["trials"][0]["checks"] if not c["passed"]}
+    assert failed == {
+        "call": "step 1 (wait_for_speech): the agent did not speak within 0.3 s",
+        "first audio": "none",
+    }
+    assert ElementTree.parse(junit).getroot().get("failures") == "2"
+
+
+def test_call_that_lasts_too_long_is_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "max_duration_s = 1\n[[step]]\nwait = 100\n"
+
+    status, told = call(tmp_path, capsys, "echo", script)
+
+    assert status == 1
+    assert told["trials"][0]["checks"][0]["measured"] == "lasted longer than 1 s"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["agent:ecco"], "there is no agent:ecco; did you mean 'echo'"),
+        (["agent:echo", "--script", "none.toml"], "name an existing file"),
+        (["agent:echo", "--junit", "no/folder/out.xml"], "name another file"),
+    ],
+)
+def test_what_cannot_be_called_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateway.toml").write_text(CONFIG)
+    (tmp_path / "caller.toml").write_text("[[step]]\nhang_up = true\n")
+
+    status = main(["call", *arguments, "--config", "gateway.toml", "--script", "caller.toml"])
+
+    assert status == 2
+    assert says in capsys.readouterr().err
