@@ -22,7 +22,7 @@ from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
 from gateway.options import Config
-from gateway.parties import Caller, Parties, make_agent, open_ports, read_music
+from gateway.parties import Caller, Parties, make_agents, open_ports, read_music
 from gateway.private import Private
 from gateway.rtp.dial_string import parse_dial_string, split_dialled
 from gateway.sip import event as sip
@@ -92,7 +92,7 @@ class Node:
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._callers: dict[CallId, Caller] = {}
         self._turns = Turns()
-        agents = {agent.name: make_agent(agent) for agent in config.agents}
+        agents = make_agents(config, loop)
         music = read_music(config)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)

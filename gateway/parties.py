@@ -9,9 +9,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from gateway.agents.agent import Agent
+from gateway.agents.dialler import Dialler
 from gateway.agents.echo import Echo
+from gateway.agents.protocol import AgentAddress, Opening
+from gateway.agents.protocols import find_wire
+from gateway.agents.python import load_agent
+from gateway.agents.remote import Clip, Dial, RemoteAgent, RemoteOptions
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
 from gateway.call.hunt import Errand
 from gateway.codec import Codec
@@ -24,9 +30,12 @@ from gateway.leg.sip import SipLeg, SipLegOptions
 from gateway.leg.stream import AudioStream
 from gateway.leg.watch import WatchOptions
 from gateway.media.effort import Workload
-from gateway.media.file import read_sound
+from gateway.media.file import read_sound, read_wav
 from gateway.media.sound import Sound
+from gateway.net.agent_connection import AgentConnection, ConnectError
 from gateway.net.chance import spread
+from gateway.net.destination import Destinations, look_up_by
+from gateway.net.dns import Resolver
 from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport
 from gateway.net.pacer import Pacer
@@ -56,6 +65,10 @@ from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.trunk import Trunk
 from gateway.users.user import User
 from gateway.webrtc.port import WebRtcPort
+
+SOUNDS = Path(__file__).with_name("agents") / "sounds"
+APOLOGY, WAIT_SOUND = SOUNDS / "apology.wav", SOUNDS / "wait.wav"
+"What callers of a lost agent hear, where the configuration names nothing else."
 
 SIP_SESSION_BITS = 62
 "An o= line's session id is a number that fits a signed 64-bit integer (RFC 8866 §5.2)."
@@ -186,6 +199,9 @@ class Parties:
                     called=called,
                     loop=self._loop,
                     is_caller=onward is not None,
+                    name=target.name,
+                    attributes=caller.attributes,
+                    codec=errand.heard or "",
                 )
             case TargetKind.TRUNK:
                 trunk = self._trunks[target.name]
@@ -344,6 +360,21 @@ def keying_of(offer: bytes | None, flow: Flow) -> Keying:
     return Keying.DTLS if wants_dtls else otherwise
 
 
+def make_agents(config: Config, loop: asyncio.AbstractEventLoop) -> dict[str, Agent]:
+    """All agents of a configuration.
+
+    Raises:
+        ConfigError: as `make_agent`.
+    """
+    look_up = look_up_by(Resolver(config.sip.resolver, loop=loop))
+    trusted = [agent.url for agent in config.agents if agent.url]
+    dial = Dialler(Destinations(look_up, trusted=trusted))
+    agents: dict[str, Agent] = {}
+    for options in config.agents:
+        agents[options.name] = make_agent(options, dial=dial, agents=agents)
+    return agents
+
+
 def open_ports(config: Config) -> PortPool:
     """The RTP ports; that their address is ours is better found out now than by a caller.
 
@@ -361,11 +392,20 @@ def open_ports(config: Config) -> PortPool:
     return pool
 
 
-def make_agent(options: AgentOptions) -> Agent:
+def make_agent(
+    options: AgentOptions,
+    *,
+    dial: Dial | None = None,
+    agents: Mapping[str, Agent] | None = None,
+) -> Agent:
     """The agent that a configuration describes.
 
+    Args:
+        dial: opens connections to agents over a wire; None: nobody is connected.
+        agents: all agents, by name, as they are made: of them one may take over for another.
+
     Raises:
-        ConfigError: its script, or a recording of that, is wrong.
+        ConfigError: its script, its class, or a recording, is wrong.
     """
     match options.protocol:
         case "echo":
@@ -374,7 +414,36 @@ def make_agent(options: AgentOptions) -> Agent:
             return ScriptedAgent(load_script(options.script))
         case "script":
             return ScriptedAgent(parse_script({"step": list(options.step)}, options.file))
-    raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
+        case "python":
+            settings = options.settings or {}
+            return load_agent(options.name, options.class_name, settings, options.file)
+    module = find_wire(options.protocol)
+    if module is None:
+        raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
+    address = AgentAddress(options.name, options.url, options.username, options.secret)
+    return RemoteAgent(
+        address,
+        module,
+        options.settings,
+        _remote_options(options),
+        dial=dial or _connect_nobody,
+        agents=agents,
+    )
+
+
+async def _connect_nobody(opening: Opening, *, is_stream: bool) -> AgentConnection:
+    raise ConnectError("agents are not connected here")
+
+
+def _remote_options(options: AgentOptions) -> RemoteOptions:
+    return RemoteOptions(
+        ready_timeout_s=options.ready_timeout_s,
+        answers_at_once=options.answers_at_once,
+        hears_early_media=options.hears_early_media,
+        fallback=options.fallback,
+        apology=Clip(*read_wav(options.apology or APOLOGY)),
+        wait_sound=Clip(*read_wav(options.wait_sound or WAIT_SOUND)),
+    )
 
 
 def read_music(config: Config) -> Sound | None:

@@ -118,7 +118,7 @@ class AgentCall(Protocol):
     def use(self, tool: Tool, id: str = "") -> None:
         """Have something done; `ToolDone` with this id tells what became of it."""
 
-    def note(self, kind: str, **data: Any) -> None:
+    def note(self, kind: str, /, **data: Any) -> None:
         """Show something to people who watch the call: `transcript`, `tool` …"""
 
     def fail(self, detail: str, *, is_lost: bool = False) -> None:

@@ -88,7 +88,7 @@ class CallOfAgent:
     def use(self, tool: Tool, id: str = "") -> None:
         self._leg.use(tool, id)
 
-    def note(self, kind: str, **data: Any) -> None:
+    def note(self, kind: str, /, **data: Any) -> None:
         self._leg.note(kind, data)
 
     def fail(self, detail: str, *, is_lost: bool = False) -> None:

@@ -65,8 +65,9 @@ a third of the process, and no packet more than 3 ms (F19)."""
 CLOSE_S = 1.0
 "How long a peer may take to close its side, before the connection is cut off."
 
-_GOING_WELL = 1000
-"The close code of who has finished (RFC 6455 §7.4.1)."
+_NORMAL = 1000
+_FINISHED = (_NORMAL, 1005)
+"The close codes of who has finished: said so, or said nothing (RFC 6455 §7.4.1)."
 
 # Frames and handshakes hold secrets and people's words: the library may log none, at any level.
 _SILENT = logging.getLogger("gateway.net.agent_connection.frames")
@@ -374,7 +375,7 @@ class WebSocketConnection(Connection):
             received = self._protocol.close_rcvd
             code = None if received is None else received.code
             self._flush()
-            self._lose(Lost(code == _GOING_WELL, f"the agent closed the connection ({code})"))
+            self._lose(Lost(code in _FINISHED, f"the agent closed the connection ({code})"))
         elif opcode is Opcode.PING:
             pass  # answered by the library
         elif frame.fin and not self._parts:
@@ -410,7 +411,7 @@ class WebSocketConnection(Connection):
 
     def _say_goodbye(self) -> None:
         if self._protocol.state is State.OPEN:
-            self._protocol.send_close(_GOING_WELL)
+            self._protocol.send_close(_NORMAL)
             self._flush()
         elif self._transport is not None:
             self._transport.close()

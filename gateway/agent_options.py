@@ -1,0 +1,141 @@
+"""What [[agent]] sections say, made into the options of agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.agents.protocol import WireModule
+from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
+from gateway.document import AgentSection, nearest
+from gateway.options import AgentOptions
+from gateway.private import Secret
+from gateway.reader import Reader
+from gateway.trunk.route import is_dialable
+
+SCHEMES = {False: ("wss", "ws"), True: ("tcp",)}
+"Of a URL, by whether the protocol is a TCP stream."
+
+
+def read_agent(
+    reader: Reader, where: str, agent: AgentSection, others: Sequence[AgentSection] = ()
+) -> AgentOptions:
+    """One agent.
+
+    Args:
+        others: all agents: those that it names must be there.
+
+    Raises:
+        ConfigError: naming file, key, value and remedy.
+    """
+    module = find_wire(agent.protocol)
+    if module is None and agent.protocol not in IN_PROCESS:
+        known = (*IN_PROCESS, *wire_names())
+        raise reader.wrong(
+            where, "protocol", agent.protocol, f"is none{nearest(agent.protocol, known)}"
+        )
+    if agent.protocol == "script" and (agent.script is None) == (not agent.step):
+        raise reader.wrong(
+            where,
+            "script",
+            agent.script,
+            "a scripted agent wants either `script`, a file, or `step`, a list",
+        )
+    settings: Any = agent.settings
+    if module is not None:
+        settings = _settings(reader, where, module, agent.settings or {})
+        _check_url(reader, where, agent.url, module)
+    for target in agent.fallback:
+        _check_fallback(reader, where, target, agent, others)
+    return AgentOptions(
+        agent.name,
+        agent.protocol,
+        agent.about,
+        reader.path(agent.script),
+        agent.step,
+        reader.file,
+        url=agent.url,
+        username=agent.username,
+        secret=_secret(reader, where, agent),
+        settings=settings,
+        answers_at_once=agent.answer == "at-once",
+        ready_timeout_s=agent.ready_timeout_s,
+        hears_early_media=agent.hear_early_media,
+        fallback=agent.fallback,
+        apology=_sound(reader, where, "apology", agent.apology),
+        wait_sound=_sound(reader, where, "wait_sound", agent.wait_sound),
+        class_name=agent.class_,
+    )
+
+
+def _settings(reader: Reader, where: str, module: WireModule, table: Mapping[str, Any]) -> Any:
+    """The protocol's own settings, checked by the types that it names."""
+    known = [each.name for each in fields(module.Settings)]
+    at = f"{where}: [agent.settings]"
+    for key, value in table.items():
+        if key not in known:
+            raise reader.wrong(at, key, value, f"is no key{nearest(key, known)}")
+    try:
+        return TypeAdapter(module.Settings).validate_python(dict(table))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        key = str(wrong["loc"][0]) if wrong["loc"] else "settings"
+        raise reader.wrong(at, key, table.get(key), wrong["msg"]) from None
+
+
+def _check_url(reader: Reader, where: str, url: str, module: WireModule) -> None:
+    schemes = SCHEMES[module.IS_STREAM]
+    shape = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
+    if not url:
+        if getattr(module, "NEEDS_URL", True):
+            raise reader.wrong(where, "url", None, f"write {shape}")
+        return
+    remedy = f"write {shape}, with a path where the agent has one, and no name or password in it"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise reader.wrong(where, "url", url, remedy) from None
+    if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc:
+        raise reader.wrong(where, "url", url, remedy)
+    if module.IS_STREAM and port is None:
+        raise reader.wrong(where, "url", url, remedy)
+
+
+def _check_fallback(
+    reader: Reader, where: str, target: str, agent: AgentSection, others: Sequence[AgentSection]
+) -> None:
+    kind, colon, name = target.partition(":")
+    if not colon and is_dialable(target):
+        return
+    if kind == "agent" and name == agent.name:
+        raise reader.wrong(where, "fallback", target, "name another agent: this one is lost then")
+    names = [other.name for other in others if other.name != agent.name]
+    if kind != "agent":
+        raise reader.wrong(where, "fallback", target, "write agent:NAME, or a number as +15550100")
+    if name not in names:
+        raise reader.wrong(
+            where, "fallback", target, f"there is no such agent{nearest(name, names)}"
+        )
+
+
+def _secret(reader: Reader, where: str, agent: AgentSection) -> Secret | None:
+    if agent.password_env and agent.token_env:
+        raise reader.wrong(
+            where, "token_env", agent.token_env, "name a password or a token, not both"
+        )
+    if agent.token_env:
+        return reader.secret(where, "token_env", agent.token_env)
+    return reader.secret(where, "password_env", agent.password_env)
+
+
+def _sound(reader: Reader, where: str, key: str, path: Path | None) -> Path | None:
+    found = reader.path(path)
+    if found is not None and not found.is_file():
+        raise reader.wrong(where, key, str(path), "name an existing WAV file")
+    return found
