@@ -108,6 +108,7 @@ class Playout:
         "_spans",
         "is_paused",
         "on_event",
+        "overhear",
         "said",
     )
 
@@ -115,6 +116,8 @@ class Playout:
         self.on_event: Callable[[PlayoutEvent], None] | None = None
         """Told of marks reached, of a clear by a change of routes, and of draining unheard; never
         from inside a command, always after the audio was handed on."""
+        self.overhear: Callable[[AudioFrame], None] | None = None
+        "Is shown each frame that goes out to those who listen, as it does: what may come back."
         self._items: deque[Item] = deque()
         self._items_gone = 0
         self._marks: deque[tuple[int, str]] = deque()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,8 @@ class Queue(Protocol):
     said: int
     "Where what was said ends."
     is_paused: bool
+    overhear: Callable[[AudioFrame], None] | None
+    "Is shown what is pulled by those that the clock waits for."
 
     @property
     def is_flowing(self) -> bool:
@@ -98,9 +101,11 @@ class Reader:
         parts = self._take(min(available, duration), heard_at)
         if tail is not None:
             parts.append(Part(tail, gain=0.0, from_gain=1.0))
-        elif len(parts) == 1 and parts[0].start == 0 and parts[0].frame.duration == duration:
-            return parts[0].frame
-        return MixedFrame(begin, duration, heard_at, parts)
+        is_whole = len(parts) == 1 and parts[0].start == 0 and parts[0].frame.duration == duration
+        frame = parts[0].frame if is_whole else MixedFrame(begin, duration, heard_at, parts)
+        if queue.overhear is not None and self.counts:
+            queue.overhear(frame)
+        return frame
 
     def fade(self) -> None:
         """Keep the next 5 ms, to be faded out when it is pulled next."""
