@@ -12,6 +12,10 @@ from typing import Any, NoReturn
 MAX_NAME_CHARS = 1024
 "Of a mark: a thousand may wait (`playout.MAX_MARKS`), and each comes back as it was sent."
 
+MAX_TEXT_CHARS = 700_000
+"""Longest message that is parsed: a minute of G.711 in base64, and room for the rest. Of nothing
+but brackets it holds everything up for 30 ms."""
+
 MAX_LESSONS = 8
 "A peer whose messages differ in more than their payload is not studied for longer than that."
 
@@ -24,7 +28,9 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """A JSON object; None for anything else, however deep or long it is."""
+    """A JSON object; None for anything else, however deep it is, and for what is too long."""
+    if len(text) > MAX_TEXT_CHARS:
+        return None
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from gateway.agents.event import AgentEvent, DigitHeard
+from gateway.agents.event import AgentEvent, DigitHeard, Interrupted
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -166,7 +166,7 @@ class PlivoStream:
                 return (self._event("dtmf", dtmf={"track": "inbound", "digit": digit}),)
             case MarkReached(name=name):
                 return (self._event("playedStream", name=name),)
-            case Cleared():
+            case Cleared() | Interrupted(cleared=Cleared()):
                 return (self._event("clearedAudio"),)
         return ()
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 
-from gateway.agents.event import AgentEvent, DigitHeard, SpeechDropped
+from gateway.agents.event import AgentEvent, DigitHeard, Interrupted, SpeechDropped
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -215,7 +215,7 @@ class TelnyxStream:
                 return (self._event("dtmf", {"digit": digit}),)
             case MarkReached(name=name):
                 return (self._event("mark", {"name": name}),)
-            case Cleared(marks=marks):
+            case Cleared(marks=marks) | Interrupted(cleared=Cleared(marks=marks)):
                 return [self._event("mark", {"name": name}) for name in marks]
             case SpeechDropped(dropped_ms=dropped_ms):
                 return (self._error(_TOO_FAST, f"{dropped_ms:.0f} ms of media were dropped."),)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.agents.event import AgentEvent, DigitHeard
+from gateway.agents.event import AgentEvent, DigitHeard, Interrupted
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -216,7 +216,7 @@ class TwilioStream:
                 return (self._event("dtmf", {"track": "inbound_track", "digit": digit}),)
             case MarkReached(name=name):
                 return (self._event("mark", {"name": name}),)
-            case Cleared(marks=marks):
+            case Cleared(marks=marks) | Interrupted(cleared=Cleared(marks=marks)):
                 return [self._event("mark", {"name": name}) for name in marks]
         return ()
 

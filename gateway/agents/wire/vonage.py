@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.agents.event import AgentEvent, DigitHeard
+from gateway.agents.event import AgentEvent, DigitHeard, Interrupted
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -121,7 +121,7 @@ class VonageSocket:
                 return (_event("dtmf", digit=digit, duration=duration_ms),)
             case MarkReached(name=payload):
                 return (f'{{"event":"websocket:notify","payload":{payload}}}',)
-            case Cleared():
+            case Cleared() | Interrupted(cleared=Cleared()):
                 return (_event("cleared"),)
         return ()
 

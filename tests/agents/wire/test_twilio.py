@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agents.event import DigitHeard
+from gateway.agents.event import DigitHeard, Interrupted
 from gateway.agents.protocol import AgentAddress, Clear, Mark, Message, Note, Say, Wrong
 from gateway.agents.wire import twilio
 from gateway.agents.wire.twilio import Settings, TwilioStream
@@ -115,6 +115,16 @@ def test_marks_that_are_cleared_come_back_in_their_order() -> None:
     told = _read(stream.notice(Cleared(40.0, 100.0, ("b", "a"))))
 
     assert [message["mark"]["name"] for message in told] == ["b", "a"]
+
+
+def test_barge_in_of_the_gateway_sends_marks_back_too() -> None:
+    stream = _open()
+
+    cleared = _read(stream.notice(Interrupted("clear", Cleared(40.0, 100.0, ("a",)))))
+    paused = _read(stream.notice(Interrupted("pause", None)))
+
+    assert [message["mark"]["name"] for message in cleared] == ["a"]
+    assert paused == []
 
 
 def test_the_agent_speaks_marks_and_clears() -> None:

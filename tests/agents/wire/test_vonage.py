@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agents.event import DigitHeard
+from gateway.agents.event import DigitHeard, Interrupted
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -85,6 +85,15 @@ def test_a_clear_is_confirmed() -> None:
 
     assert wishes == [Clear()]
     assert told == [{"event": "websocket:cleared"}]
+
+
+def test_barge_in_of_the_gateway_is_told_as_a_clear() -> None:
+    socket = _open()
+
+    assert _read(socket.notice(Interrupted("pause", None))) == []
+    assert _read(socket.notice(Interrupted("clear", Cleared(20.0, 40.0, ())))) == [
+        {"event": "websocket:cleared"}
+    ]
 
 
 @pytest.mark.parametrize("payload", [{"n": 1, "of": ["a", None]}, "text", 7, {}])

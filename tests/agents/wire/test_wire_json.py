@@ -13,6 +13,7 @@ from gateway.agents.wire import exotel, plivo, telnyx, twilio
 from gateway.agents.wire_json import (
     MAX_LESSONS,
     MAX_NAME_CHARS,
+    MAX_TEXT_CHARS,
     PayloadReader,
     read_name,
     read_object,
@@ -36,8 +37,9 @@ from tests.agents.wire.facts import FACTS, Queue
         "[" * 100_000,
         '{"a":' * 100_000,
         '{"a":' + "9" * 10_000 + "}",
+        '{"a":"' + "a" * MAX_TEXT_CHARS + '"}',
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_is_no_json_object_is_none(text: str) -> None:
     assert read_object(text) is None
