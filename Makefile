@@ -4,7 +4,7 @@ PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN := .venv/bin
 PIPECAT := pipecat-ai==1.14.0
-PACKAGES := gcc libc6-dev python3-dev chromium firefox-esr coturn baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules linphone-cli
+PACKAGES := gcc libc6-dev python3-dev chromium firefox-esr coturn baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules linphone-cli espeak-ng
 
 .PHONY: run test check lint types imports spelling web unit real soak bench certs prompts format clean
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urljoin
 
 from gateway.agents.agent import Agent, AgentCall
@@ -21,7 +21,7 @@ from gateway.agents.twiml.options import TwimlOptions
 from gateway.agents.twiml.program import Fetch, Finish, Program, ProgramError, Step
 from gateway.agents.twiml.prompter import Prompter
 from gateway.agents.twiml.sound import Engine
-from gateway.agents.twiml.streams import Streams
+from gateway.agents.twiml.streams import MakeStream, Streams
 from gateway.agents.twiml.verbs import (
     Action,
     Callee,
@@ -50,12 +50,6 @@ API_VERSION = "2010-04-01"
 _DIAL_STATUS = {486: "busy", 600: "busy", 603: "busy", 408: "no-answer", 480: "no-answer"}
 _DIAL_STATUS[487] = "no-answer"
 "DialCallStatus by the status that the far end refused with; others: failed."
-
-
-class MakeStream(Protocol):
-    """Makes the agent at the other end of a <Stream>."""
-
-    def __call__(self, stream: Stream, *, is_bidirectional: bool) -> Agent: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +125,7 @@ class Session:
         """Attend the call to its end."""
         try:
             if self._first is not None:
-                await self._doing_now(self._first.on_call(self._board.whole()))
+                await self._doing_now(self._first.on_call(self._board.view(may_act=True).as_call()))
                 if self._wish is None:
                     return
             else:
@@ -164,7 +158,7 @@ class Session:
             step = self._program.step()
             if isinstance(step, Finish):
                 status = step.status or 603
-                self._call.use(HangUp(after_speech=False, reason="TwiML", status=status))
+                self._call.use(HangUp(reason="TwiML", status=status))
                 return
             await self._doing_now(self._do(step))
 

@@ -5,20 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from gateway.agents.agent import AgentCall
 from gateway.agents.twiml.callbacks import Callbacks
 from gateway.agents.twiml.verbs import Stream
 from gateway.agents.twiml.view import Switchboard
 from gateway.agents.wire.twilio import stream_sid
 
-if TYPE_CHECKING:
-    from gateway.agents.twiml.session import MakeStream
-
 log = logging.getLogger(__name__)
 
 MAX_LISTENING = 4
 "Streams that one call may have started, as Twilio has it."
+
+
+class Outcome(Protocol):
+    """How a stream ended."""
+
+    @property
+    def is_finished(self) -> bool:
+        """It has done its work; else it was lost, or never there."""
+
+    @property
+    def detail(self) -> str: ...
+
+
+class StreamAgent(Protocol):
+    """Who is at the other end of a <Stream>."""
+
+    async def serve(self, call: AgentCall) -> Outcome:
+        """Attend the call, until it is over for it."""
+
+
+class MakeStream(Protocol):
+    """Makes the agent at the other end of a <Stream>."""
+
+    def __call__(self, stream: Stream, *, is_bidirectional: bool) -> StreamAgent: ...
 
 
 class Streams:
@@ -77,34 +99,19 @@ class Streams:
             log.exception("call=%s a stream broke", self._board.call.id)
 
     async def _serve(self, stream: Stream, *, may_act: bool) -> Mapping[str, str]:
-        gave_up: list[str] = []
-        over = asyncio.Event()
-
-        def on_fail(detail: str) -> None:
-            gave_up.append(detail)
-            over.set()
-
-        view = self._board.view(may_act=may_act, on_fail=on_fail)
+        view = self._board.view(may_act=may_act)
         sid = stream_sid(view.facts.token, view.facts.stream)
         told = {"StreamSid": sid, **({"StreamName": stream.name} if stream.name else {})}
         agent = self._make(stream, is_bidirectional=may_act)
         self._tell(stream, told, "stream-started")
-        serving = asyncio.ensure_future(agent.on_call(view.as_call()))
-        failing = asyncio.ensure_future(over.wait())
         try:
-            await asyncio.wait({serving, failing}, return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                serving.result()
+            outcome = await agent.serve(view.as_call())
+            if not outcome.is_finished:
+                self._tell(stream, {**told, "StreamError": outcome.detail}, "stream-error")
+                self._warn(f"<Stream> ended: {outcome.detail}")
         finally:
-            serving.cancel()
-            failing.cancel()
-            await asyncio.gather(serving, failing, return_exceptions=True)
             self._board.leave(view)
-            if gave_up:
-                self._tell(stream, {**told, "StreamError": gave_up[0]}, "stream-error")
             self._tell(stream, told, "stream-stopped")
-        if gave_up:
-            self._warn(f"<Stream> ended: {gave_up[0]}")
         return told
 
     def _tell(self, stream: Stream, told: Mapping[str, str], event: str) -> None:

@@ -29,20 +29,14 @@ class Switchboard:
         self._streams = 0
         call.watch(self._on_event)
 
-    def view(self, *, may_act: bool, on_fail: Callable[[str], None]) -> View:
+    def view(self, *, may_act: bool) -> View:
         """A view for one more.
 
         Args:
-            may_act: whether it may speak, clear and use tools; else it only listens.
-            on_fail: told instead of the call, in words, when the viewer gives up.
+            may_act: whether it may answer, speak, clear and use tools; else it only listens.
         """
         self._streams += 1
-        return View(self, may_act=may_act, on_fail=on_fail, number=self._streams - 1)
-
-    def whole(self) -> AgentCall:
-        """A view for one who has the call alone: as the call itself, failures too."""
-        self._streams += 1
-        return View(self, may_act=True, on_fail=None, number=self._streams - 1).as_call()
+        return View(self, may_act=may_act, number=self._streams - 1)
 
     def watch(self, on_event: OnEvent) -> None:
         """Tell one who needs no view."""
@@ -79,17 +73,9 @@ class Switchboard:
 class View:
     """What one of them sees; all else is the call's own."""
 
-    def __init__(
-        self,
-        board: Switchboard,
-        *,
-        may_act: bool,
-        on_fail: Callable[[str], None] | None,
-        number: int,
-    ) -> None:
+    def __init__(self, board: Switchboard, *, may_act: bool, number: int) -> None:
         self.may_act = may_act
         self._board = board
-        self._on_fail = on_fail
         # A stream's id is made of it, and of how often its connection was made anew.
         self.facts = replace(board.call.facts, stream=1000 * number)
 
@@ -106,13 +92,15 @@ class View:
     def watch(self, on_event: OnEvent | None) -> None:
         self._board.watch_as(self, on_event)
 
-    def fail(self, detail: str, *, is_lost: bool = False) -> None:
-        if self._on_fail is None:
-            self._board.call.fail(detail, is_lost=is_lost)
-        else:
-            self._on_fail(detail)
-
     # ---- what only one who may act does
+
+    def accept_now(self) -> None:
+        if self.may_act:
+            self._board.call.accept_now()
+
+    def ring_now(self) -> None:
+        if self.may_act:
+            self._board.call.ring_now()
 
     def say_now(self, *args: Any, **named: Any) -> bool:
         return bool(self.may_act and self._board.call.say_now(*args, **named))
