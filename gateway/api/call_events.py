@@ -10,9 +10,11 @@ from gateway.call.events import (
     CallDigit,
     CallEnded,
     CallEvent,
+    CallNoted,
     CallProgressed,
     CallRefused,
     CallStarted,
+    GuestFailed,
     LegAlerted,
     LegAmplified,
     LegDisturbed,
@@ -22,9 +24,15 @@ from gateway.call.events import (
     LegMoved,
     LegMuted,
     LegNoted,
+    LegRouted,
     LegSecured,
     LegSignalled,
     LegStarted,
+    PlayEnded,
+    PlayStarted,
+    RecordAsked,
+    ToolEnded,
+    ToolStarted,
     TransferEnded,
     TransferStarted,
 )
@@ -39,10 +47,14 @@ LegEvent = (
     | LegAmplified
     | LegMeasured
     | LegAlerted
+    | LegRouted
     | LegNoted
     | LegMoved
     | LegEnded
 )
+
+Deed = GuestFailed | PlayStarted | PlayEnded | RecordAsked | CallNoted | ToolStarted | ToolEnded
+"What was done in a call, by agents and by who is in charge."
 
 
 def describe_call_event(event: CallEvent) -> dict[str, Any]:
@@ -50,6 +62,8 @@ def describe_call_event(event: CallEvent) -> dict[str, Any]:
     told: dict[str, Any] = {"call": event.call, "at": round(event.at, 3)}
     if isinstance(event, LegEvent):
         return told | {"leg": event.leg} | _of_leg(event)
+    if isinstance(event, Deed):
+        return told | _of_deed(event)
     match event:
         case CallStarted():
             told |= {"type": "call.started", "from": event.caller.value, "to": event.called.value}
@@ -89,12 +103,8 @@ def _of_leg(event: LegEvent) -> dict[str, Any]:
             told = {"type": "leg.restored" if event.restored else "leg.disturbed"}
         case LegHeld():
             told = {"type": "leg.held", "by_us": event.by_us, "direction": event.direction.value}
-        case LegSecured():
-            told = {"type": "leg.secured", "to": event.to}
-        case LegMuted():
-            told = {"type": "leg.muted", "on": event.on}
-        case LegAmplified():
-            told = {"type": "leg.gain", "gain_db": event.gain_db}
+        case LegSecured() | LegMuted() | LegAmplified() | LegRouted():
+            told = _of_hearing(event)
         case LegMeasured():
             quality = describe_quality(event.leg, event.quality).model_dump()
             told = {"type": "leg.quality", "final": event.is_final, **quality}
@@ -108,4 +118,44 @@ def _of_leg(event: LegEvent) -> dict[str, Any]:
         case LegEnded():
             told = {"type": "leg.ended", "reason": event.reason.value}
             told |= {"status": event.status, "text": event.text}
+    return told
+
+
+def _of_hearing(event: LegSecured | LegMuted | LegAmplified | LegRouted) -> dict[str, Any]:
+    """Who is heard by whom, and how loud."""
+    match event:
+        case LegSecured():
+            return {"type": "leg.secured", "to": event.to}
+        case LegMuted():
+            return {"type": "leg.muted", "on": event.on}
+        case LegAmplified():
+            return {"type": "leg.gain", "gain_db": event.gain_db}
+    told: dict[str, Any] = {"type": "leg.routed"}
+    told |= {"hears": sorted(event.hears), "heard_by": sorted(event.heard_by)}
+    told |= {"alone_with": event.alone_with, "yields_to": event.yields_to, "preset": event.preset}
+    return told
+
+
+def _of_deed(event: Deed) -> dict[str, Any]:
+    told: dict[str, Any]
+    match event:
+        case GuestFailed():
+            told = {"type": "guest.failed", "target": event.target}
+            told |= {"reason": event.reason.value, "status": event.status}
+        case PlayStarted():
+            told = {"type": "play.started", "id": event.id, "sound": event.sound}
+            told |= {"to": sorted(event.to), "loop": event.loops, "by": event.by}
+        case PlayEnded():
+            told = {"type": "play.ended", "id": event.id, "done": event.is_done}
+        case RecordAsked():
+            told = {"type": "call.record", "leg": event.leg, "on": event.on}
+        case CallNoted():
+            told = {"type": "call.metadata", "leg": event.leg, "values": dict(event.values)}
+        case ToolStarted():
+            to = None if event.to is None else event.to.value
+            told = {"type": "tool.started", "leg": event.leg, "id": event.id}
+            told |= {"tool": event.tool, "to": to}
+        case ToolEnded():
+            told = {"type": "tool.ended", "leg": event.leg, "id": event.id, "tool": event.tool}
+            told |= {"status": event.status, "detail": event.detail}
     return told

@@ -6,13 +6,12 @@ DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gateway.agents.event import ToolDone
-from gateway.agents.tool import TOOLS
+from gateway.call.commands import Commands
 from gateway.call.dial import CallOptions, Dialler
-from gateway.call.digits import GAP_MS, PRESS_MS, Digits
+from gateway.call.digits import Digits
 from gateway.call.events import (
     CallAnswered,
     CallEnded,
@@ -23,11 +22,11 @@ from gateway.call.events import (
     LegAlerted,
     LegDisturbed,
     LegNoted,
-    TransferEnded,
 )
+from gateway.call.guests import Guests, goes_on
 from gateway.call.hearing import partners
 from gateway.call.hunt import TIMED_OUT, Errand, Hunt
-from gateway.call.monitor import Monitor
+from gateway.call.notes import Notes
 from gateway.call.party import (
     CallState,
     CallSummary,
@@ -37,6 +36,8 @@ from gateway.call.party import (
     describe_party,
 )
 from gateway.call.room import Room
+from gateway.call.search import Searches
+from gateway.call.tools import Tools
 from gateway.call.transfer import TransferMode, Transfers
 from gateway.errors import Fault, RoutingError
 from gateway.leg.leg import (
@@ -56,6 +57,7 @@ from gateway.leg.leg import (
     MediaChanged,
     MediaStopAsked,
     Noted,
+    Phase,
     Progressed,
     Restored,
     Resumed,
@@ -65,10 +67,9 @@ from gateway.leg.leg import (
     TransferProgress,
 )
 from gateway.leg.quality import QualityAlert
-from gateway.media.hub import Hub, PartyId
+from gateway.media.hub import Hub
 from gateway.private import Private
 from gateway.sip.invite import MAX_FORWARDS
-from gateway.sip.uri import Uri
 from gateway.trunk.route import Plan, Target
 
 __all__ = [
@@ -84,10 +85,7 @@ __all__ = [
 ]
 
 
-NAMES = {kind: name for name, kind in TOOLS.items()}
-
-
-class Call:
+class Call(Commands):
     """Legs around one hub. Commands and events are plain defs: nothing interleaves."""
 
     def __init__(
@@ -136,6 +134,20 @@ class Call:
         self._hunt: Hunt | None = None
         "The search for who was called."
         self._transfers = Transfers(self._room, self._dialler, numbers, finish=self._finish)
+        self._searches = Searches()
+        self._guests = Guests(self._room, self._dialler, self._searches, numbers)
+        self._notes = Notes(call_id, self._room.tell)
+        self._tools = Tools(
+            self._room,
+            self._dialler,
+            self._digits,
+            self._searches,
+            self._transfers,
+            self._notes,
+            numbers,
+            leave=self._leave,
+            finish=self._finish,
+        )
         self._caller_until: float | None = None
         "Until when a caller that we ring may take to answer."
         self._limit_at: float | None = None
@@ -162,128 +174,6 @@ class Call:
         """End the call for everybody."""
         self._finish(Ended(reason, fault=fault), now)
 
-    def hold(self, leg: LegId, now: float, *, on: bool = True) -> None:
-        """Put a party on hold, or take it off: it hears music and is heard by nobody.
-
-        Raises:
-            RoutingError: 404, it is not in the call; 409, it has not answered.
-        """
-        self._room.hold(self._room.find_present(leg), now, on=on)
-
-    def press(
-        self, leg: LegId, digits: str, now: float, *, press_ms: int = PRESS_MS, gap_ms: int = GAP_MS
-    ) -> None:
-        """Press a dial string toward a party (`rtp.dial_string`).
-
-        Raises:
-            RoutingError: 404, it is not in the call; 409, it has not answered, or the last string
-                is not done yet; 484, it is no dial string.
-        """
-        party = self._room.find_present(leg)
-        self._digits.press(party, digits, now, press_ms=press_ms, gap_ms=gap_ms)
-
-    def secure(self, leg: LegId, to: LegId | None, now: float) -> None:
-        """Secure input: let `to` alone hear a party and get its keys; None: all do again.
-
-        Raises:
-            RoutingError: 404, one of them is not in the call; 409, one has not answered, or they
-                are the same.
-        """
-        party = self._room.find_present(leg)
-        if to is not None and self._room.find_present(to) is party:
-            raise RoutingError("nobody is the only one to hear itself", status=409)
-        self._room.secure(party, to, now)
-
-    def mute(self, leg: LegId, now: float, *, on: bool = True) -> None:
-        """Let nobody hear a party, or all again.
-
-        Raises:
-            RoutingError: as for `hold`.
-        """
-        self._room.mute(self._room.find_present(leg), now, on=on)
-
-    def amplify(self, leg: LegId, gain_db: float, now: float) -> None:
-        """Let the others hear a party so much louder than it is, or less loud.
-
-        Raises:
-            RoutingError: as for `hold`.
-        """
-        self._room.amplify(self._room.find_present(leg), gain_db, now)
-
-    def attach(self, monitor: Monitor, now: float) -> None:
-        """Let somebody hear the call, or speak into it, who is no party of it.
-
-        Raises:
-            RoutingError: 404, the call is over; 409 and 503 as the room says.
-        """
-        if self.state is CallState.ENDED:
-            raise RoutingError("there is no such call")
-        self._room.attach(monitor, now)
-
-    def detach(self, name: PartyId, now: float) -> None:
-        """Let such a one go; one that is not there is ignored."""
-        self._room.detach(name, now)
-
-    @property
-    def monitors(self) -> Collection[PartyId]:
-        """Who is attached."""
-        return self._room.monitors.keys()
-
-    def transfer(
-        self,
-        leg: LegId,
-        dialled: str,
-        plan: Plan,
-        now: float,
-        *,
-        mode: TransferMode = TransferMode.AUTO,
-    ) -> None:
-        """Bring a party together with whom a number leads to; the others are let go.
-
-        Raises:
-            RoutingError: 404 or 409 as for `hold`; 409, the party cannot be asked to call by
-                itself; 483, the call was passed on too often; 491, a transfer is under way.
-        """
-        self._transfers.command(leg, dialled, plan, now, mode=mode)
-
-    def refer(self, leg: LegId, target: Uri, replaces: str, now: float) -> None:
-        """Let a party call who is in another dialog of ours, in the place of that (RFC 5589 §7).
-
-        Raises:
-            RoutingError: as for `transfer`.
-        """
-        self._transfers.refer(leg, target, replaces, now)
-
-    def release(self, leg: LegId, to: CallId, now: float) -> Party:
-        """Let a party go on in another call, its dialog and its stream untouched.
-
-        Raises:
-            RoutingError: as for `hold`.
-        """
-        self._room.find_present(leg)
-        self._transfers.stop(now)
-        party = self._room.release(leg, to, now)
-        self._room.lay_routes(now)
-        return party
-
-    def adopt(self, party: Party, role: Role, now: float) -> None:
-        """Take in a party of another call."""
-        party.role, party.state = role, PartyState.UP
-        self._room.join(party, now)
-        self._room.lay_routes(now)
-
-    def exchange(self, keep: LegId, party: Party, now: float) -> None:
-        """Bring one of ours together with a party of another call; all others are let go."""
-        self._transfers.stop(now)
-        leaving = [other for other in self._room.present() if other.leg.id != keep]
-        self.adopt(party, leaving[0].role if leaving else Role.CALLEE, now)
-        self._room.tell(TransferEnded(self.id, now, keep, party.leg.id, 200))
-        for other in leaving:
-            self._room.let_go(other, Ended(EndReason.TRANSFERRED), now)
-        for other in self._room.present():
-            self._room.hold(other, now, on=False)
-        self._room.lay_routes(now)
-
     def replace(self, old: LegId, leg: Leg, target: str, now: float) -> None:
         """Let a new party take the place of one (RFC 3891 §3); it is answered.
 
@@ -295,7 +185,8 @@ class Call:
             raise RoutingError("the dialog to be replaced has ended", status=481)
         if self._transfers.is_active:
             raise RoutingError("a transfer is under way in this call", status=491)
-        new = Party(leg, party.role, target, PartyState.UP)
+        new = Party(leg, party.role, target, PartyState.UP, is_guest=party.is_guest)
+        new.hears, new.heard_by = party.hears, party.heard_by
         hunt = self._hunt_of(party)
         if hunt is not None:
             # It only rings there: whoever takes its place picks the call up.
@@ -330,6 +221,8 @@ class Call:
             self._settle(self._hunt.handle_timer(now), now)
             self._room.lay_routes(now)
         self._transfers.handle_timer(now)
+        self._searches.handle_timer(now)
+        self._tools.handle_timer(now)
         if self._limit_at is not None and now >= self._limit_at:
             self._finish(Ended(EndReason.TIME_LIMIT), now)
         self._room.handle_timer(now)
@@ -344,6 +237,8 @@ class Call:
             self._digits.next_timer(),
             None if self._hunt is None else self._hunt.deadline,
             self._transfers.next_timer(),
+            self._searches.next_timer(),
+            self._tools.next_timer(),
         )
         return min((at for at in timers if at is not None), default=None)
 
@@ -377,6 +272,7 @@ class Call:
             talked_s=0.0 if answered_at is None else ended_at - answered_at,
             legs=tuple(describe_party(party, measured=measured) for party in self.parties.values()),
             outcome=self.outcome,
+            metadata=dict(self._notes.values),
         )
 
     @property
@@ -386,7 +282,7 @@ class Call:
 
     def close(self) -> None:
         """It is over, and nobody has anything more to tell it: let go of what points back at it."""
-        del self._transfers
+        del self._transfers, self._tools
 
     # ---- rules
 
@@ -397,14 +293,17 @@ class Call:
             case Answered():
                 self._on_answered(party, now)
             case DigitPressed():
-                self._digits.on_pressed(party, event, now)
+                self._on_key(party, event, now)
             case Disturbed() | Restored() | QualityAlert() | MediaChanged():
                 self._on_media(party, event, now)
             case Held() | Resumed():
                 direction = event.direction if isinstance(event, Held) else None
                 self._room.note_held(party, direction, now)
             case TransferAsked():
-                self._transfers.on_asked(party, event, now)
+                if self._tools.lets_transfer(party, event):
+                    self._transfers.on_asked(party, event, now)
+                else:
+                    party.leg.transfer_progress(403)
             case HoldAsked() | MediaStopAsked() | ToolAsked() | Noted():
                 self._on_wish(party, event, now)
             case TransferProgress():
@@ -418,7 +317,8 @@ class Call:
         hunt = self._hunt_of(party)
         if hunt is None:
             return
-        if event.early_media and party.state is PartyState.DIALLED:
+        is_awaited = party.awaited_by is not None
+        if event.early_media and is_awaited and party.state is PartyState.DIALLED:
             party.state = PartyState.EARLY
             hunt.on_early_media()
             self._room.lay_routes(now)
@@ -427,8 +327,8 @@ class Call:
         self._room.tell(told)
         if hunt is self._hunt:
             self._tell_caller(ringing=event.status == 180)
-        else:
-            self._transfers.on_progressed(event.status)
+        elif hunt is self._transfers.hunt:
+            self._transfers.on_progressed(event.status, now)
 
     def _tell_caller(self, *, ringing: bool) -> None:
         """How far the call has got; whoever is heard already is not said to ring (RFC 3960 §3)."""
@@ -453,9 +353,14 @@ class Call:
             return
         party.state, party.awaited_by = PartyState.UP, None
         self._room.tell(CallAnswered(self.id, now, party.leg.id))
-        self._limit(hunt.ringing[party.leg.id].max_duration_s, now)
+        if not party.is_guest:
+            self._limit(hunt.ringing[party.leg.id].max_duration_s, now)
         if hunt is not self._hunt:
-            self._transfers.on_answered(party, now)
+            search = self._searches.find(party.leg.id)
+            if search is not None:
+                self._searches.on_answered(search, party, now)
+            else:
+                self._transfers.on_answered(party, now)
             self._press_behind(hunt, party, now)
             return
         self._hunt = self._room.ringing_for = None
@@ -466,6 +371,7 @@ class Call:
         self._room.measure(now)
         self._room.lay_routes(now)
         self._press_behind(hunt, party, now)
+        self._guests.invite_all(self._plan.options.guests, now)
 
     def _press_behind(self, hunt: Hunt, party: Party, now: float) -> None:
         """Press what was dialled behind the number, toward who has answered."""
@@ -491,9 +397,7 @@ class Call:
         if isinstance(event, Noted):
             self._room.tell(LegNoted(self.id, now, party.leg.id, event.kind, event.data))
         elif isinstance(event, ToolAsked):
-            name = NAMES[type(event.tool)]
-            done = ToolDone(event.id, name, is_done=False, status=501, detail="not yet")
-            party.leg.tool_done(done)
+            self._tools.on_asked(party, event, now)
         else:
             self._on_asked(party, event, now)
 
@@ -509,19 +413,36 @@ class Call:
 
     def _on_ended(self, party: Party, event: Ended, now: float) -> None:
         hunt, blamed = self._hunt_of(party), self._blame(party, event)
+        search = self._searches.find(party.leg.id)
         self._room.mark_ended(party, event, now)
+        if search is not None:
+            self._searches.on_ended(search, party.leg.id, event, now)
+            self._room.lay_routes(now)
+            return
         if hunt is not None and hunt is self._hunt:
             self._settle(hunt.on_ended(party.leg.id, event, now), now)
             self._room.lay_routes(now)
             return
+        self._tools.on_left(party, now)
         self._transfers.on_ended(party, event, now)
         if self._transfers.is_active:
             return
-        if self._hunt is not None or len(self._room.present()) < 2:
+        if self._tools.is_bringing and any(each.is_person for each in self._room.present()):
+            self._room.lay_routes(now)
+        elif self._hunt is not None or not goes_on(self._room.present(), party):
             self._finish(blamed, now)
         else:
             self._digits.on_left(party)
             self._room.lay_routes(now)
+
+    def _leave(self, party: Party, why: Ended, now: float) -> None:
+        self._on_ended(party, why, now)
+        party.leg.end(why.reason)
+
+    def _on_key(self, party: Party, event: DigitPressed, now: float) -> None:
+        self._digits.on_pressed(party, event, now)
+        if event.phase is Phase.END:
+            self._tools.on_key(party, event.digit, now)
 
     def _blame(self, party: Party, event: Ended) -> Ended:
         if event.fault is not None or event.reason not in (EndReason.HANGUP, EndReason.LEFT):
@@ -544,6 +465,9 @@ class Call:
 
     def _hunt_of(self, party: Party) -> Hunt | None:
         """The hunt that a party rings for."""
+        search = self._searches.find(party.leg.id)
+        if search is not None:
+            return search.hunt
         hunts = (self._hunt, self._transfers.hunt)
         return next((h for h in hunts if h is not None and party.leg.id in h.ringing), None)
 
@@ -573,6 +497,9 @@ class Call:
             duration_s=0.0 if answered_at is None else now - answered_at,
         )
         self._transfers.stop(now)
+        self._tools.close(now)
+        self._searches.close()
+        self._notes.close()
         bugs = []
         for party in list(self.parties.values()):
             if party.state is not PartyState.ENDED:

@@ -25,6 +25,28 @@ def _nowhere(source: str, dialled: str) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentRules:
+    """What an agent may have done."""
+
+    tools: frozenset[str] | None = None
+    "By name; None: every tool."
+    max_transfers: int = 1
+    "How many it may bring into one call (A39)."
+
+    def lets_use(self, tool: str) -> bool:
+        """Whether it may use a tool."""
+        return self.tools is None or tool in self.tools
+
+
+def _any_tool(target: str) -> AgentRules:
+    return AgentRules()
+
+
+def _no_sound(name: str) -> Sound | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class CallOptions:
     """What a call is given by its node."""
 
@@ -35,6 +57,10 @@ class CallOptions:
     REFER or a 3xx names, as of any dialled number."""
     music: Sound | None = None
     "What is played on hold; None: a few notes of our own."
+    rules_of: Callable[[str], AgentRules] = _any_tool
+    "What an agent may have done, by its target."
+    find_sound: Callable[[str], Sound | None] = _no_sound
+    "A file of the folder of sounds, by its name."
 
 
 class Dialler:
@@ -70,17 +96,23 @@ class Dialler:
         plan: Plan,
         numbers: tuple[Private, Private],
         *,
-        waiting: Party,
+        waiting: Party | None,
         role: Role,
+        source: str = "",
         headers: tuple[tuple[str, str], ...] = (),
+        is_guest: bool = False,
     ) -> Hunt:
         """A hunt along a plan, not yet begun.
 
         Args:
             numbers: who calls, as it is shown, and what was dialled.
-            waiting: on whose behalf: it hears them ring, and a 3xx leads where it may call.
+            waiting: on whose behalf: it hears them ring, and a 3xx leads where it may call. None:
+                nobody hears them, and `source` says where a 3xx may lead.
             role: what who is dialled is in the call.
+            is_guest: they are let into a call of others.
         """
+        source = source if waiting is None else waiting.target
+        waits_for = None if waiting is None else waiting.leg.id
         return Hunt(
             plan,
             Errand(
@@ -91,20 +123,26 @@ class Dialler:
                 headers,
                 plan.options.max_call_duration_s,
                 codecs=plan.options.codecs,
-                heard=waiting.leg.quality().codec,
+                heard=None if waiting is None else waiting.leg.quality().codec,
             ),
-            waiting=waiting.leg.id,
-            ring=partial(self._ring, waiting.leg.id, role),
+            waiting=waits_for,
+            ring=partial(self._ring, waits_for, role, is_guest),
             drop=self._drop,
             is_available=self.options.is_available,
-            plan_for=partial(self.options.plan_for, waiting.target),
+            plan_for=partial(self.options.plan_for, source),
         )
 
     def _ring(
-        self, waiting: LegId, role: Role, target: Target, errand: Errand, now: float
+        self,
+        waiting: LegId | None,
+        role: Role,
+        is_guest: bool,
+        target: Target,
+        errand: Errand,
+        now: float,
     ) -> LegId:
         leg = self._dial(target, errand)
-        party = Party(leg, role, str(target), PartyState.DIALLED, awaited_by=waiting)
+        party = Party(leg, role, str(target), PartyState.DIALLED, waiting, is_guest=is_guest)
         self._room.join(party, now)
         leg.dial()
         return leg.id

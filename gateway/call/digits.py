@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.call.events import CallDigit
@@ -22,9 +23,16 @@ class _Pressing:
     """A dial string that is being pressed toward one party."""
 
     def __init__(
-        self, party: Party, steps: tuple[str | float, ...], at: float, press_ms: int, gap_ms: int
+        self,
+        party: Party,
+        steps: tuple[str | float, ...],
+        at: float,
+        press_ms: int,
+        gap_ms: int,
+        on_done: Callable[[float], None] | None,
     ) -> None:
         self.party = party
+        self.on_done = on_done
         self.at = at
         "When the next step is due."
         self.press_ms = press_ms
@@ -112,8 +120,12 @@ class Digits:
         *,
         press_ms: int = PRESS_MS,
         gap_ms: int = GAP_MS,
+        on_done: Callable[[float], None] | None = None,
     ) -> None:
         """Press a dial string toward a party.
+
+        Args:
+            on_done: is told when the last key was released, unless the party leaves before.
 
         Raises:
             RoutingError: 409, the last one is not done yet; 484, it is no dial string.
@@ -125,7 +137,7 @@ class Digits:
         except ValueError as error:
             raise RoutingError(str(error), status=484) from None
         if steps:
-            pressing = _Pressing(party, steps, now, press_ms, gap_ms)
+            pressing = _Pressing(party, steps, now, press_ms, gap_ms, on_done)
             self._pressing[party.leg.id] = pressing
             self._advance(pressing, now)
 
@@ -150,13 +162,15 @@ class Digits:
                 pressing.stop()
         if pressing.is_done or pressing.party.state is PartyState.ENDED:
             del self._pressing[leg]
+            if pressing.on_done is not None:
+                pressing.on_done(now)
 
     def _audience(self, party: Party) -> tuple[LegId, ...]:
         """Who is to get the keys of a party that are pressed now."""
-        if party.is_on_hold:
+        if party.hears_music:
             return ()
         others = partners(party, self._room.parties.values())
-        heard = [each for each in others if not each.is_on_hold and party.gives_keys_to(each)]
+        heard = [each for each in others if not each.hears_music and party.gives_keys_to(each)]
         return tuple(each.leg.id for each in heard)
 
     def _pass_on(self, press: _Press, phase: Phase, duration_ms: int) -> None:

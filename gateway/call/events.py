@@ -166,6 +166,24 @@ class LegAlerted:
 
 
 @dataclass(frozen=True, slots=True)
+class LegRouted:
+    """Whom a party is let hear, and who is let hear it, from now on."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    hears: frozenset[str]
+    "Leg ids, roles, or all."
+    heard_by: frozenset[str]
+    alone_with: LegId | None
+    "Whom alone it talks with, whatever else it is let."
+    yields_to: LegId | None
+    "Who has taken its place."
+    preset: str
+    "That was laid on it; empty: none."
+
+
+@dataclass(frozen=True, slots=True)
 class LegNoted:
     """Something about an agent that people who watch the call may want to see."""
 
@@ -211,6 +229,92 @@ class TransferEnded:
     "Whom it talks with now; None where that is not for us to know, or it failed."
     status: int
     "200: it was transferred; else why it was not, in a status of SIP."
+
+
+@dataclass(frozen=True, slots=True)
+class PlayStarted:
+    """A sound is played into the call from now on."""
+
+    call: CallId
+    at: float
+    id: str
+    sound: str
+    "The file, or the tone."
+    to: frozenset[str]
+    "Who hears it: leg ids, roles, people or all."
+    loops: bool
+    by: LegId | None
+    "The agent that wanted it; None: who is in charge."
+
+
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    """It is played no longer."""
+
+    call: CallId
+    at: float
+    id: str
+    is_done: bool
+    "Whether it was played to its end."
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAsked:
+    """An agent wants the call to be recorded from now on, or no longer."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallNoted:
+    """Something was noted about the call."""
+
+    call: CallId
+    at: float
+    leg: LegId | None
+    "The agent that did; None: who is in charge."
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """An agent wants something done."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    id: str
+    tool: str
+    to: Private | None
+    "Where a transfer or a call leads."
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """What came of it."""
+
+    call: CallId
+    at: float
+    leg: LegId
+    id: str
+    tool: str
+    status: int
+    "200: it was done; 403: the agent may not; else why not, in a status of SIP."
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFailed:
+    """Somebody who was asked into a call did not come."""
+
+    call: CallId
+    at: float
+    target: str
+    reason: EndReason
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +375,18 @@ CallEvent = (
     | LegAmplified
     | LegMeasured
     | LegAlerted
+    | LegRouted
     | LegNoted
     | LegMoved
     | TransferStarted
     | TransferEnded
+    | GuestFailed
+    | PlayStarted
+    | PlayEnded
+    | RecordAsked
+    | CallNoted
+    | ToolStarted
+    | ToolEnded
     | LegEnded
     | CallEnded
 )

@@ -1,7 +1,8 @@
 """Who hears whom in a call: from the state of its parties to the routes of its hub.
 
-Those who are up hear each other. One who is only dialled is heard by who waits for it, and by
-nobody else. Instead of somebody on hold there is music, or what that party plays itself.
+Those who are up hear each other, as far as they are let. One who is only dialled is heard by who
+waits for it, and by nobody else. Instead of somebody on hold there is music, or what that party
+plays itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ def partners(party: Party, parties: Iterable[Party]) -> list[Party]:
     return [other for other in parties if other is not party and _are_together(party, other)]
 
 
+def audience_of(party: Party, parties: Iterable[Party]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The roles that a party hears, and those that hear it, where nobody is on hold."""
+    others = [other for other in partners(party, parties) if other.state is PartyState.UP]
+    hears = {each.role.value for each in others if each.speaks_to(party)}
+    heard_by = {each.role.value for each in others if party.speaks_to(each)}
+    return tuple(sorted(hears)), tuple(sorted(heard_by))
+
+
 def routes(
     parties: Collection[Party], *, ringing_for: LegId | None
 ) -> Mapping[PartyId, Mapping[PartyId, float]]:
@@ -35,11 +44,11 @@ def routes(
     for party in parties:
         if party.state not in (PartyState.UP, PartyState.EARLY):
             continue
-        others = partners(party, parties)
-        heard = [other for other in others if not other.is_on_hold and not other.holds_silently]
+        others = [other for other in partners(party, parties) if other.is_open_to(party)]
+        heard = [other for other in others if not other.hears_music and not other.holds_silently]
         # Who may not hear another is sent silence instead: its time goes on.
         speakers = {other.leg.id: other.gain for other in heard if other.speaks_to(party)}
-        if party.is_on_hold:
+        if party.hears_music:
             speakers = _for_people(party, MUSIC)
         elif not others and party.leg.id == ringing_for:
             speakers = _for_people(party, RINGBACK)

@@ -60,7 +60,7 @@ class Hunt:
         plan: Plan,
         errand: Errand,
         *,
-        waiting: LegId,
+        waiting: LegId | None,
         ring: Callable[[Target, Errand, float], LegId],
         drop: Callable[[LegId, Ended, float], None],
         is_available: Callable[[Target], bool],
@@ -68,7 +68,7 @@ class Hunt:
     ) -> None:
         """
         Args:
-            waiting: on whose behalf it is: who hears the early media.
+            waiting: on whose behalf it is: who hears the early media; None: nobody does.
             ring: dials a target; raises GatewayError where it cannot be.
             drop: lets one go that rings.
             is_available: whether a target is worth trying now; a trunk that is down is not.

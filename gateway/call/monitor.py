@@ -59,7 +59,7 @@ def add_monitors(
             }
         for party in parties:
             name = party.leg.id
-            if name in hears and not party.is_on_hold and _is_of(monitor.heard_by, party):
+            if name in hears and not party.hears_music and _is_of(monitor.heard_by, party):
                 routes[name][monitor.id] = monitor.gain
     return routes
 
@@ -69,7 +69,8 @@ def _is_open(party: Party) -> bool:
     return (
         party.state in (PartyState.UP, PartyState.EARLY)
         and party.secure_to is None
-        and not (party.is_on_hold or party.is_muted or party.holds_silently)
+        and party.yields_to is None
+        and not (party.hears_music or party.is_muted or party.holds_silently)
     )
 
 

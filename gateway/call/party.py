@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from math import log10
 
@@ -10,6 +11,13 @@ from gateway.call.events import CallEnded, CallId
 from gateway.leg.leg import Leg, LegId, LegKind, MediaQuality, Role
 from gateway.private import Private
 from gateway.sdp.description import Direction
+
+Names = frozenset[str]
+"Parties, each by its leg's id or by what it is: see `Party.names`."
+
+EVERYBODY: Names = frozenset({"all"})
+
+NOBODY: Names = frozenset()
 
 
 class CallState(Enum):
@@ -52,6 +60,18 @@ class Party:
     "Whether it hears and is heard by nobody while others are brought together."
     secure_to: LegId | None = None
     "Who alone hears it and gets its keys (secure input); None: everybody it talks with."
+    hears: Names = EVERYBODY
+    "Whom it may hear, whoever comes and goes."
+    heard_by: Names = EVERYBODY
+    "Who may hear it."
+    alone_with: LegId | None = None
+    "Whom alone it talks with, until that one leaves."
+    yields_to: LegId | None = None
+    "Who has taken its place: until that one leaves it is heard by nobody, and goes on listening."
+    is_guest: bool = False
+    "Whether it was let into a call of others, which ends without regard to it."
+    is_waiting: bool = False
+    "Whether it waits for another: it hears music and is not heard, and was told nothing."
     quality: MediaQuality | None = None
     "How its media fared; None while it is there."
 
@@ -65,13 +85,46 @@ class Party:
         """Whether it takes what it is sent."""
         return self.held is None or self.held.receives
 
+    @property
+    def hears_music(self) -> bool:
+        """Whether it is kept waiting: on hold, or while another is spoken with."""
+        return self.is_on_hold or self.is_waiting
+
+    @property
+    def is_person(self) -> bool:
+        """Whether it is no agent, as far as we know."""
+        return self.leg.kind is not LegKind.AGENT
+
+    @property
+    def names(self) -> Names:
+        """What it goes by: its leg's id, its role, what it is in a call centre, and all.
+
+        Who was called is an `agent` there where it is a person, and `ai` where it is none.
+        """
+        names = {self.leg.id, self.role.value, "all", "people" if self.is_person else "ai"}
+        if self.role is Role.CALLEE and self.is_person:
+            names.add(Role.AGENT.value)
+        return frozenset(names)
+
+    def is_of(self, names: Names) -> bool:
+        """Whether it is among them."""
+        return not names.isdisjoint(self.names)
+
     def speaks_to(self, other: Party) -> bool:
-        """Whether another may hear it: all may, unless it is muted, or in secure input."""
+        """Whether another may hear it: all may, unless it is muted, or not let be heard by them."""
         return not self.is_muted and self.gives_keys_to(other)
 
     def gives_keys_to(self, other: Party) -> bool:
-        """Whether another may get its keys: all may, unless it is in secure input."""
-        return self.secure_to is None or self.secure_to == other.leg.id
+        """Whether another may get its keys: who is let hear it, but for secure input."""
+        return self.is_open_to(other) and self.secure_to in (None, other.leg.id)
+
+    def is_open_to(self, other: Party) -> bool:
+        """Whether another is let hear it, muted or not, by what both were set to."""
+        if self.yields_to is not None or self.alone_with not in (None, other.leg.id):
+            return False
+        if other.alone_with not in (None, self.leg.id):
+            return False
+        return self.is_of(other.hears) and other.is_of(self.heard_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +148,14 @@ class LegSummary:
     "How much louder than it is the others hear it."
     quality: MediaQuality | None = None
     "How its media fares, or fared; None where it has none, or nothing was measured."
+    hears: Names = EVERYBODY
+    heard_by: Names = EVERYBODY
+    alone_with: LegId | None = None
+    "Whom alone it talks with."
+    yields_to: LegId | None = None
+    "Who has taken its place."
+    is_guest: bool = False
+    "Whether the call ends without regard to it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +171,8 @@ class CallSummary:
     legs: tuple[LegSummary, ...]
     outcome: CallEnded | None
     "How it ended; None while it goes on."
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    "What was noted about it."
 
 
 def describe_party(party: Party, *, measured: bool) -> LegSummary:
@@ -126,6 +189,11 @@ def describe_party(party: Party, *, measured: bool) -> LegSummary:
         party.is_muted,
         round(20 * log10(party.gain), 1),
         quality_of(party) if measured else None,
+        party.hears,
+        party.heard_by,
+        party.alone_with,
+        party.yields_to,
+        party.is_guest,
     )
 
 

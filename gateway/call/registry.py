@@ -543,7 +543,7 @@ def _caller_of(call: Call) -> LegId:
 def _callee_of(call: Call) -> LegId:
     """Whom the caller talks with: the first of them."""
     caller = _caller_of(call)
-    present = [p for p in call.parties.values() if p.state is PartyState.UP]
+    present = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
     return next((p.leg.id for p in present if p.leg.id != caller), "")
 
 
@@ -558,7 +558,8 @@ def _party_up(call: Call, leg: LegId) -> Party:
 
 def _other_party(call: Call, leg: LegId) -> Party:
     """Whom a party talks with."""
-    others = [p for p in call.parties.values() if p.leg.id != leg and p.state is PartyState.UP]
+    present = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
+    others = [party for party in present if party.leg.id != leg]
     if len(others) != 1 or call.state is not CallState.UP:
         raise RoutingError("there is nobody to be transferred", status=403)
     return others[0]

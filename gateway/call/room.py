@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
+from typing import Any
 
+from gateway.agents.event import AudienceChanged, HoldChanged, Told
 from gateway.call.events import (
     CallEvent,
     CallId,
@@ -14,12 +16,14 @@ from gateway.call.events import (
     LegMeasured,
     LegMoved,
     LegMuted,
+    LegRouted,
     LegSecured,
     LegStarted,
 )
-from gateway.call.hearing import MUSIC, RINGBACK, routes
+from gateway.call.hearing import MUSIC, RINGBACK, audience_of, partners, routes
 from gateway.call.monitor import MAX_MONITORS, Monitor, add_monitors
-from gateway.call.party import Party, PartyState, quality_of
+from gateway.call.party import EVERYBODY, Party, PartyState, quality_of
+from gateway.call.players import Players
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, LegId
 from gateway.media.hub import Hub, PartyId
@@ -49,6 +53,11 @@ class Room:
         self._refill_at: float | None = None
         self._measure_at: float | None = None
         self._events: list[CallEvent] = []
+        self.players = Players(call_id, hub, self._events.append)
+        self._said_to: dict[PartyId, set[PartyId]] = {}
+        "Who hears whom, as the routes were laid last: listeners by speaker."
+        self._audiences: dict[LegId, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        "What each agent knows of who hears whom."
 
     # ---- who is there
 
@@ -69,6 +78,7 @@ class Room:
         """The party is out of the call."""
         party.state = PartyState.ENDED
         self.hub.leave(party.leg.id)
+        self.free(party, now)
         party.quality = party.leg.quality()
         self._tell_quality(party, now, is_final=True)
         self.tell(LegEnded(self.id, now, party.leg.id, why.reason, why.status, why.text))
@@ -77,6 +87,9 @@ class Room:
         """Let a party go on in another call: out of this, its dialog and stream untouched."""
         party = self.parties.pop(leg)
         self.hub.leave(leg)
+        self.free(party, now)
+        party.hears = party.heard_by = EVERYBODY
+        party.yields_to, party.is_guest, party.is_waiting = None, False, False
         if party.secure_to is not None:
             party.secure_to = None
             self.tell(LegSecured(self.id, now, leg, None))
@@ -86,6 +99,10 @@ class Room:
     def present(self) -> list[Party]:
         """Those who have answered and are there."""
         return [party for party in self.parties.values() if party.state is PartyState.UP]
+
+    def hosts(self) -> list[Party]:
+        """Those of them to whom the call belongs: all but guests."""
+        return [party for party in self.present() if not party.is_guest]
 
     def heard(self) -> list[Party]:
         """Those whose media takes part: who is there, or can be heard early."""
@@ -105,6 +122,36 @@ class Room:
             raise RoutingError("this party has not answered", status=409)
         return party
 
+    def find_named(self, name: str, *, besides: Party | None = None) -> Party:
+        """One of those, by its leg's id or by another of its names.
+
+        Raises:
+            RoutingError: as `find_present`; 409, several go by that name.
+        """
+        if name in self.parties:
+            return self.find_present(name)
+        named = [each for each in self.present() if name in each.names and each is not besides]
+        if len(named) > 1:
+            raise RoutingError(f"several parties are {name}: name one by its id", status=409)
+        if not named:
+            raise RoutingError(f"there is no {name} in this call")
+        return named[0]
+
+    def free(self, party: Party, now: float, summary: Mapping[str, Any] | None = None) -> None:
+        """Let nobody be bound to a party any more: neither alone with it, nor in its shadow.
+
+        Args:
+            summary: for an agent that gets its place back.
+        """
+        leg, party.alone_with = party.leg.id, None
+        for other in self.parties.values():
+            if other.alone_with == leg:
+                other.alone_with = None
+            if other.yields_to == leg and other.state is not PartyState.ENDED:
+                other.yields_to = None
+                other.leg.inform(Told("handed-back", summary or {}))
+                self.tell_routed(other, now)
+
     # ---- hold
 
     def hold(self, party: Party, now: float, *, on: bool) -> None:
@@ -116,6 +163,7 @@ class Room:
         party.leg.hold(direction)
         told = LegHeld(self.id, now, party.leg.id, by_us=True, direction=direction.reversed)
         self.tell(told)
+        self._inform_of_hold(party, on=on)
         self.lay_routes(now)
 
     def note_held(self, party: Party, direction: Direction | None, now: float) -> None:
@@ -125,7 +173,14 @@ class Room:
         party.held = direction
         ours = Direction.SENDRECV if direction is None else direction.reversed
         self.tell(LegHeld(self.id, now, party.leg.id, by_us=False, direction=ours))
+        self._inform_of_hold(party, on=direction is not None)
         self.lay_routes(now)
+
+    def _inform_of_hold(self, party: Party, *, on: bool) -> None:
+        """Agents that talk with a party learn that it is on hold, or holds them."""
+        for other in partners(party, self.parties.values()):
+            if not other.is_person and party.is_open_to(other):
+                other.leg.inform(HoldChanged(on))
 
     # ---- secure input
 
@@ -188,6 +243,7 @@ class Room:
         for name in tuple(self.monitors):
             del self.monitors[name]
             self.hub.leave(name)
+        self.players.stop_all(now)
         self.lay_routes(now)
 
     # ---- who hears whom
@@ -195,19 +251,50 @@ class Room:
     def lay_routes(self, now: float) -> None:
         """Let everybody hear whom it should, as things stand."""
         hears = routes(self.parties.values(), ringing_for=self.ringing_for)
+        self._tell_agents()
         heard = {name for speakers in hears.values() for name in speakers}
         self._play(heard & self._sounds.keys(), now)
+        if self.players.ids:
+            hears = self.players.add_to(hears, self.parties.values())
         if self.monitors:
             hears = add_monitors(hears, self.monitors.values(), self.parties.values())
-        # Music is nobody's secret: it goes on when somebody else hears it too.
-        self.hub.route(hears, keep=self._sounds)
+        self.hub.route(hears, keep=self._going_on(hears))
         if not hears:
             self._measure_at = None
+
+    def _going_on(self, hears: Mapping[PartyId, Mapping[PartyId, float]]) -> set[PartyId]:
+        """Who may go on with what it was saying, though another hears it from now on.
+
+        Music is nobody's secret. An agent goes on as long as somebody hears it to whom it spoke:
+        who listens in besides cuts nobody short.
+        """
+        before, now = self._said_to, _audiences(hears)
+        # Whoever is heard by nobody spoke to those who heard it last.
+        self._said_to = {name: before[name] for name in before if name in self.parties} | now
+        return {
+            *self._sounds,
+            *self.players.ids,
+            *(name for name in now if before.get(name, now[name]) & now[name]),
+        }
+
+    def _tell_agents(self) -> None:
+        """Let an agent know whom it hears and who hears it, where that has changed."""
+        parties = self.parties.values()
+        for party in parties:
+            if party.is_person or party.state is not PartyState.UP:
+                continue
+            audience = audience_of(party, parties)
+            before = self._audiences.get(party.leg.id)
+            self._audiences[party.leg.id] = audience
+            if before is not None and before != audience:
+                party.leg.inform(AudienceChanged(*audience))
 
     def handle_timer(self, now: float) -> None:
         """What we play may need more to play, and it may be time to tell how media fares."""
         if self._measure_at is not None and now >= self._measure_at:
             self._measure(now)
+        if self.players.handle_timer(now):
+            self.lay_routes(now)
         if self._refill_at is not None and now >= self._refill_at:
             self._refill_at = now + REFILL_S
             for loop in self._loops.values():
@@ -215,10 +302,8 @@ class Room:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
-        refill_at, measure_at = self._refill_at, self._measure_at
-        if refill_at is None or measure_at is None:
-            return refill_at if measure_at is None else measure_at
-        return min(refill_at, measure_at)
+        timers = (self._refill_at, self._measure_at, self.players.next_timer())
+        return min((at for at in timers if at is not None), default=None)
 
     def measure(self, now: float) -> None:
         """From now on it is told how everybody's media fares, until nobody is there."""
@@ -256,7 +341,24 @@ class Room:
         """Note what happened, for who asks next."""
         self._events.append(event)
 
+    def tell_routed(self, party: Party, now: float, preset: str = "") -> None:
+        """Note whom a party hears and who hears it."""
+        hears, heard_by = party.hears, party.heard_by
+        alone_with, yields_to = party.alone_with, party.yields_to
+        told = LegRouted(self.id, now, party.leg.id, hears, heard_by, alone_with, yields_to, preset)
+        self.tell(told)
+
     def take_events(self) -> list[CallEvent]:
         """What happened since it was last asked."""
-        events, self._events = self._events, []
+        events = self._events.copy()
+        self._events.clear()
         return events
+
+
+def _audiences(hears: Mapping[PartyId, Mapping[PartyId, float]]) -> dict[PartyId, set[PartyId]]:
+    """Listeners by speaker."""
+    audiences: dict[PartyId, set[PartyId]] = {}
+    for listener, speakers in hears.items():
+        for name in speakers:
+            audiences.setdefault(name, set()).add(listener)
+    return audiences

@@ -96,9 +96,9 @@ class Transfers:
     def on_asked(self, party: Party, event: TransferAsked, now: float) -> None:
         """REFER, or the wish of an agent: as if the party had dialled it, where it may (A37)."""
         dialled = number_of(event.target)
-        others = [other for other in self._room.present() if other is not party]
+        others = [other for other in self._room.hosts() if other is not party]
         try:
-            if len(others) != 1 or party.state is not PartyState.UP:
+            if len(others) != 1 or party.state is not PartyState.UP or party.is_guest:
                 raise RoutingError("there is nobody to be transferred", status=403)
             plan = self._dialler.options.plan_for(party.target, dialled)
             transfer = self._begin(others[0], party.leg.id, now)
@@ -112,6 +112,29 @@ class Transfers:
         named = (("Replaces", event.replaces), ("Referred-By", event.referred_by))
         headers = tuple((name, value) for name, value in named if value is not None)
         self._search(transfer, plan, dialled, headers, now)
+
+    def for_agent(
+        self,
+        agent: Party,
+        person: Party,
+        dialled: str,
+        plan: Plan,
+        report: Callable[[int, float], None],
+        now: float,
+    ) -> None:
+        """Bring whom an agent talks with to where it may dial; see `Tools`.
+
+        Args:
+            report: is told how it goes, in statuses; the last is 200 or above.
+
+        Raises:
+            RoutingError: 491, a transfer is under way.
+        """
+        transfer = self._begin(person, agent.leg.id, now, report=report)
+        if person.leg.can_refer and ":" not in dialled:
+            transfer.refer(Uri("sip", dialled), None, now)
+        else:
+            self._search(transfer, plan, dialled, (), now)
 
     def stop(self, now: float) -> None:
         """Give up what is under way: the call ends, or goes another way."""
@@ -131,10 +154,10 @@ class Transfers:
         """Whether one is under way."""
         return self._current is not None
 
-    def on_progressed(self, status: int) -> None:
+    def on_progressed(self, status: int, now: float) -> None:
         """Who is dialled rings."""
         if self._current is not None:
-            self._current.on_progressed(status)
+            self._current.on_progressed(status, now)
 
     def on_answered(self, party: Party, now: float) -> None:
         """Who was dialled is there."""
@@ -166,11 +189,21 @@ class Transfers:
 
     # ---- inside
 
-    def _begin(self, party: Party, asked_by: LegId | None, now: float) -> Transfer:
+    def _begin(
+        self,
+        party: Party,
+        asked_by: LegId | None,
+        now: float,
+        *,
+        report: Callable[[int, float], None] | None = None,
+    ) -> Transfer:
         if self._current is not None:
             raise RoutingError("a transfer is under way in this call", status=491)
-        self._dialler.pass_on()
-        transfer = Transfer(self._room, party.leg.id, asked_by=asked_by, finish=self._finish)
+        if report is None:  # else it was counted already
+            self._dialler.pass_on()
+        transfer = Transfer(
+            self._room, party.leg.id, asked_by=asked_by, finish=self._finish, report=report
+        )
         self._current = transfer
         transfer.begin(now)
         return transfer
@@ -211,12 +244,14 @@ class Transfer:
         *,
         asked_by: LegId | None,
         finish: Callable[[Ended, float], None],
+        report: Callable[[int, float], None] | None = None,
     ) -> None:
         """
         Args:
             party: who is transferred.
             asked_by: who asked for it, and is told; None: we were told to.
             finish: ends the call.
+            report: is told how it goes, in the place of the leg that asked for it.
         """
         self.party = party
         self.asked_by = asked_by
@@ -227,6 +262,7 @@ class Transfer:
         self.is_over = False
         self._room = room
         self._finish = finish
+        self._told = report
         self._leaving: list[LegId] = []
 
     @property
@@ -243,12 +279,8 @@ class Transfer:
 
     def begin(self, now: float) -> None:
         """It is taken on; who asked is told so."""
-        self._leaving = [
-            party.leg.id
-            for party in self._room.parties.values()
-            if party.leg.id != self.party and party.state is PartyState.UP
-        ]
-        self._report(100)
+        self._leaving = [party.leg.id for party in self._room.hosts() if party.leg.id != self.party]
+        self._report(100, now)
         self._room.tell(TransferStarted(self._room.id, now, self.party, self.asked_by))
 
     def refer(self, target: Uri, replaces: str | None, now: float) -> None:
@@ -265,15 +297,15 @@ class Transfer:
         self._settle(hunt.start(now), now)
         self._room.lay_routes(now)
 
-    def on_progressed(self, status: int) -> None:
+    def on_progressed(self, status: int, now: float) -> None:
         """The new party rings."""
-        self._report(status)
+        self._report(status, now)
 
     def on_answered(self, party: Party, now: float) -> None:
         """The new party is there: the old are let go, and the two talk."""
         assert self.hunt is not None
         self.hunt.on_answered(party.leg.id, now)
-        self._report(200)
+        self._report(200, now)
         self._conclude(200, party.leg.id, now)
         for old in self.leaving:
             self._room.let_go(old, Ended(EndReason.TRANSFERRED), now)
@@ -319,7 +351,7 @@ class Transfer:
             return
         if self.hunt is not None:
             self.hunt.stop(Ended(EndReason.CANCELLED), now)
-        self._report(487)
+        self._report(487, now)
         self._conclude(487, None, now)
 
     # ---- inside
@@ -329,7 +361,7 @@ class Transfer:
         if failure is None:
             return
         status = failure.status if failure.status >= 300 else failure.reason.status
-        self._report(status)
+        self._report(status, now)
         self._conclude(status, None, now)
         if not self.leaving:
             # Who asked for it has hung up meanwhile: nobody is left to come back to.
@@ -343,8 +375,11 @@ class Transfer:
             return
         self.stop(now)
 
-    def _report(self, status: int) -> None:
+    def _report(self, status: int, now: float) -> None:
         """Tell who asked, which may have hung up: then its leg decides what is still said."""
+        if self._told is not None:
+            self._told(status, now)
+            return
         asker = None if self.asked_by is None else self._room.parties.get(self.asked_by)
         if asker is not None:
             asker.leg.transfer_progress(status)

@@ -57,6 +57,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """Who is let into the calls of a route as soon as they are answered, as their guest."""
+
+    target: Target
+    preset: str = "listen"
+    "How it takes part, as the API has it: listen, whisper, speak …"
+    to: str | None = None
+    "To whom, or with whom, where the preset wants somebody."
+    role: str = "ai"
+    gain_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteOptions:
     """How the calls of one route are made and ended."""
 
@@ -70,6 +83,8 @@ class RouteOptions:
     "Whether the next is tried even when the caller has heard this one ring or speak already."
     codecs: CodecRules = ANY
     "Which codecs its calls prefer, and when payloads are transcoded."
+    guests: tuple[Guest, ...] = ()
+    "Who joins its calls when they are answered."
 
 
 @dataclass(frozen=True, slots=True)

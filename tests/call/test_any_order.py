@@ -7,9 +7,11 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.agents.tool import AskDigits, Dial, HangUp, Hold, Mute, Play, SendDigits, Transfer
 from gateway.call.call import CallOptions, CallState, PartyState, TransferMode
 from gateway.call.events import CallEnded, LegEnded, LegStarted, TransferEnded, TransferStarted
 from gateway.call.monitor import Monitor
+from gateway.call.policy import Policy, Preset
 from gateway.errors import RoutingError
 from gateway.leg.leg import (
     Answered,
@@ -21,14 +23,20 @@ from gateway.leg.leg import (
     Phase,
     Progressed,
     Resumed,
+    ToolAsked,
     TransferAsked,
     TransferProgress,
 )
+from gateway.media.sound import Sound
+from gateway.media.tone import beep
 from gateway.sdp.description import Direction
 from gateway.sip.uri import parse_uri
 from gateway.trunk.route import Plan, RouteOptions
 from tests.media.parties import Ear
 from tests.support.legs import CallBench, FakeLeg, plan
+
+BEEP = Sound(beep(8000, 1.0), 8000)
+OURS = ("play-", "music", "ringback", "coach")
 
 EVENTS: tuple[LegEvent, ...] = (
     Progressed(180, "Ringing"),
@@ -55,10 +63,28 @@ COMMANDS = (
     *("hold", "resume", "transfer", "dial", "replace", "wait", "wait long", "end"),
     *("press", "secure", "secure no more"),
     *("mute", "mute no more", "amplify", "listen", "whisper", "stop listening"),
+    *("invite", "dismiss", "play", "stop playing", *(preset.value for preset in Preset)),
+)
+
+TOOLS: tuple[ToolAsked, ...] = (
+    ToolAsked("1", HangUp()),
+    ToolAsked("2", Transfer("eve")),
+    ToolAsked("3", Transfer("eve", "warm", "brief", timeout_s=10)),
+    ToolAsked("4", Transfer("", "complete")),
+    ToolAsked("5", Transfer("", "cancel")),
+    ToolAsked("6", Transfer("nowhere", "warm")),
+    ToolAsked("7", Dial("eve", time_limit_s=20)),
+    ToolAsked("8", SendDigits("1,2")),
+    ToolAsked("9", Hold(on=True)),
+    ToolAsked("10", Play("beep")),
+    ToolAsked("11", Play("beep", loop=True)),
+    ToolAsked("12", Mute(on=True)),
+    ToolAsked("13", AskDigits(max_digits=2)),
+    ToolAsked("14", AskDigits(secure=True)),
 )
 
 steps = st.lists(
-    st.tuples(st.integers(0, 7), st.one_of(st.sampled_from(EVENTS), st.sampled_from(COMMANDS))),
+    st.tuples(st.integers(0, 7), st.sampled_from((*EVENTS, *TOOLS, *COMMANDS))),
     max_size=40,
 )
 
@@ -68,8 +94,8 @@ class Chaos(CallBench):
 
     def __init__(self, *, dial_caller: bool) -> None:
         route = RouteOptions(ringing_timeout_s=20, failover_after_progress=True)
-        options = CallOptions(plan_for=self._plan_for)
-        super().__init__(["trunk:a", "trunk:b"], ["trunk:c"], route=route, options=options)
+        options = CallOptions(plan_for=self._plan_for, find_sound=lambda name: BEEP)
+        super().__init__(["trunk:a", "agent:b"], ["agent:c"], route=route, options=options)
         self.caller.can_refer = True
         self.everybody: list[FakeLeg] = [self.caller]
         self.start(dial_caller=dial_caller)
@@ -98,6 +124,8 @@ class Chaos(CallBench):
             assert parties[listener].state in (PartyState.UP, PartyState.EARLY), listener
             assert listener not in heard
             speakers = [parties[each] for each in heard if each in parties]
+            assert len(speakers) == len([each for each in heard if not each.startswith(OURS)])
+            assert not any(each.hears_music for each in speakers)
             assert all(speaker.speaks_to(parties[listener]) for speaker in speakers)
         if self.call.state is CallState.ENDED:
             assert self.call.next_timer() is None
@@ -147,6 +175,18 @@ class Chaos(CallBench):
                 call.attach(Monitor("coach", Ear(), heard_by=heard_by), now)
             case "stop listening":
                 call.detach("coach", now)
+            case "invite":
+                policy = Policy(Preset.WHISPER, "callee")
+                call.invite("fay", plan(["trunk:fay"]), None, policy, now)
+            case "dismiss":
+                call.dismiss(leg.id, now)
+            case "play":
+                call.play(BEEP, "beep", frozenset({"people"}), now, loops=True)
+            case "stop playing":
+                call.stop_playing(None, now)
+            case _:
+                to = None if what in ("take-over", "hand-back") else "callee"
+                call.route([(leg.id, Policy(Preset(what), to))], now)
 
     def _plan_for(self, source: str, dialled: str) -> Plan:
         if dialled == "nowhere":

@@ -21,7 +21,7 @@ from gateway.media.playout import Playout
 from gateway.private import Private
 from gateway.sdp.description import Direction
 from gateway.sip.uri import Uri
-from gateway.trunk.route import Plan, RouteOptions, Target, parse_target
+from gateway.trunk.route import Plan, RouteOptions, Target, TargetKind, parse_target
 
 
 class FakeLeg:
@@ -161,7 +161,8 @@ class CallBench:
     def _dial(self, target: Target, errand: Errand) -> FakeLeg:
         self.errands[str(target)] = errand
         before = sum(leg.startswith(str(target)) for leg in self.call.parties)
-        leg = FakeLeg(f"{target}-{before}" if before else str(target))
+        kind = LegKind.AGENT if target.kind is TargetKind.AGENT else LegKind.SIP
+        leg = FakeLeg(f"{target}-{before}" if before else str(target), kind)
         self.legs[str(target)] = leg
         return leg
 

@@ -1,0 +1,184 @@
+"""Who hears whom as it was asked for: presets and lists of names, laid on the parties of a call.
+
+What was laid on a party stays on it, whoever comes and goes, until something else is.
+
+    alone       talks with one party alone, and that one with it
+    listen      hears all, is heard by nobody
+    whisper     hears all, is heard by one side
+    speak       hears all, is heard by all; also called barge
+    mute        is heard by nobody, and goes on hearing whom it hears
+    aside       hears nobody, is heard by nobody
+    take-over   speaks in the place of another, which only listens from now on
+    hand-back   gives that one its place back, and listens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from gateway.agents.event import Told
+from gateway.call.party import EVERYBODY, NOBODY, Names, Party
+from gateway.call.room import Room
+from gateway.errors import RoutingError
+
+AI = "ai"
+"Whose place is taken where nobody else is named."
+
+
+class Preset(Enum):
+    """How a party takes part."""
+
+    ALONE = "alone"
+    LISTEN = "listen"
+    WHISPER = "whisper"
+    SPEAK = "speak"
+    BARGE = "barge"
+    MUTE = "mute"
+    ASIDE = "aside"
+    TAKE_OVER = "take-over"
+    HAND_BACK = "hand-back"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a party takes part in a call: a preset, or whom it hears and who hears it."""
+
+    preset: Preset | None = None
+    to: str | None = None
+    "Of a preset: the other party, by leg id, role or side; for whispering, a name that may come."
+    hears: Names | None = None
+    "None: as before."
+    heard_by: Names | None = None
+    gain_db: float | None = None
+    "How much louder than it is the others hear it."
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    "For who gets its place back."
+
+
+LISTEN = Policy(Preset.LISTEN)
+
+
+def lay(room: Room, policies: Sequence[tuple[str, Policy]], now: float) -> None:
+    """Lay policies on parties, by leg id or another name; all at once, or none.
+
+    Raises:
+        RoutingError: 404, there is no such party; 409, it has not answered, several go by the name,
+            or the preset makes no sense of it.
+    """
+    steps = [_Step(room, room.find_named(name), policy) for name, policy in policies]
+    for step in steps:
+        step.lay(now)
+    room.lay_routes(now)
+
+
+def check(policy: Policy) -> None:
+    """Refuse a policy that wants another party and names none.
+
+    Raises:
+        RoutingError: 400.
+    """
+    if policy.preset in (Preset.ALONE, Preset.WHISPER) and policy.to is None:
+        raise RoutingError(f"{policy.preset.value} wants `to`: with whom", status=400)
+
+
+class _Step:
+    """One policy for one party."""
+
+    def __init__(self, room: Room, party: Party, policy: Policy) -> None:
+        """Find whom it concerns; raises as `lay`."""
+        check(policy)
+        self._room = room
+        self._party = party
+        self._policy = policy
+        self._others = self._find_others()
+
+    def _find_others(self) -> Sequence[Party]:
+        preset, to, leg = self._policy.preset, self._policy.to, self._party.leg.id
+        if preset is Preset.HAND_BACK:
+            yielding = [each for each in self._room.present() if each.yields_to == leg]
+            if to is not None:
+                yielding = [each for each in yielding if to in each.names]
+            if not yielding:
+                raise RoutingError("this party has taken nobody's place", status=409)
+            return yielding
+        if preset is Preset.TAKE_OVER:
+            to = to or AI
+        elif preset is not Preset.ALONE:
+            return ()
+        assert to is not None
+        other = self._room.find_named(to, besides=self._party)
+        return (other,)
+
+    def lay(self, now: float) -> None:
+        party, policy = self._party, self._policy
+        if policy.preset is not None:
+            self._room.free(party, now, policy.summary)
+            party.yields_to = None
+            _LAY[policy.preset](party, self._others, policy)
+        if policy.hears is not None:
+            party.hears = policy.hears
+        if policy.heard_by is not None:
+            party.heard_by = policy.heard_by
+        if policy.gain_db is not None:
+            self._room.amplify(party, policy.gain_db, now)
+        if policy.preset is Preset.TAKE_OVER:
+            for other in self._others:
+                data = {"by": party.target, "role": party.role.value}
+                other.leg.inform(Told("taken-over", data))
+                self._room.tell_routed(other, now)
+        self._room.tell_routed(party, now, "" if policy.preset is None else policy.preset.value)
+
+
+def _alone(party: Party, others: Collection[Party], policy: Policy) -> None:
+    (other,) = others
+    # When the other has left it is not heard by those who stay.
+    party.hears = party.heard_by = frozenset({other.leg.id})
+    party.alone_with, other.alone_with = other.leg.id, party.leg.id
+
+
+def _listen(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.hears, party.heard_by = EVERYBODY, NOBODY
+
+
+def _whisper(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.hears, party.heard_by = EVERYBODY, frozenset({policy.to or ""})
+
+
+def _speak(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.hears = party.heard_by = EVERYBODY
+
+
+def _mute(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.heard_by = NOBODY
+
+
+def _aside(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.hears = party.heard_by = NOBODY
+
+
+def _take_over(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.hears = party.heard_by = EVERYBODY
+    party.is_guest = False
+    for other in others:
+        other.alone_with, other.yields_to = None, party.leg.id
+
+
+def _hand_back(party: Party, others: Collection[Party], policy: Policy) -> None:
+    party.hears, party.heard_by = EVERYBODY, NOBODY
+    party.is_guest = True
+
+
+_LAY: Mapping[Preset, Callable[[Party, Collection[Party], Policy], None]] = {
+    Preset.ALONE: _alone,
+    Preset.LISTEN: _listen,
+    Preset.WHISPER: _whisper,
+    Preset.SPEAK: _speak,
+    Preset.BARGE: _speak,
+    Preset.MUTE: _mute,
+    Preset.ASIDE: _aside,
+    Preset.TAKE_OVER: _take_over,
+    Preset.HAND_BACK: _hand_back,
+}

@@ -1,0 +1,419 @@
+"""What agents can have done in a call: the same as who is in charge, within what they are let.
+
+Each use is told as an event, and answered once. Whom an agent dials it dials as `agent:NAME`: the
+routes decide (A13, A39).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from gateway.agents.tool import (
+    AskDigits,
+    Dial,
+    HangUp,
+    Hold,
+    Mute,
+    Play,
+    Record,
+    SendDigits,
+    SetMetadata,
+    Transfer,
+)
+from gateway.call.aside import Aside
+from gateway.call.collect import Collection
+from gateway.call.consult import Consult
+from gateway.call.dial import AgentRules, Dialler
+from gateway.call.digits import Digits
+from gateway.call.events import RecordAsked
+from gateway.call.hearing import partners
+from gateway.call.notes import Notes
+from gateway.call.party import Party, PartyState
+from gateway.call.room import Room
+from gateway.call.search import Search, Searches
+from gateway.call.speech import Speech
+from gateway.call.transfer import Transfers
+from gateway.call.uses import Use
+from gateway.errors import GatewayError, RoutingError
+from gateway.leg.leg import Ended, EndReason, LegId, Role, ToolAsked, TransferAsked
+from gateway.private import Private
+from gateway.trunk.route import Plan
+
+MAX_DIALS = 10
+"Numbers that an agent may try in one call, reached or not: who tries more was talked into it."
+
+MAX_REASON_CHARACTERS = 200
+"Of why an agent hangs up: a line of the record."
+
+MIN_RING_S, MAX_RING_S = 1.0, 180.0
+"What an agent may say of how long somebody rings: what a route may."
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What one agent has dialled in this call."""
+
+    dials: int = 0
+    reached: int = 0
+
+
+class Tools:
+    """Those of one call, and what of them is under way."""
+
+    def __init__(
+        self,
+        room: Room,
+        dialler: Dialler,
+        digits: Digits,
+        searches: Searches,
+        transfers: Transfers,
+        notes: Notes,
+        numbers: tuple[Private, Private],
+        *,
+        leave: Callable[[Party, Ended, float], None],
+        finish: Callable[[Ended, float], None],
+    ) -> None:
+        """
+        Args:
+            leave: lets a party go as if it had hung up.
+            finish: ends the call.
+        """
+        self._room = room
+        self._dialler = dialler
+        self._digits = digits
+        self._searches = searches
+        self._transfers = transfers
+        self._notes = notes
+        self._numbers = numbers
+        self._leave = leave
+        self._finish = finish
+        self._speech = Speech()
+        self._under_way: list[Aside | Consult] = []
+        self._collections: list[Collection] = []
+        self._ledgers: dict[LegId, _Ledger] = {}
+
+    # ---- what is asked
+
+    def on_asked(self, party: Party, event: ToolAsked, now: float) -> None:
+        """An agent wants something done."""
+        use = Use(self._room, party, event.id, event.tool, now)
+        try:
+            if not self._rules(party).lets_use(use.name):
+                raise RoutingError(f"this agent may not use {use.name}", status=403)
+            if party.state is not PartyState.UP and not isinstance(event.tool, HangUp):
+                raise RoutingError("the call is not answered", status=409)
+            _DO[type(event.tool)](self, use, now)
+        except GatewayError as error:
+            use.done(now, error.status, str(error))
+
+    def lets_transfer(self, party: Party, event: TransferAsked) -> bool:
+        """Whether a party may ask for a transfer: an agent where its tools let it."""
+        return party.is_person or self._rules(party).lets_use("transfer")
+
+    @property
+    def is_bringing(self) -> bool:
+        """Whether somebody waits for one who may come yet, though an agent has left."""
+        return any(isinstance(each, Consult) and each.is_ringing for each in self._under_way)
+
+    # ---- what happens
+
+    def on_key(self, party: Party, digit: str, now: float) -> None:
+        """A party has pressed a key."""
+        for collection in tuple(self._collections):
+            if collection.party is party:
+                collection.on_key(digit, now)
+        self._forget()
+
+    def on_left(self, party: Party, now: float) -> None:
+        """Somebody has left the call."""
+        for each in (*self._under_way, *self._collections):
+            each.on_left(party, now)
+        self._forget()
+
+    def handle_timer(self, now: float) -> None:
+        """Somebody may have had its time."""
+        self._speech.handle_timer(now)
+        for each in (*self._under_way, *self._collections):
+            each.handle_timer(now)
+        self._forget()
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` is to be called."""
+        self._forget()
+        timers = [self._speech.next_timer()]
+        timers += [each.until for each in self._under_way]
+        timers += [each.at for each in self._collections]
+        return min((at for at in timers if at is not None), default=None)
+
+    def close(self, now: float) -> None:
+        """The call is over."""
+        for each in self._under_way:
+            each.stop(now)
+        self._under_way.clear()
+        self._collections.clear()
+        self._speech.close()
+
+    def _forget(self) -> None:
+        self._under_way = [each for each in self._under_way if not each.is_over]
+        self._collections = [each for each in self._collections if not each.is_over]
+
+    # ---- the end
+
+    def _hang_up(self, use: Use, now: float) -> None:
+        tool = use.tool
+        assert isinstance(tool, HangUp)
+        reason = "".join(c for c in tool.reason if c.isprintable())[:MAX_REASON_CHARACTERS]
+
+        def leave(now: float) -> None:
+            consult = self._consult_of(use.party)
+            use.done(now)
+            if consult is not None and consult.is_talking:
+                consult.complete(now)
+            elif use.party.state is not PartyState.ENDED:
+                self._leave(use.party, Ended(EndReason.HANGUP, text=reason), now)
+
+        wait_s = tool.max_wait_s if tool.after_speech else 0.0
+        self._speech.when_said(use.party, wait_s, leave, now)
+
+    # ---- bringing others in
+
+    def _transfer(self, use: Use, now: float) -> None:
+        tool = use.tool
+        assert isinstance(tool, Transfer)
+        if tool.mode in ("complete", "cancel"):
+            self._end_consult(use, tool.mode, now)
+            return
+        if tool.mode not in ("blind", "warm"):
+            raise RoutingError("a transfer is blind or warm", status=400)
+        begin = self._begin_blind if tool.mode == "blind" else self._begin_warm
+        self._person_of(use.party)
+        self._check_dials(use.party)
+
+        def then(now: float) -> None:
+            try:
+                begin(use, tool, now)
+            except GatewayError as error:
+                use.done(now, error.status, str(error))
+
+        wait_s = tool.max_wait_s if tool.after_speech else 0.0
+        self._speech.when_said(use.party, wait_s, then, now)
+
+    def _begin_blind(self, use: Use, tool: Transfer, now: float) -> None:
+        person, plan = self._person_of(use.party), self._plan(use.party, tool.to, tool.timeout_s)
+        ledger = self._note_dial(use.party)
+
+        def report(status: int, now: float) -> None:
+            if status >= 200:
+                ledger.reached += status < 300
+                use.done(now, status, "transferred" if status < 300 else "")
+
+        self._transfers.for_agent(use.party, person, tool.to, plan, report, now)
+
+    def _begin_warm(self, use: Use, tool: Transfer, now: float) -> None:
+        person, plan = self._person_of(use.party), self._plan(use.party, tool.to, tool.timeout_s)
+        ledger = self._note_dial(use.party)
+        consult = Consult(
+            self._room,
+            self._searches,
+            use,
+            tool,
+            use.party,
+            person,
+            self._dialler.options.find_sound(tool.brief) if tool.brief else None,
+            on_reached=partial(_count, ledger),
+            finish=self._finish,
+        )
+        self._under_way.append(consult)
+        search = self._search(plan, tool.to, use.party, "", consult, shown=person)
+        consult.begin(search, now)
+
+    def _end_consult(self, use: Use, mode: str, now: float) -> None:
+        consult = self._consult_of(use.party)
+        if consult is None or (mode == "complete" and not consult.is_talking):
+            raise RoutingError("there is no warm transfer to be ended", status=409)
+        use.done(now)
+        if mode == "complete":
+            consult.complete(now)
+        else:
+            consult.stop(now)
+
+    def _dial(self, use: Use, now: float) -> None:
+        tool = use.tool
+        assert isinstance(tool, Dial)
+        person = self._person_of(use.party)
+        self._check_dials(use.party)
+        plan = self._plan(use.party, tool.to, tool.timeout_s)
+        if tool.caller_id and tool.caller_id not in [each.value for each in self._numbers]:
+            raise RoutingError("only numbers of this call may be shown", status=403)
+        ledger = self._note_dial(use.party)
+        aside = Aside(self._room, self._searches, use, tool, use.party, person)
+        self._under_way.append(aside)
+        search = self._search(plan, tool.to, person, tool.caller_id, aside, shown=person)
+
+        def on_answered(other: Party, now: float) -> None:
+            ledger.reached += 1
+            aside.on_answered(other, now)
+
+        aside.begin(replace(search, on_answered=on_answered), now)
+
+    def _search(
+        self,
+        plan: Plan,
+        dialled: str,
+        waiting: Party,
+        caller_id: str,
+        whose: Aside | Consult,
+        *,
+        shown: Party,
+    ) -> Search:
+        """A hunt in the name of the person, along a plan that the agent may go."""
+        number = self._numbers[0 if shown.role is Role.CALLER else 1]
+        role = whose.agent.role
+        hunt = self._dialler.hunt(
+            plan,
+            (Private(caller_id) if caller_id else number, Private(plan.called or dialled)),
+            waiting=waiting,
+            source=whose.agent.target,
+            role=Role.AGENT if role is Role.AI else role,
+        )
+        return Search(hunt, whose.on_answered, whose.on_failed)
+
+    def _plan(self, agent: Party, dialled: str, timeout_s: float | None) -> Plan:
+        plan = self._dialler.options.plan_for(agent.target, dialled)
+        if timeout_s is None:
+            return plan
+        timeout_s = min(max(timeout_s, MIN_RING_S), MAX_RING_S)
+        return replace(plan, options=replace(plan.options, ringing_timeout_s=timeout_s))
+
+    def _check_dials(self, agent: Party) -> None:
+        """Refuse what an agent may not dial any more.
+
+        Raises:
+            RoutingError: 403, it has transferred as often as it may, or tried too many numbers, or
+                is a guest; 491, something of that kind is under way.
+        """
+        if agent.is_guest:
+            raise RoutingError("a guest brings nobody into a call", status=403)
+        if self._under_way or self._transfers.is_active:
+            raise RoutingError("a transfer is under way in this call", status=491)
+        ledger = self._ledgers.setdefault(agent.leg.id, _Ledger())
+        if ledger.reached >= self._rules(agent).max_transfers:
+            raise RoutingError("this agent may transfer no more in this call", status=403)
+        if ledger.dials >= MAX_DIALS:
+            raise RoutingError("this agent has tried too many numbers", status=403)
+
+    def _note_dial(self, agent: Party) -> _Ledger:
+        """One more number is tried; raises as `_check_dials`, and 483 as `Dialler.pass_on`."""
+        self._check_dials(agent)
+        self._dialler.pass_on()
+        ledger = self._ledgers[agent.leg.id]
+        ledger.dials += 1
+        return ledger
+
+    def _consult_of(self, agent: Party) -> Consult | None:
+        found = (each for each in self._under_way if isinstance(each, Consult))
+        return next((each for each in found if each.agent is agent and not each.is_over), None)
+
+    # ---- what is done at once
+
+    def _send_digits(self, use: Use, now: float) -> None:
+        tool = use.tool
+        assert isinstance(tool, SendDigits)
+        others = self._audience_of(use.party)
+        for other in others:
+            done = use.done if other is others[-1] else None
+            self._digits.press(other, tool.digits, now, on_done=done)
+
+    def _hold(self, use: Use, now: float) -> None:
+        tool = use.tool
+        assert isinstance(tool, Hold)
+        for other in self._audience_of(use.party):
+            self._room.hold(other, now, on=tool.on)
+        use.done(now)
+
+    def _play(self, use: Use, now: float) -> None:
+        tool = use.tool
+        assert isinstance(tool, Play)
+        to = frozenset(other.leg.id for other in self._audience_of(use.party))
+        sound = self._dialler.options.find_sound(tool.file)
+        if sound is None:
+            raise RoutingError("there is no such file among the sounds")
+        leg, done = use.party.leg.id, use.done
+        if tool.loop:
+            name = self._room.players.start(sound, tool.file, to, now, loops=True, by=leg)
+            use.done(now, result={"id": name})
+        else:
+            self._room.players.start(sound, tool.file, to, now, by=leg, on_done=done)
+        self._room.lay_routes(now)
+
+    def _mute(self, use: Use, now: float) -> None:
+        assert isinstance(use.tool, Mute)
+        self._room.mute(use.party, now, on=use.tool.on)
+        use.done(now)
+
+    def _record(self, use: Use, now: float) -> None:
+        assert isinstance(use.tool, Record)
+        self._room.tell(RecordAsked(self._room.id, now, use.party.leg.id, use.tool.on))
+        use.done(now)
+
+    def _set_metadata(self, use: Use, now: float) -> None:
+        assert isinstance(use.tool, SetMetadata)
+        self._notes.add(use.tool.values, use.party.leg.id, now)
+        use.done(now)
+
+    def _ask_digits(self, use: Use, now: float) -> None:
+        assert isinstance(use.tool, AskDigits)
+        person = self._person_of(use.party)
+        if any(each.party is person for each in self._collections):
+            raise RoutingError("keys of this party are asked for already", status=409)
+        collection = Collection(self._room, use, use.tool, person, self._notes.put_away)
+        self._collections.append(collection)
+        collection.begin(now)
+
+    # ---- who it is about
+
+    def _rules(self, agent: Party) -> AgentRules:
+        return self._dialler.options.rules_of(agent.target)
+
+    def _audience_of(self, agent: Party) -> list[Party]:
+        """Who hears an agent, muted or not.
+
+        Raises:
+            RoutingError: 409, nobody.
+        """
+        others = partners(agent, self._room.parties.values())
+        hearing = [o for o in others if o.state is PartyState.UP and agent.is_open_to(o)]
+        if not hearing:
+            raise RoutingError("nobody hears this agent", status=409)
+        return hearing
+
+    def _person_of(self, agent: Party) -> Party:
+        """The one party that an agent talks with.
+
+        Raises:
+            RoutingError: 409, there is none, or there are several.
+        """
+        hosts = [each for each in self._audience_of(agent) if not each.is_guest]
+        if len(hosts) != 1:
+            raise RoutingError("it is not clear which party is meant", status=409)
+        return hosts[0]
+
+
+def _count(ledger: _Ledger) -> None:
+    ledger.reached += 1
+
+
+_DO: Mapping[type, Callable[[Tools, Use, float], None]] = {
+    HangUp: Tools._hang_up,
+    Transfer: Tools._transfer,
+    Dial: Tools._dial,
+    SendDigits: Tools._send_digits,
+    Hold: Tools._hold,
+    Play: Tools._play,
+    Mute: Tools._mute,
+    Record: Tools._record,
+    AskDigits: Tools._ask_digits,
+    SetMetadata: Tools._set_metadata,
+}
