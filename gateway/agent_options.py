@@ -16,6 +16,7 @@ from gateway.document import AgentSection, nearest
 from gateway.options import AgentOptions
 from gateway.private import Secret
 from gateway.reader import Reader
+from gateway.sip_agent_options import read_sip_agent
 from gateway.trunk.route import is_dialable
 
 SCHEMES = {False: ("wss", "ws"), True: ("tcp",)}
@@ -70,6 +71,7 @@ def read_agent(
         apology=_sound(reader, where, "apology", agent.apology),
         wait_sound=_sound(reader, where, "wait_sound", agent.wait_sound),
         class_name=agent.class_,
+        trunk=read_sip_agent(reader, where, agent) if agent.protocol == "sip" else None,
     )
 
 

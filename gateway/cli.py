@@ -194,6 +194,8 @@ def _write(path: Path, text: str) -> None:
 def _check(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
     for agent in config.agents:
+        if agent.trunk is not None:
+            continue  # one at a SIP URI has nothing to be read
         make_agent(agent)  # reads its script and its recordings
     read_music(config)
     for warning in config.warnings():

@@ -371,6 +371,9 @@ class AgentSection:
     "For people, on the page."
     url: str = ""
     "Of an agent over a wire: wss://, ws:// or tcp://host:port, as its protocol has it."
+    uri: str = ""
+    """Of protocol sip: sip:USER@HOST;transport=tls. `username` and `password_env` log in there;
+    [agent.settings] takes a trunk's keys: srtp, codecs, caller_id, headers, allow_transfer …"""
     username: str = ""
     "How we log in there, where that takes a name."
     password_env: str | None = None

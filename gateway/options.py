@@ -148,6 +148,8 @@ class AgentOptions:
     apology: Path | None = None
     wait_sound: Path | None = None
     class_name: str | None = None
+    trunk: Trunk | None = None
+    "Of protocol sip: how it is called, and calls."
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,16 @@ class Config:
     "What browsers are told of TURN; None: nothing."
     max_cpu: float = 0.85
     "Of one core; above it no new calls are taken. 0: whatever it is."
+
+    @property
+    def sip_agents(self) -> Mapping[str, Trunk]:
+        """The agents at a SIP URI, as trunks, by their names."""
+        return {agent.name: agent.trunk for agent in self.agents if agent.trunk is not None}
+
+    @property
+    def all_trunks(self) -> tuple[Trunk, ...]:
+        """Everything that is spoken to as a trunk is."""
+        return (*self.trunks, *self.sip_agents.values())
 
     @property
     def router(self) -> Router:

@@ -116,6 +116,7 @@ class Parties:
         "Puts something before what carries plain RTP, as trials do; None: nothing."
         self._telephony = telephony
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._sip_agents = config.sip_agents
         self._users = {user.name: user for user in config.users}
         self._loop = loop
         self._pacer = pacer
@@ -189,6 +190,10 @@ class Parties:
         """
         leg_id = self._new_id()
         match target.kind:
+            case TargetKind.AGENT if target.name in self._sip_agents:
+                trunk = self._sip_agents[target.name]
+                codecs = self._codecs.of_called(trunk.codecs, errand, onward)
+                return self._trunk(leg_id, trunk, errand, caller, codecs)
             case TargetKind.AGENT:
                 shown, called = (number.value for number in errand.numbers)
                 return AgentLeg(
@@ -371,6 +376,8 @@ def make_agents(config: Config, loop: asyncio.AbstractEventLoop) -> dict[str, Ag
     dial = Dialler(Destinations(look_up, trusted=trusted))
     agents: dict[str, Agent] = {}
     for options in config.agents:
+        if options.trunk is not None:
+            continue  # one at a SIP URI is no object of ours
         agents[options.name] = make_agent(options, dial=dial, agents=agents)
     return agents
 

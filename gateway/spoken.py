@@ -34,6 +34,7 @@ class Codecs:
     def __init__(self, config: Config, find_contact: Callable[[str, str], Contact]) -> None:
         """`find_contact` finds the device of a user; raises RoutingError where it is gone."""
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._sip_agents = config.sip_agents
         self._users = {user.name: user for user in config.users}
         self._find_contact = find_contact
 
@@ -65,7 +66,7 @@ class Codecs:
         return self.of_caller(spoken, onward).codecs
 
     def _along(self, plan: Plan) -> list[Spoken | None]:
-        """What each target of a plan may speak; None for an agent, which hears anything."""
+        """What each target of a plan may speak; None for an agent of ours: it hears anything."""
         targets = (target for group in plan.groups for target in group)
         return [self._of_target(target) for target in targets if target.kind in _PARTIES]
 
@@ -73,6 +74,8 @@ class Codecs:
         match target.kind:
             case TargetKind.TRUNK:
                 return self._trunks[target.name].codecs
+            case TargetKind.AGENT if target.name in self._sip_agents:
+                return self._sip_agents[target.name].codecs
             case TargetKind.USER if not target.contact:
                 return self._users[target.name].codecs
             case TargetKind.USER:

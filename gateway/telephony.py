@@ -92,21 +92,21 @@ class Telephony:
         now = loop.time()
         options = config.sip
         new_token = Tokens()
-        self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._trunks = {trunk.name: trunk for trunk in config.all_trunks}
         self._users = {user.name: user for user in config.users}
         self._is_draining = False
         self._left = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
         self.trunk_observers = TrunkObservers()
         self.watch = TrunkWatch(
-            config.trunks,
+            config.all_trunks,
             new_token=new_token,
             spread=spread,
             now=now,
             contact=lambda flow: self.transports.contact_of(flow),
         )
-        self.limits = CallLimits(config.trunks, max_cps=options.max_cps, now=now)
-        self.peers = Peers(config.trunks, options.allow, called_at=self.watch.called_at)
+        self.limits = CallLimits(config.all_trunks, max_cps=options.max_cps, now=now)
+        self.peers = Peers(config.all_trunks, options.allow, called_at=self.watch.called_at)
         self.domains = Domains(options.domains or self._own_hosts())
         self.registrar = Registrar(config.users, self.domains)
         challenger = Challenger(secrets.token_bytes(KEY_BYTES), options.realm, options.digest)

@@ -75,9 +75,12 @@ def build_invite(
             name, or a header, holds what may not be written.
     """
     identity, scheme = trunk.identity, trunk.uri.scheme
-    number = emergency.find(called) or write_called(called, trunk.numbers)
-    target = number_uri(number, trunk.numbers, trunk.uri.host, trunk.uri.port, scheme=scheme)
-    to = number_uri(number, trunk.numbers, identity.to_domain, scheme=scheme)
+    if trunk.target is not None:
+        target = to = trunk.target
+    else:
+        number = emergency.find(called) or write_called(called, trunk.numbers)
+        target = number_uri(number, trunk.numbers, trunk.uri.host, trunk.uri.port, scheme=scheme)
+        to = number_uri(number, trunk.numbers, identity.to_domain, scheme=scheme)
     shown = choose_shown(
         caller,
         identity,

@@ -100,6 +100,8 @@ class Trunk:
     "Send media to where its media comes from (RFC 7362), for one behind NAT."
     profile: str | None = None
     "Whose defaults its settings began with."
+    target: Uri | None = None
+    "What every call to it asks for, of an agent at a SIP URI; None: the number that is called."
 
     @property
     def destination(self) -> Destination:
@@ -189,7 +191,7 @@ class Peers:
         return admitted
 
     def source_of(self, remote: tuple[str, int], called: str | None = None) -> str:
-        """Who an admitted address is, in a route's words: `trunk:NAME` or `sip`.
+        """Who an admitted address is, in a route's words: `trunk:NAME`, `agent:NAME` or `sip`.
 
         What was called beats where it comes from: the user part of a Contact of ours, which
         nobody can guess, is known to the trunk alone that we registered it with (A18). Then the
@@ -205,12 +207,12 @@ class Peers:
         if name is None:
             name = self._name_of(remote)
         if name is not None:
-            return f"trunk:{name}"
+            return _source(name)
         if self._is_allowed(remote[0]):
             return "sip"
         name = self._name_of_host(remote[0])
         if name is not None:
-            return f"trunk:{name}"
+            return _source(name)
         raise RoutingError("this source may not call", status=403)
 
     def is_at(self, remote: tuple[str, int]) -> bool:
@@ -243,6 +245,11 @@ class Peers:
             return True
         address = ipaddress.ip_address(host)
         return any(address in network for each in self._trunks.values() for network in each.allow)
+
+
+def _source(name: str) -> str:
+    """A trunk in a route's words; an agent at a SIP URI is called by its name already."""
+    return name if name.startswith("agent:") else f"trunk:{name}"
 
 
 def _written(trunk: Trunk) -> tuple[tuple[str, int], ...]:
