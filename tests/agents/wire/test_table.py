@@ -39,7 +39,7 @@ async def said(peer: Peer, bench: WireBench, pcm: Pcm, chunk_bytes: int | None =
     before = bench.leg.playout.said_ms
     await peer.say(pcm, chunk_bytes)
     expected = before + len(pcm) * 1000 / peer.rate
-    await until(lambda: bench.leg.playout.said_ms > expected - 3)  # less than a resampler keeps
+    await until(lambda: bench.leg.playout.said_ms > expected - 1)
     return await bench.listens(len(pcm) / peer.rate + 0.2)
 
 
