@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -86,11 +88,25 @@ to = ["agent:receptionist"]
 """
 
 
+FREE_PORTS = range(10_100, 20_000)
+"Below those that the kernel gives to sockets that ask for none: what is free here stays so."
+
+# In steps: whoever is given a port may take the next one or two as well.
+_next_port = itertools.count(secrets.randbelow(len(FREE_PORTS)), 37)
+
+
 def free_port(kind: int = socket.SOCK_DGRAM) -> int:
     """A port of loopback that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for _ in FREE_PORTS:
+        port = FREE_PORTS[next(_next_port) % len(FREE_PORTS)]
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                # As servers do: a connection that was closed lately does not keep the port.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise AssertionError("no port of loopback is free")
 
 
 def config_text(more: str = "", lab_trunk: str = "") -> tuple[str, dict[str, int]]:
@@ -100,7 +116,7 @@ def config_text(more: str = "", lab_trunk: str = "") -> tuple[str, dict[str, int
         more: further sections.
         lab_trunk: further keys of the trunk to the lab.
     """
-    rtp_first = free_port() // 2 * 2 % 20_000 + 30_000
+    rtp_first = free_port() // 2 * 2 + len(FREE_PORTS)
     ports = {name: free_port() for name in ("webrtc", "sip", "lab")}
     ports["http"] = free_port(socket.SOCK_STREAM)
     text = CONFIG.format(
