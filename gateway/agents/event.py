@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.media.playout import Cleared, MarkReached, Unheard
-from gateway.media.playout import ItemPlayed as ItemPlayed
+from gateway.media.span import ItemPlayed as ItemPlayed
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,13 @@ from gateway.media.frame import AudioFrame, BornFrame, Pcm
 from gateway.media.opus import RATES
 from gateway.media.reader import MAX_LAG, Connected, Item, Reader
 from gateway.media.sound import Sound
+from gateway.media.span import ItemPlayed, Spans
 
 MAX_QUEUED_S = 60.0
 "Longest queue, as Vonage has it: an agent that is so much faster than speech has to wait."
 
 MAX_MARKS = 1000
 "Marks that may be pending: one per 60 ms of the longest queue."
-
-MAX_SPANS = 1000
-"Named items that may be pending: what is said beyond them is said, and not told of."
 
 SHORT_TICKS = TICK_RATE // 50
 """20 ms: coded speech is queued in pieces of that, which can be relayed, and shorter pieces are
@@ -74,16 +72,6 @@ class Unheard:
     played_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class ItemPlayed:
-    """How much of one named item of speech was played when the queue was cleared, or ran dry."""
-
-    item: str
-    played_ms: float
-    "To the slowest who listens; never more than was said."
-    said_ms: float
-
-
 PlayoutEvent = MarkReached | Cleared | Unheard | ItemPlayed
 
 
@@ -96,7 +84,6 @@ class Playout:
 
     __slots__ = (
         "_alone_since",
-        "_finished",
         "_is_draining",
         "_items",
         "_items_gone",
@@ -121,9 +108,7 @@ class Playout:
         self._items: deque[Item] = deque()
         self._items_gone = 0
         self._marks: deque[tuple[int, str]] = deque()
-        self._spans: deque[_Span] = deque()
-        self._finished: tuple[str, int] = ("", 0)
-        "The named item that was played whole last, and how long it was so far."
+        self._spans = Spans()
         self._pending: deque[PlayoutEvent] = deque()
         self._readers: tuple[Reader, ...] = ()
         self.said = 0
@@ -223,9 +208,7 @@ class Playout:
             reader.fade()
         self._items_gone += len(self._items)
         self._items.clear()
-        for span in self._spans:
-            self._pending.append(span.told(played))
-        self._spans.clear()
+        self._pending += self._spans.cut(played)
         self.said = played
         while self._marks and self._marks[-1][0] > played:
             self._marks.pop()
@@ -283,8 +266,8 @@ class Playout:
             position, name = marks.popleft()
             at_ms = position / _TICKS_PER_MS
             pending.append(MarkReached(name, at_ms, heard=not self._is_draining))
-        if self._spans and self._spans[0].end <= played:
-            self._finish_spans(played)
+        if self._spans.next_end <= played:
+            pending += self._spans.finish(played)
         self._trim(played)
         if pending:
             self.tell()
@@ -302,7 +285,7 @@ class Playout:
         elapsed_s = 0.0 if self._seen_at is None else now - self._seen_at
         self._seen_at = now
         is_idle = self.said == self._played and not self._marks
-        if is_idle and not self._pending and not self._spans:
+        if is_idle and not self._pending and self._spans.is_empty:
             self._alone_since = None
             return
         if any(reader.is_present for reader in self._readers):
@@ -341,7 +324,7 @@ class Playout:
             self._items.append(Item(said, end, codec, payload, pcm, rate, sound, offset))
             self.said = end
             if item:
-                self._note(item, said, end)
+                self._spans.note(item, said, end)
         return True
 
     def _unread(self) -> Item | None:
@@ -378,26 +361,8 @@ class Playout:
     def _extend(self, last: Item, duration: int, item: str) -> None:
         last.end += duration
         if item:
-            self._note(item, self.said, last.end)
+            self._spans.note(item, self.said, last.end)
         self.said = last.end
-
-    def _note(self, item: str, start: int, end: int) -> None:
-        """Remember where a named item is."""
-        spans = self._spans
-        if spans and spans[-1].item == item and spans[-1].end == start:
-            spans[-1].end = end
-        elif len(spans) < MAX_SPANS:
-            name, so_far = self._finished
-            before = so_far if name == item and not spans else 0
-            spans.append(_Span(item, start, end, before))
-
-    def _finish_spans(self, played: int) -> None:
-        """Tell of the items that were played whole, or as far as they were said."""
-        spans = self._spans
-        while spans and spans[0].end <= played:
-            span = spans.popleft()
-            self._finished = (span.item, span.before + span.end - span.start)
-            self._pending.append(span.told(played))
 
     def _clock(self) -> int:
         """Ticks; it never goes back, whoever comes late."""
@@ -440,24 +405,3 @@ class Playout:
     def settled(self) -> int:
         """Ticks: what had been played when the hub last settled."""
         return self._played
-
-
-class _Span:
-    """Where a named item is on the playout's clock, in ticks."""
-
-    __slots__ = ("before", "end", "item", "start")
-
-    def __init__(self, item: str, start: int, end: int, before: int) -> None:
-        """`before`: how long it was already when the queue ran dry."""
-        self.item = item
-        self.start = start
-        self.end = end
-        self.before = before
-
-    def told(self, played: int) -> ItemPlayed:
-        heard = min(max(played, self.start), self.end) - self.start
-        return ItemPlayed(
-            self.item,
-            (self.before + heard) / _TICKS_PER_MS,
-            (self.before + self.end - self.start) / _TICKS_PER_MS,
-        )
