@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from gateway.leg.leg import (
     ToolAsked,
     TransferAsked,
 )
+from gateway.leg.turns import Turns, TurnsOptions
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
 from gateway.rtp.dial_string import parse_dial_string
@@ -77,16 +78,6 @@ _OURS = "\0"
 "Begins the names of marks that are this leg's own."
 
 
-class Turns(Protocol):
-    """What watches over speech for the agent: see `gateway.leg.turns`."""
-
-    def hear(self, frame: AudioFrame) -> None:
-        """The agent hears this."""
-
-    def judge(self, *, is_real: bool) -> None:
-        """The agent's word on the speech that paused it."""
-
-
 class AgentLeg:
     """One agent in one call: runs `on_call`, queues what it says, hands it what it may hear."""
 
@@ -108,6 +99,7 @@ class AgentLeg:
         attributes: Mapping[str, str] | None = None,
         codec: str = "",
         tools: tuple[str, ...] = (),
+        speech: TurnsOptions | None = None,
     ) -> None:
         """
         Args:
@@ -116,6 +108,7 @@ class AgentLeg:
             attributes: what is told of the caller besides its number.
             codec: of whom the agent will hear; empty: not known.
             tools: names of those that it may use.
+            speech: what the gateway does about speech for it; None: nothing.
         """
         self.id = leg_id
         self.listener = self
@@ -139,7 +132,7 @@ class AgentLeg:
                 tools=tools,
             ),
         )
-        self.turns: Turns | None = None
+        self.turns = None if speech is None else Turns(speech, self)
         "Watches over speech for the agent; None: it does that itself."
         self._task: asyncio.Task[None] | None = None
         self._has_ended = False
@@ -267,6 +260,8 @@ class AgentLeg:
 
     def pause(self, *, on: bool) -> None:
         self._is_paused = on
+        if self.turns is not None and not on:
+            self.turns.let_go()
         if on or not self._far_end_hears.is_set():
             self.playout.pause()
         else:
@@ -390,6 +385,8 @@ class AgentLeg:
 
     def clear(self) -> Cleared:
         cleared = self.playout.clear()
+        if self.turns is not None:
+            self.turns.let_go()
         self._loop.call_soon(self.playout.tell)
         return self._without_ours(cleared)
 
@@ -483,6 +480,9 @@ class AgentLeg:
     def _close(self) -> None:
         self._has_ended = True
         self._hear = self._on_agent_event = None
+        if self.turns is not None:
+            self.turns.close()
+            self.turns = None
         for timer in self._waits.values():
             timer.cancel()
         self._waits.clear()
@@ -496,6 +496,8 @@ class AgentLeg:
             self._reach(event.name)
             return
         if isinstance(event, Cleared):
+            if self.turns is not None:
+                self.turns.let_go()
             event = self._without_ours(event)
         self.inform(event)
 

@@ -8,10 +8,16 @@ echo however loud it is, which a threshold alone cannot do.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gateway.codec import TICK_RATE
+from gateway.media.frame import AudioFrame, Pcm
+from gateway.media.g711 import LAWS
+from gateway.media.resample import resample
 
 RATE = 8000
 "Hz: an echo is compared at it."
@@ -28,9 +34,21 @@ TAPS = 64
 LEAD = 8
 "Taps before the strongest path."
 
+SLACK_MS = 40
+"By how much a frame may seem to be heard before it was said: they come on different clocks."
+
+ECHO_SHARE = 0.5
+"Of what is heard: with more of it an echo, nobody speaks. Two who speak at once stay below."
+
+MAX_KEPT = 80
+"Frames remembered of each side: 0.8 s of the shortest ones."
+
 WINDOW = WINDOW_MS * RATE // 1000
-REACH = WINDOW + MAX_DELAY_MS * RATE // 1000
+SLACK = SLACK_MS * RATE // 1000
+REACH = WINDOW + MAX_DELAY_MS * RATE // 1000 + SLACK
 "Samples of what was said that are needed for a look."
+
+_QUIET = np.zeros(160, np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ class Likeness:
 def find_echo(heard: NDArray[np.float32], said: NDArray[np.float32]) -> Likeness:
     """Compare the last `WINDOW` samples that were heard with the last `REACH` that were said.
 
-    Both end now. 0.4 ms of CPU: to be asked when it matters.
+    What was said ends `SLACK` later, in silence. 0.4 ms of CPU: to be asked when it matters.
     """
     energy = float(heard @ heard)
     if energy <= 0:
@@ -81,3 +99,119 @@ def _covariance(stretch: NDArray[np.float64]) -> NDArray[np.float64]:
         matrix[row, 1:] = matrix[row - 1, :-1] + change[row - 1]
         matrix[row, 0] = matrix[0, row]
     return matrix
+
+
+class EchoWatch:
+    """Both sides of the last moments of a call, and how loud its echo was when it was last found.
+
+    Nothing is looked at as it goes by: of each frame only a reference is kept.
+    """
+
+    __slots__ = ("_gain", "_heard", "_loudest", "_rate", "_said")
+
+    def __init__(self, rate: int = RATE) -> None:
+        """`rate` in Hz is that of what is heard."""
+        self._rate = rate
+        self._heard: deque[Pcm] = deque(maxlen=MAX_KEPT)
+        self._said: deque[AudioFrame] = deque(maxlen=MAX_KEPT)
+        self._gain = 0.0
+        self._loudest: deque[tuple[float, float]] = deque(maxlen=MAX_KEPT)
+        "When what was said, and its power; kept on lines with an echo only."
+
+    def say(self, frame: AudioFrame) -> None:
+        """This goes out; to several who listen it is the same."""
+        if not self._said or frame.heard_at != self._said[-1].heard_at:
+            self._said.append(frame)
+
+    def hear(self, pcm: Pcm) -> None:
+        """This is heard."""
+        self._heard.append(pcm)
+
+    def hear_nothing(self) -> None:
+        """Silence of a frame's length is heard."""
+        self._heard.append(self._heard[-1] * 0 if self._heard else _QUIET)
+
+    def threshold(self, now: float) -> float:
+        """Power that an echo of what was said lately may have; 0 where none was found."""
+        if not self._gain or not self._is_recent(now):
+            return 0.0
+        loudest = self._loudest
+        known_until = loudest[-1][0] if loudest else 0.0
+        new = [frame for frame in self._said if frame.heard_at > known_until]
+        loudest.extend((frame.heard_at, _power(_sent(frame))) for frame in new)
+        while loudest and now - loudest[0][0] > MAX_DELAY_MS / 1000:
+            loudest.popleft()
+        return self._gain * max((power for _, power in loudest), default=0.0)
+
+    def is_heard(self, now: float) -> bool:
+        """Whether most of what was heard up to now is an echo."""
+        if not self._is_recent(now):
+            return False
+        heard = self.heard()
+        window = np.zeros(WINDOW, np.float32)
+        window[WINDOW - len(heard) :] = heard
+        likeness = find_echo(window, self._reference(now))
+        if likeness.share < ECHO_SHARE:
+            return False
+        self._gain = max(likeness.gain, 0.9 * self._gain)
+        return True
+
+    def heard(self) -> NDArray[np.float32]:
+        """What was heard last, at 8 kHz: `WINDOW` samples at most."""
+        pieces: list[NDArray[np.float32]] = []
+        wanted = WINDOW
+        for pcm in reversed(self._heard):
+            pieces.append(at_8_khz(pcm, self._rate))
+            wanted -= len(pieces[-1])
+            if wanted <= 0:
+                break
+        return np.concatenate(pieces[::-1])[-WINDOW:] if pieces else np.zeros(0, np.float32)
+
+    def _is_recent(self, now: float) -> bool:
+        return bool(self._said) and now - self._said[-1].heard_at <= MAX_DELAY_MS / 1000
+
+    def _reference(self, now: float) -> NDArray[np.float32]:
+        """What was said up to now, where it was said."""
+        said = np.zeros(REACH, np.float32)
+        end = -REACH
+        for frame in self._said:
+            pcm = _sent(frame)
+            at = REACH - SLACK - round((now - frame.heard_at) * RATE)
+            # Frames in a row are in a row, whenever the tick came that sent them.
+            if abs(at - end) < SLACK:
+                at = end
+            end = at + len(pcm)
+            first, last = max(at, 0), min(end, REACH)
+            if first < last:
+                said[first:last] = pcm[first - at : last - at]
+        return said
+
+
+def _sent(frame: AudioFrame) -> NDArray[np.float32]:
+    """What a frame that was sent sounds like, at 8 kHz; silence where that takes a decoder.
+
+    It was encoded from PCM, or relayed as it is: then G.711 is quickly looked up.
+    """
+    pcm = frame.rendered
+    if pcm is None:
+        law = None if frame.codec is None else LAWS.get(frame.codec.name)
+        if law is None or frame.payload is None:
+            return np.zeros(frame.samples(RATE), np.float32)
+        return law.decode(frame.payload).astype(np.float32)
+    return at_8_khz(pcm, round(len(pcm) * TICK_RATE / max(frame.duration, 1)))
+
+
+def at_8_khz(pcm: Pcm, rate: int) -> NDArray[np.float32]:
+    """Audio of another rate, roughly: good enough to be compared."""
+    step, odd = divmod(rate, RATE)
+    if odd:
+        return resample(pcm, rate, RATE).astype(np.float32)
+    if step == 1:
+        return pcm.astype(np.float32)
+    whole = pcm[: len(pcm) // step * step].astype(np.float32)
+    mean: NDArray[np.float32] = whole.reshape(-1, step).mean(axis=1)
+    return mean
+
+
+def _power(samples: NDArray[np.float32]) -> float:
+    return float(samples @ samples) / (len(samples) or 1)

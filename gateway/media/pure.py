@@ -1,0 +1,55 @@
+"""Tones heard: of keys, lines and machines, told from voices by how pure and steady they are."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.media.touchtone import WINDOW as KEY_WINDOW
+from gateway.media.touchtone import key_in
+
+RATE = 8000
+"Hz: what is heard is looked at at it."
+
+TONE_SHARE = 0.9
+"Of the energy, in one or two frequencies: a sung vowel has less, or does not stay."
+
+STEADY_DB = 1.0
+"By how much the loudness of a tone changes within 20 ms; that of a voice does by more."
+
+MIN_POWER = 100.0
+"Mean square of what is looked at at all: less is silence."
+
+_PIECE = 160
+_AROUND = 2  # bins on each side that a Hann window smears a sine over
+
+
+def is_tone(heard: NDArray[np.float32]) -> bool:
+    """Whether the last 40 ms are a tone of one or two frequencies, or a key's."""
+    if len(heard) < 2 * _PIECE:
+        return False
+    last = heard[-2 * _PIECE :]
+    first, second = (float(half @ half) / _PIECE for half in (last[:_PIECE], last[_PIECE:]))
+    if min(first, second) < MIN_POWER:
+        return False
+    if abs(10 * np.log10(first / second)) <= STEADY_DB and sum(peaks(last)[1]) >= TONE_SHARE:
+        return True
+    return key_in(last[-KEY_WINDOW:].astype(np.int16)) is not None
+
+
+def peaks(samples: NDArray[np.float32], count: int = 2) -> tuple[list[float], list[float]]:
+    """The strongest frequencies in Hz, and what share of the energy each has."""
+    size = len(samples)
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(size))) ** 2
+    total = float(spectrum.sum()) or 1.0
+    frequencies, shares = [], []
+    for _ in range(count):
+        at = int(np.argmax(spectrum))
+        first = max(0, at - _AROUND)
+        around = spectrum[first : at + _AROUND + 1]
+        energy = float(around.sum())
+        centre = float(around @ np.arange(first, first + len(around))) / (energy or 1.0)
+        frequencies.append(centre * RATE / size)
+        shares.append(energy / total)
+        around[:] = 0
+    return frequencies, shares
