@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.agents import incoming
 from gateway.agents.protocol import WireModule
 from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
 from gateway.document import AgentSection, nearest
@@ -18,6 +19,7 @@ from gateway.private import Secret
 from gateway.reader import Reader
 from gateway.sip_agent_options import read_sip_agent
 from gateway.trunk.route import is_dialable
+from gateway.webhook_agent_options import check_webhook_agent
 
 SCHEMES = {False: ("wss", "ws"), True: ("tcp",)}
 "Of a URL, by whether the protocol is a TCP stream."
@@ -49,8 +51,12 @@ def read_agent(
         )
     settings: Any = agent.settings
     if module is not None:
-        settings = _settings(reader, where, module, agent.settings or {})
+        settings = _settings(reader, where, module.Settings, agent.settings or {})
         _check_url(reader, where, agent.url, module)
+    secret = _secret(reader, where, agent)
+    if agent.protocol == "realtime-webhook":
+        settings = _settings(reader, where, incoming.Settings, agent.settings or {})
+        settings = check_webhook_agent(reader, where, agent, settings, secret, others)
     for target in agent.fallback:
         _check_fallback(reader, where, target, agent, others)
     return AgentOptions(
@@ -62,7 +68,7 @@ def read_agent(
         reader.file,
         url=agent.url,
         username=agent.username,
-        secret=_secret(reader, where, agent),
+        secret=secret,
         settings=settings,
         answers_at_once=agent.answer == "at-once",
         ready_timeout_s=agent.ready_timeout_s,
@@ -75,15 +81,15 @@ def read_agent(
     )
 
 
-def _settings(reader: Reader, where: str, module: WireModule, table: Mapping[str, Any]) -> Any:
+def _settings(reader: Reader, where: str, kind: type[Any], table: Mapping[str, Any]) -> Any:
     """The protocol's own settings, checked by the types that it names."""
-    known = [each.name for each in fields(module.Settings)]
+    known = [each.name for each in fields(kind)]
     at = f"{where}: [agent.settings]"
     for key, value in table.items():
         if key not in known:
             raise reader.wrong(at, key, value, f"is no key{nearest(key, known)}")
     try:
-        return TypeAdapter(module.Settings).validate_python(dict(table))
+        return TypeAdapter(kind).validate_python(dict(table))
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         key = str(wrong["loc"][0]) if wrong["loc"] else "settings"

@@ -24,6 +24,7 @@ from gateway.api.calls import call_operations, serve_events
 from gateway.api.crowd import SocketLimits
 from gateway.api.ice_servers import IceServers, ice_server_operations
 from gateway.api.openapi import Operation
+from gateway.api.realtime import realtime_operations
 from gateway.api.server import Access, ApiError, OpenSockets, create_server
 from gateway.api.signalling import Pages
 from gateway.api.sip_socket import serve_sip
@@ -174,6 +175,7 @@ async def _serve_http(
         operations=[
             *_page_operations(node, options),
             *call_operations(node),
+            *realtime_operations(node),
             *trunk_operations(node),
             *user_operations(node),
             *ice_server_operations(ice_servers),

@@ -365,8 +365,8 @@ class AgentSection:
     name: Name
     "agent:NAME in routes."
     protocol: str
-    """How it is spoken to: a wire protocol ([list](agents.md)), python, twiml, sip, script or
-    echo."""
+    """How it is spoken to: a wire protocol ([list](agents.md)), python, twiml, realtime-webhook,
+    sip, script or echo."""
     about: str = ""
     "For people, on the page."
     url: str = ""

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from gateway.agents.incoming import IncomingCall, IncomingCalls
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
@@ -92,7 +93,8 @@ class Node:
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._callers: dict[CallId, Caller] = {}
         self._turns = Turns()
-        agents = make_agents(config, loop)
+        self._incoming = IncomingCalls()
+        agents = make_agents(config, loop, self._incoming)
         music = read_music(config)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
@@ -439,6 +441,9 @@ class Node:
 
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         return self.registry.observe(observer)
+
+    def incoming(self, call_id: str) -> IncomingCall:
+        return self._incoming.find(call_id)
 
     def trunks(self) -> Sequence[TrunkStatus]:
         telephony = self.telephony

@@ -10,10 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gateway.agents.agent import Agent
 from gateway.agents.dialler import Dialler
 from gateway.agents.echo import Echo
+from gateway.agents.incoming import IncomingCalls, WebhookAgent
+from gateway.agents.incoming import Settings as WebhookSettings
+from gateway.agents.openai_session import with_session
 from gateway.agents.protocol import AgentAddress, Opening
 from gateway.agents.protocols import find_wire
 from gateway.agents.python import load_agent
@@ -42,6 +46,7 @@ from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
 from gateway.net.sdes import SdesMediaTransport
 from gateway.net.udp_media import UdpMediaTransport
+from gateway.net.webhook import Web, WebhookClient
 from gateway.options import AgentOptions, Config
 from gateway.rtp.session import RtpSession
 from gateway.sdp.crypto import SrtpPolicy
@@ -365,21 +370,63 @@ def keying_of(offer: bytes | None, flow: Flow) -> Keying:
     return Keying.DTLS if wants_dtls else otherwise
 
 
-def make_agents(config: Config, loop: asyncio.AbstractEventLoop) -> dict[str, Agent]:
+def make_agents(
+    config: Config, loop: asyncio.AbstractEventLoop, incoming: IncomingCalls
+) -> dict[str, Agent]:
     """All agents of a configuration.
+
+    Args:
+        incoming: where calls are kept that programs are offered.
 
     Raises:
         ConfigError: as `make_agent`.
     """
     look_up = look_up_by(Resolver(config.sip.resolver, loop=loop))
     trusted = [agent.url for agent in config.agents if agent.url]
-    dial = Dialler(Destinations(look_up, trusted=trusted))
+    destinations = Destinations(look_up, trusted=trusted)
+    dial, web = Dialler(destinations), WebhookClient(destinations)
     agents: dict[str, Agent] = {}
     for options in config.agents:
         if options.trunk is not None:
             continue  # one at a SIP URI is no object of ours
+        if options.protocol == "realtime-webhook":
+            agents[options.name] = _webhook_agent(options, dial, agents, web, incoming)
+            continue
         agents[options.name] = make_agent(options, dial=dial, agents=agents)
     return agents
+
+
+def _webhook_agent(
+    options: AgentOptions,
+    dial: Dial,
+    agents: Mapping[str, Agent],
+    web: Web,
+    incoming: IncomingCalls,
+) -> WebhookAgent:
+    """One that offers calls to a program; what it accepts is taken by another agent."""
+    settings: WebhookSettings = options.settings
+
+    def taker(session: Mapping[str, Any]) -> RemoteAgent:
+        agent = agents[settings.agent]
+        assert isinstance(agent, RemoteAgent)
+        fallback = options.fallback or agent.options.fallback
+        return RemoteAgent(
+            agent.address,
+            agent.module,
+            with_session(agent.settings, session),
+            replace(agent.options, fallback=fallback),
+            dial=dial,
+            agents=agents,
+        )
+
+    return WebhookAgent(
+        AgentAddress(options.name, options.url, secret=options.secret),
+        settings,
+        calls=incoming,
+        web=web,
+        answerer=taker,
+        give_up=lambda call, detail: taker({}).give_up(call, detail),
+    )
 
 
 def open_ports(config: Config) -> PortPool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gateway.agents.protocol import CallFacts
@@ -90,6 +90,18 @@ def build_session(settings: Settings, call: CallFacts, audio: str) -> dict[str, 
     if turns is not None and not isinstance(turns, Mapping):
         del session["audio"]["input"]["turn_detection"]
     return session
+
+
+def with_session(settings: Settings, session: Mapping[str, Any]) -> Settings:
+    """An agent's settings, for a call that was accepted with a session."""
+    part: Any = session
+    for key in ("audio", "input", "turn_detection", "interrupt_response"):
+        part = part.get(key) if isinstance(part, Mapping) else None
+    return replace(
+        settings,
+        session=merge(settings.session, session),
+        interrupt=settings.interrupt and part is not False,
+    )
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:

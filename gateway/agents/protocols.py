@@ -10,7 +10,7 @@ from typing import Any
 from gateway.agents import wire
 from gateway.agents.protocol import WireModule
 
-IN_PROCESS = ("echo", "script", "python", "twiml", "sip")
+IN_PROCESS = ("echo", "script", "python", "twiml", "sip", "realtime-webhook")
 "Those that need no wire protocol of ours."
 
 

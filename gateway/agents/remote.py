@@ -179,6 +179,15 @@ class RemoteAgent:
         opening = self.module.opening(self.address, self.settings, facts)
         return await self._dial(opening, is_stream=self.module.IS_STREAM), facts
 
+    async def give_up(self, call: AgentCall, detail: str) -> None:
+        """Let others take over a call that nobody attends, as when the agent was lost."""
+        patience = _Patience(call, self.options.wait_sound)
+        patience.begin()
+        try:
+            await self._fall_back(call, Outcome(False, True, detail), patience)
+        finally:
+            patience.stop()
+
     async def _fall_back(self, call: AgentCall, outcome: Outcome, patience: _Patience) -> None:
         for target in self.options.fallback:
             if target.startswith("agent:"):
