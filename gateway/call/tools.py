@@ -296,6 +296,7 @@ class Tools:
         """
         if agent.is_guest:
             raise RoutingError("a guest brings nobody into a call", status=403)
+        self._forget()
         if self._under_way or self._transfers.is_active:
             raise RoutingError("a transfer is under way in this call", status=491)
         ledger = self._ledgers.setdefault(agent.leg.id, _Ledger())

@@ -89,6 +89,8 @@ class NotingHub(Hub):
     """A hub that keeps who was routed to hear whom."""
 
     hears: Mapping[PartyId, Mapping[PartyId, float]] = {}
+    count = 0
+    "How often."
 
     def route(
         self,
@@ -97,6 +99,7 @@ class NotingHub(Hub):
         keep: Collection[PartyId] = (),
     ) -> None:
         self.hears = hears
+        self.count += 1
         super().route(hears, keep=keep)
 
 
