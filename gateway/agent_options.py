@@ -13,12 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.agents import incoming
 from gateway.agents.protocol import WireModule
 from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
+from gateway.agents.twiml import options as twiml
 from gateway.document import AgentSection, nearest
 from gateway.options import AgentOptions
 from gateway.private import Secret
 from gateway.reader import Reader
 from gateway.sip_agent_options import read_sip_agent
 from gateway.trunk.route import is_dialable
+from gateway.twilio_options import check_twiml_agent
 from gateway.webhook_agent_options import check_webhook_agent
 
 SCHEMES = {False: ("wss", "ws"), True: ("tcp",)}
@@ -52,11 +54,14 @@ def read_agent(
     settings: Any = agent.settings
     if module is not None:
         settings = _settings(reader, where, module.Settings, agent.settings or {})
-        _check_url(reader, where, agent.url, module)
+        _check_url(reader, where, agent, module)
     secret = _secret(reader, where, agent)
     if agent.protocol == "realtime-webhook":
         settings = _settings(reader, where, incoming.Settings, agent.settings or {})
         settings = check_webhook_agent(reader, where, agent, settings, secret, others)
+    if agent.protocol == "twiml":
+        settings = _settings(reader, where, twiml.Settings, agent.settings or {})
+        check_twiml_agent(reader, where, agent, settings)
     for target in agent.fallback:
         _check_fallback(reader, where, target, agent, others)
     return AgentOptions(
@@ -96,12 +101,16 @@ def _settings(reader: Reader, where: str, kind: type[Any], table: Mapping[str, A
         raise reader.wrong(at, key, table.get(key), wrong["msg"]) from None
 
 
-def _check_url(reader: Reader, where: str, url: str, module: WireModule) -> None:
+def _check_url(reader: Reader, where: str, agent: AgentSection, module: WireModule) -> None:
+    url = agent.url
     schemes = SCHEMES[module.IS_STREAM]
     shape = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
     if not url:
         if getattr(module, "NEEDS_URL", True):
             raise reader.wrong(where, "url", None, f"write {shape}")
+        if agent.protocol == "gateway" and not (agent.token_env or agent.password_env):
+            remedy = "an agent without url dials us: name what holds the token that it shows"
+            raise reader.wrong(where, "token_env", None, remedy)
         return
     remedy = f"write {shape}, with a path where the agent has one, and no name or password in it"
     try:

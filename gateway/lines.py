@@ -21,7 +21,8 @@ from gateway.net.audiosocket import AudioSocketServer
 from gateway.net.interface import is_loopback
 from gateway.net.tcp import open_tcp_socket
 from gateway.net.udp import Address
-from gateway.options import Config, LineOptions
+from gateway.options import Config
+from gateway.private import Secret
 from gateway.sip.uri import format_host_port
 from gateway.trunk.route import is_dialable
 
@@ -84,9 +85,10 @@ class Lines:
             raise
 
     @property
-    def options(self) -> LineOptions:
-        """As configured."""
-        return self._options
+    def credentials(self) -> tuple[str, Secret] | None:
+        """Name and password of an Asterisk that brings calls; None: it needs none of its own."""
+        password = self._options.asterisk_password
+        return None if password is None else (self._options.asterisk_username, password)
 
     @property
     def audiosocket_addresses(self) -> tuple[Address, ...]:
@@ -122,7 +124,8 @@ class Lines:
 
         def begin(leg: LineLeg, begun: Begun) -> None:
             attributes = {**begun.variables, "channel_id": begun.id}
-            self._begin(leg, _plain(id_), LineCall(ASTERISK, to or "", caller, attributes))
+            known = caller if is_dialable(caller) else ""
+            self._begin(leg, _plain(id_), LineCall(ASTERISK, to or "", known, attributes))
 
         LineLeg(leg_id, AsteriskLine(), connection, begin=begin, loop=self._loop)
 
@@ -169,11 +172,6 @@ class Lines:
                 f"{config.file}: [audiosocket] listen = '{format_host_port(host, port)}': cannot be"
                 f" listened on ({error.strerror}); free the port or name another"
             ) from None
-
-
-def caller_of(text: str) -> str:
-    """Who calls, as a PBX names it; empty where it is no number and no name."""
-    return text if is_dialable(text) else ""
 
 
 def _plain(id_: str) -> str:

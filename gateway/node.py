@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.agents.incoming import IncomingCall, IncomingCalls
+from gateway.agents.waiting import Lobby
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
@@ -94,7 +95,9 @@ class Node:
         self._callers: dict[CallId, Caller] = {}
         self._turns = Turns()
         self._incoming = IncomingCalls()
-        agents = make_agents(config, loop, self._incoming)
+        self.lobby = Lobby()
+        "Where agents wait that dial us."
+        agents = make_agents(config, loop, self._incoming, self.lobby)
         music = read_music(config)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)

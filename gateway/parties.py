@@ -23,6 +23,7 @@ from gateway.agents.protocols import find_wire
 from gateway.agents.python import load_agent
 from gateway.agents.remote import Clip, Dial, RemoteAgent, RemoteOptions
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
+from gateway.agents.waiting import AwaitedAgent, Lobby
 from gateway.call.hunt import Errand
 from gateway.codec import Codec
 from gateway.errors import ConfigError, NegotiationError, RoutingError
@@ -371,12 +372,13 @@ def keying_of(offer: bytes | None, flow: Flow) -> Keying:
 
 
 def make_agents(
-    config: Config, loop: asyncio.AbstractEventLoop, incoming: IncomingCalls
+    config: Config, loop: asyncio.AbstractEventLoop, incoming: IncomingCalls, lobby: Lobby
 ) -> dict[str, Agent]:
     """All agents of a configuration.
 
     Args:
         incoming: where calls are kept that programs are offered.
+        lobby: where agents wait that dial us.
 
     Raises:
         ConfigError: as `make_agent`.
@@ -392,7 +394,7 @@ def make_agents(
         if options.protocol == "realtime-webhook":
             agents[options.name] = _webhook_agent(options, dial, agents, web, incoming)
             continue
-        agents[options.name] = make_agent(options, dial=dial, agents=agents)
+        agents[options.name] = make_agent(options, dial=dial, agents=agents, lobby=lobby)
     return agents
 
 
@@ -451,11 +453,13 @@ def make_agent(
     *,
     dial: Dial | None = None,
     agents: Mapping[str, Agent] | None = None,
+    lobby: Lobby | None = None,
 ) -> Agent:
     """The agent that a configuration describes.
 
     Args:
         dial: opens connections to agents over a wire; None: nobody is connected.
+        lobby: where it waits, if it dials us; None: nobody does.
         agents: all agents, by name, as they are made: of them one may take over for another.
 
     Raises:
@@ -475,7 +479,10 @@ def make_agent(
     if module is None:
         raise ConfigError(f"agent {options.name}: protocol {options.protocol!r} is not known")
     address = AgentAddress(options.name, options.url, options.username, options.secret)
-    return RemoteAgent(
+    kind = RemoteAgent
+    if not options.url and lobby is not None:
+        kind, dial = AwaitedAgent, lobby.dial_for(options.name, options.protocol)
+    return kind(
         address,
         module,
         options.settings,

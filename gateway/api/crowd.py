@@ -40,14 +40,17 @@ class Crowd:
         return self._places.total()
 
     @contextmanager
-    def place_for(self, address: str) -> Iterator[None]:
+    def place_for(self, address: str, *, is_known: bool = False) -> Iterator[None]:
         """Let one in from that address, and hold its place.
+
+        Args:
+            is_known: it has shown who it is: others of its address do not count.
 
         Raises:
             CapacityError: 503, there is no room.
         """
         place = neighbourhood(address)
-        is_limited = not is_loopback(address)
+        is_limited = not (is_known or is_loopback(address))
         if self._places.total() >= self._limits.total or (
             is_limited and self._places[place] >= self._limits.per_address
         ):

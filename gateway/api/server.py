@@ -9,6 +9,7 @@ import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from quart import (
 )
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from gateway.api.audio_socket import note_close_codes
 from gateway.api.compression import refuse_compression
 from gateway.api.crowd import Crowd, SocketLimits, client_address
 from gateway.api.openapi import Operation, build_document
@@ -119,6 +121,25 @@ class Access:
         return any(hmac.compare_digest(token.encode(), wanted) for token in given)
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A WebSocket path with a lock of its own: who has no token of ours may have its key."""
+
+    path: str
+    "As Quart has it: /media/<id>."
+    subprotocol: str
+    "Agreed to where it is offered."
+    admit: Callable[..., None]
+    "Raises ApiError for whom it does not let in; given what the path names."
+    serve: Callable[..., Awaitable[None]]
+    "Talks on the accepted socket."
+
+    @property
+    def prefix(self) -> str:
+        """What the paths behind it begin with."""
+        return self.path.partition("<")[0]
+
+
 class OpenSockets:
     """The WebSockets that are open: the process closes them before it stops the server.
 
@@ -171,6 +192,7 @@ def create_server(
     sockets: dict[str, Callable[[], Awaitable[None]]],
     open_sockets: OpenSockets,
     sip: Callable[[], Awaitable[None]] | None = None,
+    doors: Sequence[Door] = (),
 ) -> Quart:
     """The HTTP application.
 
@@ -180,9 +202,12 @@ def create_server(
         sockets: WebSocket paths and what serves them.
         open_sockets: where those that are open can be closed.
         sip: serves SIP phones on a WebSocket; None: there are none.
+        doors: other WebSockets, for agents and PBXs.
     """
     refuse_compression()
     app = Quart("gateway", static_folder=None)
+    note_close_codes(app)
+    own_locks = tuple(door.prefix for door in doors)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     document = build_document(operations, version)
@@ -199,7 +224,7 @@ def create_server(
         headers = websocket.headers
         _check_host(access, headers.get("Host", ""))
         _check_origin(access, headers.get("Origin"), headers.get("Host", ""))
-        if websocket.path != SIP_PATH:
+        if websocket.path != SIP_PATH and not websocket.path.startswith(own_locks):
             _check_token(access, headers.get("Authorization"), websocket.requested_subprotocols)
         remote = (websocket.scope.get("client") or ("", 0))[0]
         g.client = client_address(
@@ -231,12 +256,24 @@ def create_server(
     for operation in operations:
         path = operation.path.replace("{", "<").replace("}", ">")
         app.add_url_rule(path, operation.name, _answering(operation), methods=[operation.method])
+    _add_sockets(app, open_sockets, sockets, sip, doors)
+    return app
+
+
+def _add_sockets(
+    app: Quart,
+    open_sockets: OpenSockets,
+    sockets: dict[str, Callable[[], Awaitable[None]]],
+    sip: Callable[[], Awaitable[None]] | None,
+    doors: Sequence[Door],
+) -> None:
     for path, serve in sockets.items():
         app.add_websocket(path, path, _accepting(open_sockets, serve))
+    for door in doors:
+        app.add_websocket(door.path, door.path, _opening(open_sockets, door))
     if sip is not None:
         serve = _accepting(open_sockets, sip, subprotocol=SIP_SUBPROTOCOL, is_needed=True)
         app.add_websocket(SIP_PATH, SIP_PATH, serve)
-    return app
 
 
 def _answer_errors(app: Quart) -> None:
@@ -335,6 +372,18 @@ def _accepting(
         with open_sockets.crowd.place_for(g.client):
             await websocket.accept(subprotocol=subprotocol if is_offered else None)
             await open_sockets.serve(serve)
+
+    return accept
+
+
+def _opening(open_sockets: OpenSockets, door: Door) -> Callable[..., Awaitable[None]]:
+    async def accept(**parameters: str) -> None:
+        door.admit(**parameters)
+        is_offered = door.subprotocol in websocket.requested_subprotocols
+        # A PBX has one address for all its calls, and has shown who it is.
+        with open_sockets.crowd.place_for(g.client, is_known=True):
+            await websocket.accept(subprotocol=door.subprotocol if is_offered else None)
+            await open_sockets.serve(partial(door.serve, **parameters))
 
     return accept
 

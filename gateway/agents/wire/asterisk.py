@@ -42,6 +42,9 @@ from gateway.media.playout import Cleared, MarkReached
 
 IS_STREAM = False
 
+NEEDS_URL = False
+"Without one a call waits at /media/ID, as at an Asterisk, for its agent to dial in."
+
 SUBPROTOCOL = "media"
 
 PTIME_MS = 20
@@ -123,6 +126,8 @@ def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Openi
         pair = b64encode(f"{address.username}:{password}".encode()).decode()
         headers = (("Authorization", f"Basic {pair}"),)
     url = address.url
+    if not url:
+        return Opening(f"/media/{_uuid(call.token)}")
     if settings.params:
         parts = urlsplit(url)
         query = "&".join(filter(None, (parts.query, urlencode(settings.params))))
@@ -159,9 +164,7 @@ class Asterisk:
         token = call.token
         self._channel = f"{call.id}.{call.stream}"
         told = {
-            "connection_id": "-".join(
-                (token[:8], token[8:12], token[12:16], token[16:20], token[20:])
-            ),
+            "connection_id": _uuid(token),
             "channel": f"WebSocket/{call.agent}/{token[:8]}",
             "channel_id": self._channel,
             "format": self._settings.codec,
@@ -318,6 +321,10 @@ class Asterisk:
         if self._is_json:
             return json.dumps({"event": event, **told})
         return " ".join([event, *(f"{key}:{_word(value)}" for key, value in told.items())])
+
+
+def _uuid(token: str) -> str:
+    return "-".join((token[:8], token[8:12], token[12:16], token[16:20], token[20:]))
 
 
 def _word(value: object) -> str:

@@ -63,6 +63,9 @@ VERSION = 1
 
 IS_STREAM = False
 
+NEEDS_URL = False
+"Without one the agent dials us, at /v1/agents/NAME, and waits there for its calls."
+
 MAX_TEXT_BYTES = 64 * 1024
 "Longest text message that is read: a transcript of minutes; parsing more would hold others up."
 
