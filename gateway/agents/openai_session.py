@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -48,6 +48,8 @@ class Settings:
     "Model that writes down what the caller says; where left out, nobody does."
     greeting: bool | str = True
     "Whether the model speaks first; a text: what it is told for that."
+    tools: tuple[str, ...] = ("hang_up", "transfer")
+    "Of the tools that the agent may use: those that the model is told of."
     digits: Literal["tell", "answer", "ignore"] = "tell"
     "Keys the caller presses: told to the model; answer: and it speaks to each."
     session: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +85,8 @@ def build_session(settings: Settings, call: CallFacts, audio: str) -> dict[str, 
     session = merge(session, {k: v for k, v in settings.session.items() if k != "model"})
     if isinstance(session.get("instructions"), str):
         session["instructions"] = _fill_in(session["instructions"], call)
-    session["tools"] = _tools(session.get("tools"), call.tools)
+    offered = [name for name in settings.tools if name in call.tools]
+    session["tools"] = _tools(session.get("tools"), offered)
     wanted = {"format": _format(audio)}
     session = merge(session, {"type": "realtime", "audio": {"input": wanted, "output": wanted}})
     turns = session["audio"]["input"].get("turn_detection")
@@ -138,13 +141,13 @@ def _fill_in(instructions: str, call: CallFacts) -> str:
     return instructions.replace("{caller}", call.caller).replace("{called}", call.called)
 
 
-def _tools(configured: Any, allowed: tuple[str, ...]) -> list[Any]:
-    """The session's own tools, and those of ours that the agent may use."""
+def _tools(configured: Any, offered: Sequence[str]) -> list[Any]:
+    """The session's own tools, and those of ours."""
     own = list(configured) if isinstance(configured, list | tuple) else []
     names = {tool.get("name") for tool in own if isinstance(tool, Mapping)}
     ours = [
         {"type": "function", "name": name, **FORMS[name]}
-        for name in allowed
+        for name in offered
         if name in FORMS and name not in names
     ]
     return own + ours
