@@ -29,6 +29,7 @@ from gateway.api.server import Access, ApiError, OpenSockets, create_server
 from gateway.api.signalling import Pages
 from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
+from gateway.api.twilio_calls import TwilioCalls
 from gateway.api.users import user_operations
 from gateway.config import parse_config
 from gateway.errors import ConfigError
@@ -187,6 +188,9 @@ async def _serve_http(
         open_sockets=sockets,
         sip=partial(serve_sip, node.telephony.transports) if config.users else None,
     )
+
+    if config.twilio is not None:
+        TwilioCalls(config.twilio, node, node.desk).serve_on(app)
 
     async def until_shut() -> None:  # asked for by hypercorn once it listens
         serving.set_result(None)

@@ -59,6 +59,7 @@ from gateway.trunk.emergency import check_emergency_number
 from gateway.trunk.headers import check_value
 from gateway.trunk.route import is_dialable
 from gateway.trunk_options import emergency_numbers, read_trunk, with_profiles
+from gateway.twilio_options import read_twilio
 from gateway.users.gate import algorithms_for
 from gateway.users.user import User
 from gateway.webrtc.options import WebRtcOptions
@@ -171,6 +172,7 @@ class _Sections(Reader):
             ),
             emergency=emergency,
             users=users,
+            twilio=read_twilio(self, document.twilio, document.agent, bool(document.http.listen)),
             lines=read_lines(
                 self,
                 document.audiosocket,

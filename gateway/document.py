@@ -430,6 +430,18 @@ class RouteSection:
 
 
 @section(config=_STRICT)
+class TwilioSection:
+    """[twilio]: Twilio's REST interface for calls, for agents that use it; else it is off."""
+
+    account_sid: str
+    "AC and 32 digits of 0-9a-f: the user of Basic authentication, and told to agents."
+    auth_token_env: str
+    "Environment variable that holds the password, which signs callbacks too."
+    agent: str | None = None
+    "Name of the agent of protocol twiml that attends calls placed there, where there are several."
+
+
+@section(config=_STRICT)
 class Document:
     """The whole file."""
 
@@ -440,6 +452,7 @@ class Document:
     rtp: RtpSection = Field(default_factory=RtpSection)
     media: MediaSection = Field(default_factory=MediaSection)
     lab: LabSection | None = None
+    twilio: TwilioSection | None = None
     audiosocket: AudioSocketSection = Field(default_factory=AudioSocketSection)
     asterisk: AsteriskSection = Field(default_factory=AsteriskSection)
     trunk: tuple[TrunkSection, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gateway.agents.incoming import IncomingCall, IncomingCalls
+from gateway.agents.twiml.agent import TwimlDesk
 from gateway.agents.waiting import Lobby
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
@@ -23,8 +24,9 @@ from gateway.media.effort import Effort, Workload
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
+from gateway.net.webhook import WebhookClient
 from gateway.options import Config
-from gateway.parties import Caller, Parties, make_agents, open_ports, read_music
+from gateway.parties import Caller, Parties, make_agents, make_destinations, open_ports, read_music
 from gateway.private import Private
 from gateway.rtp.dial_string import parse_dial_string, split_dialled
 from gateway.sip import event as sip
@@ -97,7 +99,10 @@ class Node:
         self._incoming = IncomingCalls()
         self.lobby = Lobby()
         "Where agents wait that dial us."
-        agents = make_agents(config, loop, self._incoming, self.lobby)
+        self._destinations = make_destinations(config, loop)
+        self.desk = TwimlDesk(WebhookClient(self._destinations))
+        "The calls that TwiML directs."
+        agents = make_agents(config, self.desk, self._destinations, self._incoming, self.lobby)
         music = read_music(config)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
@@ -321,18 +326,38 @@ class Node:
         if leg is not None:
             leg.end(EndReason.REJECTED, status)
 
-    def originate(self, from_: str, to: str) -> CallSummary:
-        """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
+    def place(self, agent: str, to: str, *, caller_id: str, ringing_s: float | None) -> CallSummary:
+        """Let an agent call somebody; see `gateway.api.twilio_calls.TwilioControl`."""
+        return self.originate(f"agent:{agent}", to, caller_id=caller_id, ringing_s=ringing_s)
+
+    def check_url(self, url: str) -> None:
+        self._destinations.check(url)
+
+    def originate(
+        self, from_: str, to: str, *, caller_id: str = "", ringing_s: float | None = None
+    ) -> CallSummary:
+        """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`.
+
+        Args:
+            caller_id: number that `to` is shown, as far as its trunk may show it; else `from_`.
+            ringing_s: how long `to` may ring; None: as its route says.
+        """
         first = self._plan_new_call("api", from_).groups[0][0]
         number, digits = _read_dialled(to)
         plan = replace(self._plan("api", number), digits=digits)
+        if ringing_s is not None:
+            plan = replace(plan, options=replace(plan.options, ringing_timeout_s=ringing_s))
         call_id = self._new_id()
-        numbers = (Private(from_), Private(number))
+        shown = Private(caller_id or from_)
+        numbers = (shown, Private(number))
         errand = Errand(
-            call_id, (Private(""), Private(from_)), MAX_FORWARDS, codecs=plan.options.codecs
+            call_id,
+            (Private(caller_id), Private(number if caller_id else from_)),
+            MAX_FORWARDS,
+            codecs=plan.options.codecs,
         )
         leg = self.parties.called(first, errand, Caller(NOBODY, {}), onward=plan)
-        self._callers[call_id] = Caller(CallerIdentity(number=Private(from_)), {})
+        self._callers[call_id] = Caller(CallerIdentity(number=shown), {})
         try:
             call = self.registry.place(
                 leg,
@@ -482,6 +507,7 @@ class Node:
         self.lines.close()
         self.telephony.drain()
         await self._hang_up_all()
+        await self.desk.close()
         await self.telephony.leave()
         await self.telephony.close()
         if self.parties.webrtc is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.api.twilio_calls import TwilioOptions
 from gateway.net.connection import ConnectionLimits
 from gateway.net.dns import ResolverOptions
 from gateway.net.interface import Reachable, is_loopback
@@ -176,6 +177,8 @@ class Config:
     lines: LineOptions = field(default_factory=LineOptions)
     turn: TurnOptions | None = None
     "What browsers are told of TURN; None: nothing."
+    twilio: TwilioOptions | None = None
+    "Who may use Twilio's REST interface; None: it is off."
     max_cpu: float = 0.85
     "Of one core; above it no new calls are taken. 0: whatever it is."
 

@@ -23,6 +23,9 @@ from gateway.agents.protocols import find_wire
 from gateway.agents.python import load_agent
 from gateway.agents.remote import Clip, Dial, RemoteAgent, RemoteOptions
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
+from gateway.agents.tool import TOOLS
+from gateway.agents.twiml import options as twiml
+from gateway.agents.twiml.agent import TwimlDesk
 from gateway.agents.waiting import AwaitedAgent, Lobby
 from gateway.call.hunt import Errand
 from gateway.codec import Codec
@@ -41,13 +44,13 @@ from gateway.net.agent_connection import AgentConnection, ConnectError
 from gateway.net.chance import spread
 from gateway.net.destination import Destinations, look_up_by
 from gateway.net.dns import Resolver
-from gateway.net.interface import is_loopback
+from gateway.net.interface import is_loopback, listening_addresses
 from gateway.net.media import MediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import PortPool, open_rtp_socket
 from gateway.net.sdes import SdesMediaTransport
 from gateway.net.udp_media import UdpMediaTransport
-from gateway.net.webhook import Web, WebhookClient
+from gateway.net.webhook import Web
 from gateway.options import AgentOptions, Config
 from gateway.rtp.session import RtpSession
 from gateway.sdp.crypto import SrtpPolicy
@@ -69,6 +72,7 @@ from gateway.trunk.limits import Direction
 from gateway.trunk.numbers import number_uri, write_called
 from gateway.trunk.route import Plan, Target, TargetKind
 from gateway.trunk.trunk import Trunk
+from gateway.twiml_agents import TwimlAgents
 from gateway.users.user import User
 from gateway.webrtc.port import WebRtcPort
 
@@ -213,6 +217,7 @@ class Parties:
                     name=target.name,
                     attributes=caller.attributes,
                     codec=errand.heard or "",
+                    tools=tuple(TOOLS),
                 )
             case TargetKind.TRUNK:
                 trunk = self._trunks[target.name]
@@ -371,22 +376,37 @@ def keying_of(offer: bytes | None, flow: Flow) -> Keying:
     return Keying.DTLS if wants_dtls else otherwise
 
 
+def make_destinations(config: Config, loop: asyncio.AbstractEventLoop) -> Destinations:
+    """Where agents and web servers may be: what is configured, and public places (A21)."""
+    look_up = look_up_by(Resolver(config.sip.resolver, loop=loop))
+    trusted = [agent.url for agent in config.agents if agent.url]
+    for agent in config.agents:
+        if isinstance(agent.settings, twiml.Settings):
+            trusted += agent.settings.trusted_urls
+            trusted += filter(None, (agent.settings.fallback_url, agent.settings.status_callback))
+    own = (*listening_addresses("::", loopback=True), *config.sip.reachable.advertise)
+    return Destinations(look_up, trusted=trusted, own=own)
+
+
 def make_agents(
-    config: Config, loop: asyncio.AbstractEventLoop, incoming: IncomingCalls, lobby: Lobby
+    config: Config,
+    desk: TwimlDesk,
+    destinations: Destinations,
+    incoming: IncomingCalls,
+    lobby: Lobby,
 ) -> dict[str, Agent]:
     """All agents of a configuration.
 
     Args:
+        desk: where the calls are found that TwiML directs.
         incoming: where calls are kept that programs are offered.
         lobby: where agents wait that dial us.
 
     Raises:
         ConfigError: as `make_agent`.
     """
-    look_up = look_up_by(Resolver(config.sip.resolver, loop=loop))
-    trusted = [agent.url for agent in config.agents if agent.url]
-    destinations = Destinations(look_up, trusted=trusted)
-    dial, web = Dialler(destinations), WebhookClient(destinations)
+    dial, web = Dialler(destinations), desk.web
+    directed = TwimlAgents(config, desk, dial)
     agents: dict[str, Agent] = {}
     for options in config.agents:
         if options.trunk is not None:
@@ -394,7 +414,14 @@ def make_agents(
         if options.protocol == "realtime-webhook":
             agents[options.name] = _webhook_agent(options, dial, agents, web, incoming)
             continue
-        agents[options.name] = make_agent(options, dial=dial, agents=agents, lobby=lobby)
+        if options.protocol == "twiml":
+            agents[options.name] = directed.make(options)
+            continue
+        known = directed.with_account(options)
+        agent = make_agent(known, dial=dial, agents=agents, lobby=lobby)
+        if directed.may_direct(known):
+            agent = directed.direct(known, agent)
+        agents[options.name] = agent
     return agents
 
 

@@ -74,6 +74,15 @@ class Pinned:
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+def check_url(url: str) -> None:
+    """Refuse what is no URL that could ever be connected to.
+
+    Raises:
+        DestinationError: it is none.
+    """
+    _split(url)
+
+
 class Destinations:
     """Says where URLs may lead."""
 

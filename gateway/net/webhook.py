@@ -130,6 +130,8 @@ class WebhookClient:
         raise WebhookError(f"the web server redirects more than {MAX_REDIRECTS} times")
 
     async def _ask_once(self, request: WebRequest) -> WebAnswer:
+        if not request.url.startswith(("https://", "http://")):
+            raise DestinationError("the URL of a web server begins with https:// or http://")
         pinned = await self.destinations.pin(request.url)
         reader, writer = await self._connect(pinned)
         try:

@@ -22,6 +22,9 @@ class Settings:
     "Asked where `url` fails, or what it answers is no TwiML."
     status_callback: str = ""
     "URL that is told when a call has ended."
+    trusted_urls: tuple[str, ...] = ()
+    """Where TwiML and the REST interface may lead though it is not a public place, or without TLS,
+    by host and port: "ws://10.0.0.5:9000". The agent's own url is such a place."""
     say_command: str = ""
     """Speaks <Say>: a command that reads text and writes a WAV file, such as
     "espeak-ng -v {language} --stdin --stdout"; without it <Say> is skipped."""
