@@ -44,7 +44,9 @@ def _default(field: ast.AnnAssign) -> str:
     value = field.value
     if isinstance(value, ast.Call) and "default_factory=dict" in ast.unparse(value):
         return "`{}`"
-    if value is None or isinstance(value, ast.Call):
+    if isinstance(value, ast.Call):
+        value = next((word.value for word in value.keywords if word.arg == "default"), None)
+    if value is None:
         return "needed"
     if isinstance(value, ast.Constant) and value.value is None:
         return ""

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.agents import incoming
 from gateway.agents.protocol import WireModule
+from gateway.agents.tool import TOOLS
 from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
 from gateway.agents.twiml import options as twiml
 from gateway.document import AgentSection, nearest
@@ -81,9 +82,18 @@ def read_agent(
         fallback=agent.fallback,
         apology=_sound(reader, where, "apology", agent.apology),
         wait_sound=_sound(reader, where, "wait_sound", agent.wait_sound),
+        tools=_tools(reader, where, agent.tools),
+        max_transfers=agent.max_transfers,
         class_name=agent.class_,
         trunk=read_sip_agent(reader, where, agent) if agent.protocol == "sip" else None,
     )
+
+
+def _tools(reader: Reader, where: str, names: tuple[str, ...] | None) -> frozenset[str] | None:
+    for name in names or ():
+        if name not in TOOLS:
+            raise reader.wrong(where, "tools", name, f"is no tool{nearest(name, TOOLS)}")
+    return None if names is None else frozenset(names)
 
 
 def _settings(reader: Reader, where: str, kind: type[Any], table: Mapping[str, Any]) -> Any:

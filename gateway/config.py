@@ -162,6 +162,7 @@ class _Sections(Reader):
                 document.media.hold_timeout_s,
                 document.media.early_media_timeout_s,
                 self.path(document.media.music),
+                self.path(document.media.sounds),
             ),
             lab=None if document.lab is None else self._lab(document.lab),
             trunks=trunks,

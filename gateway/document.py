@@ -141,6 +141,8 @@ class MediaSection:
 
     music: Path | None = None
     "WAV file played over and over to who is on hold, relative to this one; else a few notes."
+    sounds: Path | None = None
+    "Folder of WAV files that calls can be told to play, by their names; relative to this file."
     hold_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     "Silence, of RTP and RTCP, after which a call on hold is ended, 5 or more; 0 for never."
     early_media_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
@@ -396,12 +398,32 @@ class AgentSection:
     "WAV file that the caller hears when nobody has taken over; where left out, one of ours."
     wait_sound: Path | None = None
     "WAV file that the caller hears from 1 s of outage on; where left out, one of ours."
+    tools: tuple[str, ...] | None = None
+    """What it may have done, such as hang_up and transfer ([all of them](call-control.md)); where
+    left out, all, as far as routes from agent:NAME lead."""
+    max_transfers: Annotated[int, Field(ge=0, le=100)] = 1
+    "How many others it may bring into one call, by transfer or dial."
     class_: str | None = Field(default=None, alias="class")
     "Of protocol python: module:Class beside this file, or the name of an installed agent."
     script: Path | None = None
     "File of steps, relative to this one. Or:"
     step: tuple[dict[str, Any], ...] = ()
     "The steps themselves."
+
+
+@section(config=_STRICT)
+class GuestSection:
+    """Who joins the calls of a route, where more is to be said than agent:NAME."""
+
+    agent: str
+    "agent:NAME."
+    preset: Literal["listen", "whisper", "speak", "barge", "alone", "mute", "aside", "take-over"] = (
+        "listen"
+    )
+    to: str | None = None
+    "Of whisper, alone and take-over: caller, callee, agent, ai."
+    role: Literal["agent", "ai", "supervisor"] = "ai"
+    gain_db: Annotated[float, Field(ge=-40, le=20)] | None = None
 
 
 @section(config=ConfigDict(extra="forbid", frozen=True, populate_by_name=True))
@@ -427,6 +449,9 @@ class RouteSection:
     never, both sides speak one codec or there is no call; always, also where they speak one."""
     codecs: tuple[CodecName, ...] = ()
     "Codecs that both sides of its calls prefer, the best first; where left out, each its own."
+    with_: tuple[str | GuestSection, ...] = Field(default=(), alias="with", max_length=8)
+    """Agents that join its calls as guests when they are answered: agent:NAME, which listens, or a
+    table as {agent = "agent:coach", preset = "whisper", to = "callee"}: [presets](call-control.md)."""
 
 
 @section(config=_STRICT)

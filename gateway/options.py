@@ -123,6 +123,8 @@ class MediaOptions:
     "Before it answers, from when it said that it is to be heard."
     music: Path | None = None
     "WAV file that is played on hold; None: a few notes of our own."
+    sounds: Path | None = None
+    "Folder of WAV files that can be played into calls."
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,9 @@ class AgentOptions:
     fallback: tuple[str, ...] = ()
     apology: Path | None = None
     wait_sound: Path | None = None
+    tools: frozenset[str] | None = None
+    "What it may have done; None: all."
+    max_transfers: int = 1
     class_name: str | None = None
     trunk: Trunk | None = None
     "Of protocol sip: how it is called, and calls."

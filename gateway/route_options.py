@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.document import RouteSection, nearest
+from dataclasses import replace
+
+from gateway.call.policy import Policy, Preset, check
+from gateway.document import GuestSection, RouteSection, nearest
+from gateway.errors import RoutingError
 from gateway.reader import Reader
 from gateway.trunk.codecs import CodecRules, Transcode
 from gateway.trunk.emergency import EmergencyNumbers
 from gateway.trunk.route import (
+    Guest,
     Route,
     RouteOptions,
     Target,
@@ -14,6 +19,9 @@ from gateway.trunk.route import (
     check_pattern,
     parse_target,
 )
+
+SIDES = ("caller", "callee", "agent", "ai", "supervisor")
+"Whom a guest may be told to talk with, in a route's `with`."
 
 SOURCES = ("browser", "sip", "user", "api", "audiosocket", "asterisk", "*")
 "Who calls, in a route's `from`, beside each trunk, user and agent."
@@ -55,7 +63,23 @@ def read_route(
     _check_groups(reader, where, route, groups, sources)
     if emergency.find(route.match) is not None:
         _check_emergency(reader, where, groups)
-    return Route(sources, route.match, groups, _read_options(route))
+    guests = tuple(_guest(reader, where, guest, parties) for guest in route.with_)
+    return Route(sources, route.match, groups, replace(_read_options(route), guests=guests))
+
+
+def _guest(reader: Reader, where: str, guest: str | GuestSection, known: list[str]) -> Guest:
+    """Who joins the calls of a route."""
+    told = GuestSection(agent=guest) if isinstance(guest, str) else guest
+    target = _target(reader, where, told.agent, known, key="with")
+    if target.kind is not TargetKind.AGENT:
+        raise reader.wrong(where, "with", told.agent, "agents alone join by a route: agent:NAME")
+    try:
+        check(Policy(Preset(told.preset), told.to))
+    except RoutingError as error:
+        raise reader.wrong(where, "with", told.preset, str(error)) from None
+    if told.to is not None and told.to not in SIDES:
+        raise reader.wrong(where, "with", told.to, f"`to` is one of {', '.join(SIDES)}")
+    return Guest(target, told.preset, told.to, told.role, told.gain_db)
 
 
 def _check_emergency(reader: Reader, where: str, groups: tuple[tuple[Target, ...], ...]) -> None:
@@ -67,15 +91,17 @@ def _check_emergency(reader: Reader, where: str, groups: tuple[tuple[Target, ...
                 )
 
 
-def _target(reader: Reader, where: str, text: str, known: list[str]) -> Target:
+def _target(
+    reader: Reader, where: str, text: str, known: list[str], *, key: str = "to"
+) -> Target:
     try:
         target = parse_target(text)
     except ValueError as error:
-        raise reader.wrong(where, "to", text, str(error)) from None
+        raise reader.wrong(where, key, text, str(error)) from None
     names = (TargetKind.AGENT, TargetKind.TRUNK, TargetKind.USER)
     if target.kind in names and text not in known:
         near = nearest(text, known)
-        raise reader.wrong(where, "to", text, f"there is no such {target.kind.value}{near}")
+        raise reader.wrong(where, key, text, f"there is no such {target.kind.value}{near}")
     return target
 
 

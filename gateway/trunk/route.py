@@ -7,7 +7,7 @@ Addresses are written the same everywhere: `agent:NAME`, `trunk:NAME`, `user:NAM
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from gateway.errors import RoutingError
@@ -165,7 +165,9 @@ class Router:
         for route in self.routes:
             if self._judge(route, source, dialled, called) is Judgement.MATCHES:
                 groups = route.groups if called is None else _without_agents(route.groups)
-                return Plan(groups if party is None else ((party,),), route.options, called)
+                # Nobody listens in to who dials 112, whatever else the route says.
+                options = route.options if called is None else replace(route.options, guests=())
+                return Plan(groups if party is None else ((party,),), options, called)
         if called is not None:
             raise EmergencyRefused(called)
         raise RoutingError(f"no route leads from {source} to this destination")
