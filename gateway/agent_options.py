@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.agents import incoming
 from gateway.agents.protocol import WireModule
-from gateway.agents.tool import TOOLS
 from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
+from gateway.agents.tool import TOOLS
 from gateway.agents.twiml import options as twiml
 from gateway.document import AgentSection, nearest
 from gateway.options import AgentOptions

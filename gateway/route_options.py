@@ -91,9 +91,7 @@ def _check_emergency(reader: Reader, where: str, groups: tuple[tuple[Target, ...
                 )
 
 
-def _target(
-    reader: Reader, where: str, text: str, known: list[str], *, key: str = "to"
-) -> Target:
+def _target(reader: Reader, where: str, text: str, known: list[str], *, key: str = "to") -> Target:
     try:
         target = parse_target(text)
     except ValueError as error:
