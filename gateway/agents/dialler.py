@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.agents.protocol import Opening
-from gateway.net.agent_connection import AgentConnection, ConnectError, connect
+from gateway.net.agent_connection import AgentConnection, ConnectError
+from gateway.net.agent_dial import connect
 from gateway.net.destination import DestinationError, Destinations
 
 

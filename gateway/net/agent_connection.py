@@ -1,50 +1,27 @@
-"""Connections to agents: WebSocket and plain TCP, without a task, a queue or a copy for each frame.
+"""A connection to an agent, without a task, a queue or a copy for each frame; plain TCP, too.
 
-    send ▸ websockets' sans-I/O protocol ▸ transport.write        in the same callback
-    data_received ▸ sans-I/O protocol ▸ on_message                 likewise
+    send ▸ transport.write            in the same callback
+    data_received ▸ on_message         likewise
 
 What a slow reader leaves waiting is bounded: audio by time, the oldest is dropped (F18); all else
-by count, and then the connection ends. Nothing is compressed: audio would only cost time.
+by count, and then the connection ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol, cast
-
-from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus, WebSocketException
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Response
-from websockets.protocol import State
-from websockets.uri import WebSocketURI
+from typing import Protocol, cast
 
 from gateway.errors import GatewayError
-from gateway.net.destination import Pinned
 
 Message = str | bytes
 "A WebSocket's text or binary message; of a TCP stream, bytes as they come."
 
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"Largest message taken: the longest queue is 60 s, and 60 s of 48 kHz PCM in base64 are 7.7 MB."
-
-PING_S = 5.0
-"Between two pings."
-
-SILENT_S = 2 * PING_S
-"Without an answer to any for so long a connection counts as lost (F18: two missed)."
-
-SEND_BUFFER_BYTES = 32 * 1024
-"""Asked of the system, which takes twice that: what is in there cannot be dropped any more, and
-at 24 kHz it is a second already."""
+SILENT_S = 10.0
+"Without a sign of life for so long a connection counts as lost (F18: two pings of 5 s missed)."
 
 MAX_CONTROL_WAITING = 1000
 "Messages other than audio that may wait for a slow reader: as many as marks may be pending."
@@ -64,14 +41,6 @@ a third of the process, and no packet more than 3 ms (F19)."""
 
 CLOSE_S = 1.0
 "How long a peer may take to close its side, before the connection is cut off."
-
-_NORMAL = 1000
-_FINISHED = (_NORMAL, 1005)
-"The close codes of who has finished: said so, or said nothing (RFC 6455 §7.4.1)."
-
-# Frames and handshakes hold secrets and people's words: the library may log none, at any level.
-_SILENT = logging.getLogger("gateway.net.agent_connection.frames")
-_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 class ConnectError(GatewayError):
@@ -93,6 +62,8 @@ class Lost:
     "The peer closed it in good order: WebSocket's 1000; a stream's end."
     detail: str
     "In fixed words of ours."
+    is_leaving: bool = False
+    "The peer closed it because it goes away: WebSocket's 1001."
 
 
 class AgentConnection(Protocol):
@@ -289,158 +260,6 @@ class Connection(asyncio.Protocol):
         self._timer = self._reading = None
 
 
-class WebSocketConnection(Connection):
-    """A WebSocket that we have opened."""
-
-    def __init__(
-        self,
-        pinned: Pinned,
-        headers: Sequence[tuple[str, str]],
-        subprotocols: Sequence[str],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        super().__init__(loop)
-        path, _, query = pinned.target.partition("?")
-        uri = WebSocketURI(
-            pinned.is_secure, pinned.host, pinned.port, path, query, username=None, password=None
-        )
-        names: Any = list(subprotocols) or None
-        self._protocol = ClientProtocol(
-            uri, subprotocols=names, max_size=MAX_MESSAGE_BYTES, logger=_SILENT
-        )
-        self._headers = headers
-        self._parts: list[bytes] = []
-        "Of a message that comes in pieces."
-        self._is_text = False
-        self._answered_at = 0.0
-        "When a ping was last answered."
-
-    @property
-    def subprotocol(self) -> str | None:
-        """The one that the agent chose."""
-        return self._protocol.subprotocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        request = self._protocol.connect()
-        for name, value in self._headers:
-            request.headers[name] = value
-        self._protocol.send_request(request)
-        self._flush()
-
-    def eof_received(self) -> None:
-        with suppress(EOFError):
-            self._protocol.receive_eof()
-        self._flush()
-
-    def _take(self, data: bytes) -> None:
-        protocol = self._protocol
-        protocol.receive_data(data)
-        for event in protocol.events_received():
-            if isinstance(event, Frame):
-                self._on_frame(event)
-            elif isinstance(event, Response):
-                self._on_response()
-        if protocol.writes:
-            self._flush()
-        if protocol.parser_exc is not None:
-            self._lose(Lost(False, "the agent broke the WebSocket protocol"))
-        elif protocol.handshake_exc is not None:
-            self._on_response()
-
-    def _on_response(self) -> None:
-        if self.opened.done():
-            return
-        error = self._protocol.handshake_exc
-        if error is None:
-            self._answered_at = self._loop.time()
-            self._timer = self._loop.call_later(PING_S, self._ping)
-            self.opened.set_result(None)
-        elif isinstance(error, InvalidStatus):
-            status = error.response.status_code
-            is_final = 300 <= status < 500 and status not in (408, 429)
-            self.opened.set_exception(
-                ConnectError(f"the agent answered {status}", is_final=is_final)
-            )
-        else:
-            self.opened.set_exception(
-                ConnectError("the agent did not answer as a WebSocket", is_final=True)
-            )
-
-    def _on_frame(self, frame: Frame) -> None:
-        opcode = frame.opcode
-        if opcode is Opcode.PONG:
-            self._answered_at = self._loop.time()
-        elif opcode is Opcode.CLOSE:
-            received = self._protocol.close_rcvd
-            code = None if received is None else received.code
-            self._flush()
-            self._lose(Lost(code in _FINISHED, f"the agent closed the connection ({code})"))
-        elif opcode is Opcode.PING:
-            pass  # answered by the library
-        elif frame.fin and not self._parts:
-            self._on_data(bytes(frame.data), is_text=opcode is Opcode.TEXT)
-        else:
-            if opcode is not Opcode.CONT:
-                self._is_text = opcode is Opcode.TEXT
-            self._parts.append(bytes(frame.data))
-            if frame.fin:
-                parts, self._parts = self._parts, []
-                self._on_data(b"".join(parts), is_text=self._is_text)
-
-    def _on_data(self, data: bytes, *, is_text: bool) -> None:
-        if not is_text:
-            self._hand_over(data)
-            return
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            self._lose(Lost(False, "the agent sent text that is none"))
-        else:
-            self._hand_over(text)
-
-    def _write(self, message: Message) -> None:
-        protocol = self._protocol
-        if protocol.state is not State.OPEN:
-            return
-        if isinstance(message, str):
-            protocol.send_text(message.encode())
-        else:
-            protocol.send_binary(message)
-        self._flush()
-
-    def _say_goodbye(self) -> None:
-        if self._protocol.state is State.OPEN:
-            self._protocol.send_close(_NORMAL)
-            self._flush()
-        elif self._transport is not None:
-            self._transport.close()
-
-    def _flush(self) -> None:
-        transport = self._transport
-        if transport is None:
-            return
-        for data in self._protocol.data_to_send():
-            if transport.is_closing():
-                return
-            if data:
-                transport.write(data)
-            else:
-                transport.close()
-
-    def _ping(self) -> None:
-        """Every 5 s, and 10 s after the last answer."""
-        now = self._loop.time()
-        if now >= self._answered_at + SILENT_S:
-            self._lose(Lost(False, "the agent does not answer pings"))
-            return
-        with suppress(WebSocketException):
-            self._protocol.send_ping(b"")
-            self._flush()
-        at = min(now + PING_S, self._answered_at + SILENT_S)
-        self._timer = self._loop.call_at(at, self._ping)
-
-
 class StreamConnection(Connection):
     """A TCP stream that we have opened."""
 
@@ -462,90 +281,3 @@ class StreamConnection(Connection):
     def _say_goodbye(self) -> None:
         if self._transport is not None:
             self._transport.close()
-
-
-async def connect(
-    pinned: Pinned,
-    *,
-    is_stream: bool,
-    headers: Sequence[tuple[str, str]] = (),
-    subprotocols: Sequence[str] = (),
-) -> AgentConnection:
-    """Connect to an agent at the first of its addresses that takes us.
-
-    The caller limits the time. No redirection is followed: the handshake's answer is 101, or it
-    was refused.
-
-    Raises:
-        ConnectError: nobody is there, or we were refused.
-    """
-    loop = asyncio.get_running_loop()
-    error = ConnectError("the agent has no address")
-    for address in pinned.addresses:
-        try:
-            opened = await _open_socket(address, pinned.port, loop)
-        except OSError as failure:
-            error = ConnectError(f"the agent cannot be reached ({failure.strerror or 'no answer'})")
-            continue
-        return await _speak(opened, pinned, is_stream, headers, subprotocols, loop)
-    raise error
-
-
-async def _speak(
-    opened: socket.socket,
-    pinned: Pinned,
-    is_stream: bool,
-    headers: Sequence[tuple[str, str]],
-    subprotocols: Sequence[str],
-    loop: asyncio.AbstractEventLoop,
-) -> Connection:
-    """TLS and the handshake over a socket that is connected."""
-
-    def make() -> Connection:
-        if is_stream:
-            return StreamConnection(loop)
-        return WebSocketConnection(pinned, headers, subprotocols, loop)
-
-    try:
-        _, connection = await loop.create_connection(
-            make,
-            sock=opened,
-            ssl=_tls() if pinned.is_secure else None,
-            server_hostname=pinned.host if pinned.is_secure else None,
-        )
-    except OSError as failure:
-        opened.close()
-        why = "its certificate is not good" if isinstance(failure, ssl.SSLError) else "no answer"
-        raise ConnectError(f"the agent cannot be reached ({why})") from None
-    except BaseException:
-        opened.close()
-        raise
-    try:
-        await connection.opened
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _open_socket(address: str, port: int, loop: asyncio.AbstractEventLoop) -> socket.socket:
-    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    try:
-        opened.setblocking(False)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: what was sent and not acknowledged
-            unheard_ms = int(SILENT_S * 1000)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unheard_ms)
-        await loop.sock_connect(opened, (address, port))
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Whom this system trusts (SSL_CERT_FILE says otherwise)."""
-    return ssl.create_default_context()

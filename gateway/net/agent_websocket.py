@@ -1,0 +1,190 @@
+"""A WebSocket to an agent: websockets' sans-I/O protocol under a connection (RFC 6455).
+
+Nothing is compressed: audio would only cost time. Pings go out every 5 s, and a peer that leaves
+two of them unanswered is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.uri import WebSocketURI
+
+from gateway.net.agent_connection import SILENT_S, ConnectError, Connection, Lost, Message
+from gateway.net.destination import Pinned
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"Largest message taken: the longest queue is 60 s, and 60 s of 48 kHz PCM in base64 are 7.7 MB."
+
+PING_S = SILENT_S / 2
+"Between two pings."
+
+_NORMAL, _LEAVING = 1000, 1001
+_FINISHED = (_NORMAL, 1005)
+"The close codes of who has finished: said so, or said nothing (RFC 6455 §7.4.1)."
+
+# Frames and handshakes hold secrets and people's words: the library may log none, at any level.
+_SILENT = logging.getLogger("gateway.net.agent_websocket.frames")
+_SILENT.setLevel(logging.CRITICAL + 1)
+
+
+class WebSocketConnection(Connection):
+    """A WebSocket that we have opened."""
+
+    def __init__(
+        self,
+        pinned: Pinned,
+        headers: Sequence[tuple[str, str]],
+        subprotocols: Sequence[str],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(loop)
+        path, _, query = pinned.target.partition("?")
+        uri = WebSocketURI(
+            pinned.is_secure, pinned.host, pinned.port, path, query, username=None, password=None
+        )
+        names: Any = list(subprotocols) or None
+        self._protocol = ClientProtocol(
+            uri, subprotocols=names, max_size=MAX_MESSAGE_BYTES, logger=_SILENT
+        )
+        self._headers = headers
+        self._parts: list[bytes] = []
+        "Of a message that comes in pieces."
+        self._is_text = False
+        self._answered_at = 0.0
+        "When a ping was last answered."
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The one that the agent chose."""
+        return self._protocol.subprotocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        request = self._protocol.connect()
+        for name, value in self._headers:
+            request.headers[name] = value
+        self._protocol.send_request(request)
+        self._flush()
+
+    def eof_received(self) -> None:
+        with suppress(EOFError):
+            self._protocol.receive_eof()
+        self._flush()
+
+    def _take(self, data: bytes) -> None:
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(event)
+            elif isinstance(event, Response):
+                self._on_response()
+        if protocol.writes:
+            self._flush()
+        if protocol.parser_exc is not None:
+            self._lose(Lost(False, "the agent broke the WebSocket protocol"))
+        elif protocol.handshake_exc is not None:
+            self._on_response()
+
+    def _on_response(self) -> None:
+        if self.opened.done():
+            return
+        error = self._protocol.handshake_exc
+        if error is None:
+            self._answered_at = self._loop.time()
+            self._timer = self._loop.call_later(PING_S, self._ping)
+            self.opened.set_result(None)
+        elif isinstance(error, InvalidStatus):
+            status = error.response.status_code
+            is_final = 300 <= status < 500 and status not in (408, 429)
+            self.opened.set_exception(
+                ConnectError(f"the agent answered {status}", is_final=is_final)
+            )
+        else:
+            self.opened.set_exception(
+                ConnectError("the agent did not answer as a WebSocket", is_final=True)
+            )
+
+    def _on_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is Opcode.PONG:
+            self._answered_at = self._loop.time()
+        elif opcode is Opcode.CLOSE:
+            received = self._protocol.close_rcvd
+            code = None if received is None else received.code
+            self._flush()
+            why = f"the agent closed the connection ({code})"
+            self._lose(Lost(code in _FINISHED, why, is_leaving=code == _LEAVING))
+        elif opcode is Opcode.PING:
+            pass  # answered by the library
+        elif frame.fin and not self._parts:
+            self._on_data(bytes(frame.data), is_text=opcode is Opcode.TEXT)
+        else:
+            if opcode is not Opcode.CONT:
+                self._is_text = opcode is Opcode.TEXT
+            self._parts.append(bytes(frame.data))
+            if frame.fin:
+                parts, self._parts = self._parts, []
+                self._on_data(b"".join(parts), is_text=self._is_text)
+
+    def _on_data(self, data: bytes, *, is_text: bool) -> None:
+        if not is_text:
+            self._hand_over(data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self._lose(Lost(False, "the agent sent text that is none"))
+        else:
+            self._hand_over(text)
+
+    def _write(self, message: Message) -> None:
+        protocol = self._protocol
+        if protocol.state is not State.OPEN:
+            return
+        if isinstance(message, str):
+            protocol.send_text(message.encode())
+        else:
+            protocol.send_binary(message)
+        self._flush()
+
+    def _say_goodbye(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(_NORMAL)
+            self._flush()
+        elif self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        for data in self._protocol.data_to_send():
+            if transport.is_closing():
+                return
+            if data:
+                transport.write(data)
+            else:
+                transport.close()
+
+    def _ping(self) -> None:
+        """Every 5 s, and 10 s after the last answer."""
+        now = self._loop.time()
+        if now >= self._answered_at + SILENT_S:
+            self._lose(Lost(False, "the agent does not answer pings"))
+            return
+        with suppress(WebSocketException):
+            self._protocol.send_ping(b"")
+            self._flush()
+        at = min(now + PING_S, self._answered_at + SILENT_S)
+        self._timer = self._loop.call_at(at, self._ping)
