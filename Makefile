@@ -55,7 +55,7 @@ certs: .venv/run.stamp
 
 # The recorded prompts are part of the project; this is how they were made (espeak-ng, sox).
 prompts: .venv/run.stamp
-	$(BIN)/python -m gateway.agents.make_prompts gateway/agents/receptionist gateway/agents/sounds gateway/lab/prompts
+	$(BIN)/python -m gateway.agents.make_prompts examples/ivr/prompts examples/openai-realtime gateway/agents/receptionist gateway/agents/sounds gateway/lab/prompts
 
 format: .venv/test.stamp
 	$(BIN)/ruff check --fix .
