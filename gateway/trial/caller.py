@@ -119,9 +119,11 @@ class ScriptedCaller:
         if self.told.failure:
             return
         self.told.ended_by = "agent"
-        steps, number = self._script.steps, max(self._step, 1)
-        verb = steps[number - 1].verb
-        if number < len(steps) or verb not in _MAY_END:
+        number = max(self._step, 1)
+        verb, *then = (step.verb for step in self._script.steps[number - 1 :])
+        # After the last key is before its pause is over.
+        is_expected = (not then and verb in _MAY_END) or (verb, *then) == ("digits", "wait_for_end")
+        if not is_expected:
             self.told.failure = f"step {number} ({verb}): the agent hung up"
 
     def _finish(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 from gateway.cli import main
 from gateway.media.file import read_wav
 from gateway.media.tone import level_dbfs, sine
+from tests.support.gateway import running_gateway
 from tests.trial.sounds import write_wav
 
 pytestmark = pytest.mark.real
 
 PROMPTS = Path(__file__).parents[2] / "gateway/agents/receptionist"
+
+ECHO = "sip:+15550100@127.0.0.1"
 
 CONFIG = f"""
 [sip]
@@ -52,10 +56,15 @@ to = ["trunk:carrier"]
 
 
 def call(
-    directory: Path, capsys: pytest.CaptureFixture[str], agent: str, script: str, *more: str
+    directory: Path,
+    capsys: pytest.CaptureFixture[str],
+    agent: str,
+    script: str,
+    *more: str,
+    config: str = CONFIG,
 ) -> tuple[int, Any]:
     """Exit status of `gateway call --json`, and what it prints."""
-    (directory / "gateway.toml").write_text(CONFIG)
+    (directory / "gateway.toml").write_text(config)
     (directory / "caller.toml").write_text(script)
     write_wav(directory / "words.wav", sine(700, 0.5, 8000, -12), 8000)
     status = main(
@@ -129,6 +138,7 @@ goodbye = "whole"
 """
 
 
+@pytest.mark.beside
 def test_agent_that_transfers_reaches_the_lab_and_no_carrier(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +147,37 @@ def test_agent_that_transfers_reaches_the_lab_and_no_carrier(
     status, told = call(tmp_path, capsys, "desk", script)
 
     # What was said came back: the lab's echo is where the carrier would have been.
+    (trial,) = told["trials"]
+    assert [check for check in trial["checks"] if not check["passed"]] == []
+    assert status == 0
+
+
+SPEAKS = """
+[[step]]
+say = "words.wav"
+[[step]]
+wait = 0.5
+[[step]]
+hang_up = true
+[expect]
+response_ms = 1000
+"""
+
+
+@pytest.mark.beside
+async def test_agent_at_a_sip_uri_is_called_like_any_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running_gateway(tmp_path) as other:
+        agent = f'[[agent]]\nname = "far"\nprotocol = "sip"\nuri = "{ECHO}:{other.ports["lab"]}"'
+        agent += '\nsettings = { codecs = ["PCMU"], media_allow = ["127.0.0.0/8"] }'
+        folder = tmp_path / "trial"
+        folder.mkdir()
+
+        status, told = await asyncio.to_thread(
+            call, folder, capsys, "far", SPEAKS, config=f"{CONFIG}\n{agent}\n"
+        )
+
     (trial,) = told["trials"]
     assert [check for check in trial["checks"] if not check["passed"]] == []
     assert status == 0
@@ -153,6 +194,7 @@ first_audio_ms = 100
 """
 
 
+@pytest.mark.beside
 def test_what_is_not_as_expected_is_told_to_people_programs_and_ci(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +212,7 @@ def test_what_is_not_as_expected_is_told_to_people_programs_and_ci(
     assert ElementTree.parse(junit).getroot().get("failures") == "2"
 
 
+@pytest.mark.beside
 def test_call_that_lasts_too_long_is_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +224,7 @@ def test_call_that_lasts_too_long_is_ended(
     assert told["trials"][0]["checks"][0]["measured"] == "lasted longer than 1 s"
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
