@@ -201,7 +201,9 @@ class Session:
             self._give_up("what the agent says")
 
     def _on_lost(self, lost: Lost) -> None:
-        self._end(Ended(Ending.FINISHED if lost.is_finished else Ending.LOST, lost.detail))
+        is_goodbye = lost.is_leaving and getattr(self.protocol, "ends_by_leaving", False)
+        is_finished = lost.is_finished or is_goodbye
+        self._end(Ended(Ending.FINISHED if is_finished else Ending.LOST, lost.detail))
 
     def _end(self, ended: Ended) -> None:
         if not self.ended.done():

@@ -64,6 +64,10 @@ def make(settings: Settings) -> VonageSocket:
 class VonageSocket:
     """One conversation, from `websocket:connected` on. Its end is the connection's."""
 
+    ends_by_leaving = True
+    """Who goes away (1001) has hung up: the protocol has no other word for it, and servers that
+    end with a call, as pipecat's, say it so."""
+
     def __init__(self, settings: Settings) -> None:
         self.heard = self.said = AudioFormat(settings.rate, packet_ms=PACKET_MS)
         self.tells_ready = False

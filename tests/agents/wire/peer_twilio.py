@@ -14,6 +14,9 @@ class TwilioPeer(JsonPeer):
 
     name = "twilio"
     garbage_texts = (
+        "no json",  # passed over, as the next two
+        b"\x00\x01",
+        '{"event":"mark"}',
         '{"event":"media","media":{"payload":"!"}}',
         '{"event":"media","media":{"payload":"AAA"}}',
         '{"event":"media","media":{"payload":"\\u2028AAA"}}',

@@ -1,0 +1,141 @@
+"""What agents of Twilio's kind, and Vonage's, are told in a call, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway.leg.leg import Ended, EndReason
+from tests.agents.wire.json_peer import JsonPeer
+from tests.agents.wire.peer_exotel import ExotelPeer
+from tests.agents.wire.peer_plivo import PlivoPeer
+from tests.agents.wire.peer_telnyx import TelnyxPeer
+from tests.agents.wire.peer_twilio import TwilioPeer
+from tests.agents.wire.peer_vonage import VonagePeer
+from tests.media.sound import tone
+from tests.support.agent_peer import WireBench, in_call, until
+
+pytestmark = [pytest.mark.real, pytest.mark.beside]
+
+
+async def listen_until(bench: WireBench, claim: Callable[[], bool]) -> None:
+    """Let the person listen until something holds."""
+    async with asyncio.timeout(5):
+        while not claim():
+            await bench.listens(0.02)
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("make", [TwilioPeer, TelnyxPeer, ExotelPeer])
+async def test_clear_sends_back_all_marks_that_wait(make: type[JsonPeer]) -> None:
+    peer = make()
+    async with in_call(peer) as bench:
+        await peer.say(tone(700, 0.2, peer.rate))
+        await peer.mark("a")
+        await peer.say(tone(700, 1.0, peer.rate))
+        await peer.mark("b")
+        await peer.mark("c")
+        await until(lambda: bench.leg.playout.said_ms > 1100)
+        await bench.listens(0.4)
+        await until(lambda: len(peer.marks) == 1)
+
+        await peer.clear()
+        await until(lambda: len(peer.marks) == 3)
+
+    assert peer.marks == [("a", "played"), ("b", "cleared"), ("c", "cleared")]
+
+
+@pytest.mark.parametrize(
+    ("make", "word"), [(VonagePeer, "websocket:cleared"), (PlivoPeer, "clearedAudio")]
+)
+async def test_clear_is_confirmed_and_its_marks_do_not_come_back(
+    make: type[VonagePeer | PlivoPeer], word: str
+) -> None:
+    peer = make()
+    async with in_call(peer) as bench:
+        await peer.say(tone(700, 1.0, peer.rate))
+        await peer.mark("a")
+        await until(lambda: bench.leg.playout.said_ms > 900)
+
+        await peer.clear()
+        await until(lambda: any(told["event"] == word for told in peer.told))
+        await peer.mark("b")
+        await listen_until(bench, lambda: bool(peer.marks))
+
+    assert peer.marks == [("b", "played")]
+
+
+@pytest.mark.parametrize("make", [TwilioPeer, TelnyxPeer, ExotelPeer, PlivoPeer, VonagePeer])
+async def test_mark_with_nothing_before_it_comes_back_at_once(
+    make: type[JsonPeer | VonagePeer],
+) -> None:
+    peer = make()
+    async with in_call(peer) as bench:
+        await peer.mark("a")
+        await listen_until(bench, lambda: bool(peer.marks))
+
+    assert peer.marks == [("a", "played")]
+
+
+async def test_what_twilio_passes_over_ends_nothing_however_often_it_comes() -> None:
+    peer = TwilioPeer()
+    async with in_call(peer) as bench:
+        for _ in range(5):
+            for kind in range(3):
+                await peer.garbage(kind)
+        await peer.say(tone(700, 0.2, peer.rate))
+        await until(lambda: bench.leg.playout.said_ms > 190)
+
+        assert not bench.all(Ended)
+        assert [note["what"] for note in bench.notes("ignored")] == [
+            "a message that is not a JSON object",
+            "a binary message",
+            "a mark without a name",
+        ]
+
+
+async def test_f19_telnyx_is_told_what_was_wrong_and_given_up_at_the_third() -> None:
+    peer = TelnyxPeer()
+    async with in_call(peer) as bench:
+        for _ in range(3):
+            await peer.garbage(0)
+        await listen_until(bench, lambda: bool(bench.all(Ended)))
+        await until(lambda: peer.told[-1]["event"] == "stop")
+
+    assert len(peer.errors) == 3
+    assert bench.all(Ended)[0].reason is not EndReason.HANGUP
+
+
+async def test_agent_of_vonage_that_goes_away_has_hung_up() -> None:
+    peer = VonagePeer()
+    async with in_call(peer) as bench:
+        assert peer.socket is not None
+        await peer.socket.close(1001)
+        await listen_until(bench, lambda: bool(bench.all(Ended)))
+
+    assert bench.all(Ended)[0].reason is EndReason.HANGUP
+    assert peer.connections == 1
+
+
+async def test_f18_agent_of_twilio_that_goes_away_is_connected_with_again() -> None:
+    peer = TwilioPeer()
+    async with in_call(peer) as bench:
+        first = peer.told[-1]["start"]
+        assert peer.socket is not None
+        await peer.socket.close(1001)
+        await until(lambda: bool(bench.notes("restored")))
+        await until(lambda: peer.told[-1]["start"] != first)
+
+        again = peer.told[-1]["start"]
+
+    assert again["callSid"] == first["callSid"]
+    assert again["streamSid"] != first["streamSid"]
+
+
+async def test_agent_of_twilio_is_told_when_the_caller_has_gone() -> None:
+    peer = TwilioPeer()
+    async with in_call(peer) as bench:
+        bench.leg.end(EndReason.HANGUP)
+        await until(lambda: peer.told[-1]["event"] == "stop")
