@@ -20,12 +20,15 @@ import hypercorn.config
 import uvloop
 from pydantic import BaseModel
 
+from gateway.api.agent_door import agent_door
 from gateway.api.calls import call_operations, serve_events
 from gateway.api.crowd import SocketLimits
+from gateway.api.expected import expected_operations
 from gateway.api.ice_servers import IceServers, ice_server_operations
+from gateway.api.media import media_door
 from gateway.api.openapi import Operation
 from gateway.api.realtime import realtime_operations
-from gateway.api.server import Access, ApiError, OpenSockets, create_server
+from gateway.api.server import Access, ApiError, Door, OpenSockets, create_server
 from gateway.api.signalling import Pages
 from gateway.api.sip_socket import serve_sip
 from gateway.api.trunks import trunk_operations
@@ -50,6 +53,9 @@ except PackageNotFoundError:
 
 WEB = Path(__file__).parent.parent / "web"
 CERTS = Path("certs")
+PING_S = 20.0
+"Between pings on WebSockets: what lies between would forget one on which nothing is said."
+
 MAX_SOCKET_BYTES = 64 * 1024
 "Largest WebSocket message; a page's offer is 10 KiB at most."
 
@@ -162,6 +168,7 @@ async def _serve_http(
     settings.accesslog = None
     settings.errorlog = None
     settings.websocket_max_message_size = MAX_SOCKET_BYTES
+    settings.websocket_ping_interval = PING_S
     settings.graceful_timeout = 1
     settings.alpn_protocols = ["http/1.1"]  # one way to carry a WebSocket is enough
     if options.certificate is not None and options.key is not None:
@@ -169,8 +176,9 @@ async def _serve_http(
         settings.certfile, settings.keyfile = str(options.certificate), str(options.key)
     ice_servers = None if config.turn is None else IceServers(config.turn)
     hosts = frozenset() if options.public_host is None else frozenset({options.public_host})
+    access = Access(options.token, hosts, options.trusted_proxies, frozenset(options.origins))
     app = create_server(
-        access=Access(options.token, hosts, options.trusted_proxies, frozenset(options.origins)),
+        access=access,
         web=WEB,
         version=VERSION,
         operations=[
@@ -179,6 +187,7 @@ async def _serve_http(
             *realtime_operations(node),
             *trunk_operations(node),
             *user_operations(node),
+            *expected_operations(node.lines),
             *ice_server_operations(ice_servers),
         ],
         sockets={
@@ -187,6 +196,7 @@ async def _serve_http(
         },
         open_sockets=sockets,
         sip=partial(serve_sip, node.telephony.transports) if config.users else None,
+        doors=_doors(config, node, access),
     )
 
     if config.twilio is not None:
@@ -203,6 +213,19 @@ async def _serve_http(
             f"{config.file}: [http] listen = '{format_host_port(options.host, options.port)}':"
             f" cannot be listened on ({error.strerror}); free the port or name another"
         ) from None
+
+
+def _doors(config: Config, node: Node, access: Access) -> list[Door]:
+    """WebSockets of agents that dial us, and of PBXs that hand us calls."""
+    keys = {
+        agent.name: (agent.username, agent.secret)
+        for agent in config.agents
+        if agent.name in node.lobby.rooms and agent.secret is not None
+    }
+    return [
+        media_door(node.lines, access, node.lobby.media),
+        agent_door(node.lobby.rooms, keys, node),
+    ]
 
 
 def _check_certificate(file: Path, certificate: Path, key: Path) -> None:

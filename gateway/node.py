@@ -8,9 +8,11 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from gateway.agents.agent import Agent
 from gateway.agents.incoming import IncomingCall, IncomingCalls
+from gateway.agents.protocol import call_token
 from gateway.agents.twiml.agent import TwimlDesk
-from gateway.agents.waiting import Lobby
+from gateway.agents.waiting import AwaitedAgent, Lobby
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
@@ -21,6 +23,7 @@ from gateway.leg.line import LineLeg
 from gateway.leg.sip import SipLeg
 from gateway.lines import LineCall, Lines
 from gateway.media.effort import Effort, Workload
+from gateway.net.agent_connection import AgentConnection
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
@@ -56,6 +59,9 @@ BUSY_S = 5.0
 
 GOODBYE_S = 0.7
 "How long BYEs may take to be answered at the end: one retransmission (T1) included."
+
+UUID_DIGITS = 32
+"Hexadecimal."
 
 MAX_WARNING_CHARACTERS = 200
 "Of why there is no common codec: a line for a person; an offer may name a hundred."
@@ -347,16 +353,38 @@ class Node:
         plan = replace(self._plan("api", number), digits=digits)
         if ringing_s is not None:
             plan = replace(plan, options=replace(plan.options, ringing_timeout_s=ringing_s))
-        call_id = self._new_id()
-        shown = Private(caller_id or from_)
-        numbers = (shown, Private(number))
-        errand = Errand(
-            call_id,
-            (Private(caller_id), Private(number if caller_id else from_)),
-            MAX_FORWARDS,
-            codecs=plan.options.codecs,
+        told = (Private(caller_id), Private(number if caller_id else from_))
+        return self._ring_first(first, told, (Private(caller_id or from_), Private(number)), plan)
+
+    def call_from_agent(self, name: str, to: str, connection: AgentConnection) -> CallSummary:
+        """An agent that dials us wants to call; see `gateway.api.agent_door.AgentCalls`."""
+        agent = self.parties.agents[name]
+        assert isinstance(agent, AwaitedAgent)
+        number, digits = _read_dialled(to)
+        plan = replace(self._plan_new_call(f"agent:{name}", number), digits=digits)
+        first, called = Target(TargetKind.AGENT, name), Private(number)
+        return self._ring_first(
+            first, (Private(""), called), (Private(""), called), plan, agent.over(connection)
         )
-        leg = self.parties.called(first, errand, Caller(NOBODY, {}), onward=plan)
+
+    def _ring_first(
+        self,
+        first: Target,
+        told: tuple[Private, Private],
+        numbers: tuple[Private, Private],
+        plan: Plan,
+        agent: Agent | None = None,
+    ) -> CallSummary:
+        """Ring one, and when it answers call along a plan.
+
+        Args:
+            told: who calls and what was dialled, as `first` learns it.
+            numbers: the same, as the call has it.
+            agent: who attends for `first`; None: as configured.
+        """
+        call_id, shown = self._new_id(), numbers[0]
+        errand = Errand(call_id, told, MAX_FORWARDS, codecs=plan.options.codecs)
+        leg = self.parties.called(first, errand, Caller(NOBODY, {}), onward=plan, agent=agent)
         self._callers[call_id] = Caller(CallerIdentity(number=shown), {})
         try:
             call = self.registry.place(
@@ -430,7 +458,11 @@ class Node:
         return [call.summary(now, measured=False) for call in self.registry.calls()]
 
     def summary(self, call_id: str) -> CallSummary | None:
-        return self.registry.summary(call_id)
+        """A call by its id, or by the UUID that protocols of agents made of that."""
+        token = call_id.replace("-", "").lower()
+        calls = self.registry.calls() if len(token) == UUID_DIGITS else ()
+        found = next((call.id for call in calls if call_token(call.id) == token), call_id)
+        return self.registry.summary(found)
 
     def hang_up(self, call_id: str) -> bool:
         return self.registry.end(call_id, EndReason.HANGUP)

@@ -188,12 +188,19 @@ class Parties:
     # ---- who is called
 
     def called(
-        self, target: Target, errand: Errand, caller: Caller, *, onward: Plan | None = None
+        self,
+        target: Target,
+        errand: Errand,
+        caller: Caller,
+        *,
+        onward: Plan | None = None,
+        agent: Agent | None = None,
     ) -> Leg:
         """The leg of a target, not yet dialled.
 
         Args:
             onward: it is rung first, and is then in the place of who calls along this.
+            agent: who attends for it, where the target is an agent; None: as configured.
 
         Raises:
             GatewayError: it cannot be dialled now, or there is no room.
@@ -208,7 +215,7 @@ class Parties:
                 shown, called = (number.value for number in errand.numbers)
                 return AgentLeg(
                     leg_id,
-                    self.agents[target.name],
+                    agent or self.agents[target.name],
                     call_id=errand.id,
                     caller=shown,
                     called=called,
