@@ -420,7 +420,7 @@ class GuestSection:
     preset: Literal[
         "listen", "whisper", "speak", "barge", "alone", "mute", "aside", "take-over"
     ] = "listen"
-    to: str | None = None
+    side: str | None = None
     "Of whisper, alone and take-over: caller, callee, agent, ai."
     role: Literal["agent", "ai", "supervisor"] = "ai"
     gain_db: Annotated[float, Field(ge=-40, le=20)] | None = None
@@ -450,8 +450,8 @@ class RouteSection:
     codecs: tuple[CodecName, ...] = ()
     "Codecs that both sides of its calls prefer, the best first; where left out, each its own."
     with_: tuple[str | GuestSection, ...] = Field(default=(), alias="with", max_length=8)
-    """Agents that join its calls when they are answered, as guests: agent:NAME, which listens, or a
-    table as {agent = "agent:coach", preset = "whisper", to = "callee"} ([all](call-control.md))."""
+    """Agents that join its calls when they are answered, as guests: agent:NAME, which listens, or
+    a table as {agent = "agent:coach", preset = "whisper", side = "callee"} ([all](call-control.md))."""
 
 
 @section(config=_STRICT)

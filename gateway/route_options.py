@@ -74,12 +74,12 @@ def _guest(reader: Reader, where: str, guest: str | GuestSection, known: list[st
     if target.kind is not TargetKind.AGENT:
         raise reader.wrong(where, "with", told.agent, "agents alone join by a route: agent:NAME")
     try:
-        check(Policy(Preset(told.preset), told.to))
+        check(Policy(Preset(told.preset), told.side))
     except RoutingError as error:
         raise reader.wrong(where, "with", told.preset, str(error)) from None
-    if told.to is not None and told.to not in SIDES:
-        raise reader.wrong(where, "with", told.to, f"`to` is one of {', '.join(SIDES)}")
-    return Guest(target, told.preset, told.to, told.role, told.gain_db)
+    if told.side is not None and told.side not in SIDES:
+        raise reader.wrong(where, "with", told.side, f"a side is one of {', '.join(SIDES)}")
+    return Guest(target, told.preset, told.side, told.role, told.gain_db)
 
 
 def _check_emergency(reader: Reader, where: str, groups: tuple[tuple[Target, ...], ...]) -> None:

@@ -87,7 +87,7 @@ class Guests:
         """Let those in whom the route names."""
         for guest in guests:
             plan, name = Plan(((guest.target,),)), str(guest.target)
-            policy = Policy(Preset(guest.preset), guest.to, gain_db=guest.gain_db)
+            policy = Policy(Preset(guest.preset), guest.side, gain_db=guest.gain_db)
             self.invite(plan, name, Role(guest.role), policy, now, source="api")
 
     def _on_answered(self, policy: Policy, party: Party, now: float) -> None:

@@ -81,7 +81,7 @@ def check(policy: Policy) -> None:
         RoutingError: 400.
     """
     if policy.preset in (Preset.ALONE, Preset.WHISPER) and policy.to is None:
-        raise RoutingError(f"{policy.preset.value} wants `to`: with whom", status=400)
+        raise RoutingError(f"{policy.preset.value} wants a `side`: whom", status=400)
 
 
 class _Step:

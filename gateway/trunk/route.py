@@ -63,8 +63,8 @@ class Guest:
     target: Target
     preset: str = "listen"
     "How it takes part, as the API has it: listen, whisper, speak …"
-    to: str | None = None
-    "To whom, or with whom, where the preset wants somebody."
+    side: str | None = None
+    "Whom a preset is about that wants somebody: caller, callee …"
     role: str = "ai"
     gain_db: float | None = None
 
