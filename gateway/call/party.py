@@ -92,8 +92,8 @@ class Party:
 
     @property
     def is_person(self) -> bool:
-        """Whether it is no agent, as far as we know."""
-        return self.leg.kind is not LegKind.AGENT
+        """Whether it is no agent, as far as we know: one at a SIP URI is called like a phone."""
+        return self.leg.kind is not LegKind.AGENT and not self.target.startswith("agent:")
 
     @property
     def names(self) -> Names:
