@@ -450,8 +450,8 @@ class RouteSection:
     codecs: tuple[CodecName, ...] = ()
     "Codecs that both sides of its calls prefer, the best first; where left out, each its own."
     with_: tuple[str | GuestSection, ...] = Field(default=(), alias="with", max_length=8)
-    """Agents that join its calls when they are answered, as guests: agent:NAME, which listens, or
-    a table as {agent = "agent:coach", preset = "whisper", side = "callee"} ([all](call-control.md))."""
+    """Agents that join its calls as guests when they are answered: agent:NAME, which listens, or
+    {agent = "agent:coach", preset = "whisper", side = "callee"} ([presets](call-control.md))."""
 
 
 @section(config=_STRICT)

@@ -47,7 +47,7 @@ class Policy:
     """How a party takes part in a call: a preset, or whom it hears and who hears it."""
 
     preset: Preset | None = None
-    to: str | None = None
+    side: str | None = None
     "Of a preset: the other party, by leg id, role or side; for whispering, a name that may come."
     hears: Names | None = None
     "None: as before."
@@ -80,7 +80,7 @@ def check(policy: Policy) -> None:
     Raises:
         RoutingError: 400.
     """
-    if policy.preset in (Preset.ALONE, Preset.WHISPER) and policy.to is None:
+    if policy.preset in (Preset.ALONE, Preset.WHISPER) and policy.side is None:
         raise RoutingError(f"{policy.preset.value} wants a `side`: whom", status=400)
 
 
@@ -96,7 +96,7 @@ class _Step:
         self._others = self._find_others()
 
     def _find_others(self) -> Sequence[Party]:
-        preset, to, leg = self._policy.preset, self._policy.to, self._party.leg.id
+        preset, to, leg = self._policy.preset, self._policy.side, self._party.leg.id
         if preset is Preset.HAND_BACK:
             yielding = [each for each in self._room.present() if each.yields_to == leg]
             if to is not None:
@@ -144,7 +144,7 @@ def _listen(party: Party, others: Collection[Party], policy: Policy) -> None:
 
 
 def _whisper(party: Party, others: Collection[Party], policy: Policy) -> None:
-    party.hears, party.heard_by = EVERYBODY, frozenset({policy.to or ""})
+    party.hears, party.heard_by = EVERYBODY, frozenset({policy.side or ""})
 
 
 def _speak(party: Party, others: Collection[Party], policy: Policy) -> None:
