@@ -1,10 +1,11 @@
 """A bot of pipecat, as people write it: its transports, its serializers, nothing of ours in them.
 
-    .venv-pipecat/bin/python tests/pipecat/bot.py telephony|vonage PORT HEARD.pcm
+    .venv-pipecat/bin/python tests/pipecat/bot.py telephony|vonage PORT FOLDER
 
 `telephony` is pipecat's FastAPI transport, with the serializer of whoever calls (Twilio, Telnyx,
-Plivo, Exotel); `vonage` is its WebSocket server. What it hears goes into a file, 16 kHz PCM; what
-happens to it is told on stdout, a line of JSON each. Keys tell it what to do: see `Bot`.
+Plivo, Exotel); `vonage` is its WebSocket server. What it hears goes into a file of the folder,
+16 kHz PCM; what happens to it is told on stdout, a line of JSON each. Keys tell it what to do: see
+`Bot`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,14 +52,15 @@ RATE_IN, RATE_OUT = 16_000, 24_000
 
 
 def tell(**what: Any) -> None:
-    print(json.dumps(what), flush=True)  # noqa: T201
+    """A line of JSON, with Unix time."""
+    print(json.dumps({"at": time.time(), **what}), flush=True)  # noqa: T201
 
 
 def tone(hz: float, seconds: float) -> bytes:
     """A sine of -12 dBFS."""
-    time = np.arange(int(seconds * RATE_OUT)) / RATE_OUT
+    at = np.arange(int(seconds * RATE_OUT)) / RATE_OUT
     level = 32767 * 10 ** (-12 / 20) * 2**0.5
-    return (level * np.sin(2 * np.pi * hz * time)).astype("<i2").tobytes()
+    return (level * np.sin(2 * np.pi * hz * at)).astype("<i2").tobytes()
 
 
 class Bot(FrameProcessor):  # type: ignore[misc]
@@ -67,10 +70,11 @@ class Bot(FrameProcessor):  # type: ignore[misc]
     ends the pipeline (and so, by its serializer, the call).
     """
 
-    def __init__(self, heard: Path) -> None:
+    def __init__(self, kind: str, folder: Path) -> None:
         super().__init__()
         self.worker: PipelineWorker | None = None
-        self._heard = heard.open("ab", buffering=0)
+        self._kind = kind
+        self._heard = (folder / f"{kind}.pcm").open("wb", buffering=0)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
@@ -82,7 +86,7 @@ class Bot(FrameProcessor):  # type: ignore[misc]
             await self._obey(str(frame.button.value))
 
     async def _obey(self, digit: str) -> None:
-        tell(digit=digit)
+        tell(kind=self._kind, digit=digit)
         match digit:
             case "1":
                 await self._say(tone(1000, 1.0))
@@ -97,9 +101,9 @@ class Bot(FrameProcessor):  # type: ignore[misc]
         await self.push_frame(OutputAudioRawFrame(audio, sample_rate=RATE_OUT, num_channels=1))
 
 
-async def attend(transport: BaseTransport, heard: Path) -> None:
+async def attend(kind: str, transport: BaseTransport, folder: Path) -> None:
     """Run a pipeline until it ends."""
-    bot = Bot(heard)
+    bot = Bot(kind, folder)
     parameters = PipelineParams(audio_in_sample_rate=RATE_IN, audio_out_sample_rate=RATE_OUT)
     worker = PipelineWorker(
         Pipeline([transport.input(), bot, transport.output()]), params=parameters
@@ -108,13 +112,13 @@ async def attend(transport: BaseTransport, heard: Path) -> None:
 
     @transport.event_handler("on_client_disconnected")  # type: ignore[untyped-decorator]
     async def on_client_disconnected(*_: object) -> None:
-        tell(event="disconnected")
+        tell(kind=kind, event="disconnected")
         await worker.cancel()
 
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)
     await runner.run()
-    tell(event="ended")
+    tell(kind=kind, event="ended")
 
 
 def serializer_for(kind: str, call: Any) -> FrameSerializer:
@@ -141,7 +145,7 @@ def serializer_for(kind: str, call: Any) -> FrameSerializer:
     raise ValueError(f"pipecat does not know who calls: {kind}")
 
 
-def serve_telephony(port: int, heard: Path) -> None:
+def serve_telephony(port: int, folder: Path) -> None:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tell(event="ready")
@@ -157,12 +161,12 @@ def serve_telephony(port: int, heard: Path) -> None:
         parameters = FastAPIWebsocketParams(
             audio_in_enabled=True, audio_out_enabled=True, serializer=serializer_for(kind, call)
         )
-        await attend(FastAPIWebsocketTransport(websocket, parameters), heard)
+        await attend(kind, FastAPIWebsocketTransport(websocket, parameters), folder)
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
-async def serve_vonage(port: int, heard: Path) -> None:
+async def serve_vonage(port: int, folder: Path) -> None:
     parameters = SingleClientWebsocketServerParams(
         audio_in_enabled=True, audio_out_enabled=True, serializer=VonageFrameSerializer()
     )
@@ -176,15 +180,15 @@ async def serve_vonage(port: int, heard: Path) -> None:
     async def on_client_connected(*_: object) -> None:
         tell(event="connected", kind="vonage")
 
-    await attend(transport, heard)
+    await attend("vonage", transport, folder)
 
 
 def main() -> None:
-    kind, port, heard = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    kind, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     if kind == "vonage":
-        asyncio.run(serve_vonage(port, heard))
+        asyncio.run(serve_vonage(port, folder))
     else:
-        serve_telephony(port, heard)
+        serve_telephony(port, folder)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from tests.support.audio import Recording, Samples, tone
 
 PCMU = 0
+TELEPHONE_EVENT = 101
+KEYS = "0123456789*#ABCD"
 RATE = 8000
 PACKET_S = 0.02
 SSRC = 0x50485901
@@ -40,6 +43,7 @@ class RtpPeer(asyncio.DatagramProtocol):
         self.heard: list[HeardPacket] = []
         self._transport: asyncio.DatagramTransport
         self._speech: asyncio.Task[None] | None = None
+        self._keys: deque[str] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
@@ -58,6 +62,10 @@ class RtpPeer(asyncio.DatagramProtocol):
         """Send a tone from now on."""
         self._speech = asyncio.get_running_loop().create_task(self._speak(hz, remote))
 
+    def press(self, keys: str) -> None:
+        """Press keys in the midst of the tone, each for 100 ms (RFC 4733)."""
+        self._keys.extend(keys)
+
     async def wait_for_packets(self, count: int, *, after: int = 0) -> None:
         """Until so many packets more than `after` have come."""
         async with asyncio.timeout(15):
@@ -71,7 +79,7 @@ class RtpPeer(asyncio.DatagramProtocol):
         offsets = [(each.timestamp - start) % 2**32 for each in packets]
         samples = np.zeros(offsets[-1] + len(packets[-1].payload))
         for offset, packet in zip(offsets, packets, strict=True):
-            pcm = _decode(packet.payload)
+            pcm = decode_pcmu(packet.payload)
             samples[offset : offset + len(pcm)] = pcm
         return Recording(samples, RATE)
 
@@ -84,11 +92,26 @@ class RtpPeer(asyncio.DatagramProtocol):
         pcmu = encode_pcmu(tone(hz, 1.0, rate=RATE))  # whole waves: it loops without a click
         loop = asyncio.get_running_loop()
         started = loop.time()
+        event: Iterator[tuple[int, int, bytes]] = iter(())
         for number in range(3000):
-            payload = (pcmu * 2)[number * 160 % RATE :][:160]
-            head = struct.pack("!BBHII", 0x80, PCMU, number & 0xFFFF, number * 160, SSRC)
+            if (packet := next(event, None)) is None and self._keys:
+                event = _event(self._keys.popleft(), number * 160)
+                packet = next(event)
+            if packet is None:
+                packet = PCMU, number * 160, (pcmu * 2)[number * 160 % RATE :][:160]
+            kind, timestamp, payload = packet
+            head = struct.pack("!BBHII", 0x80, kind, number & 0xFFFF, timestamp, SSRC)
             self._transport.sendto(head + payload, remote)
             await asyncio.sleep(max(0.0, started + (number + 1) * PACKET_S - loop.time()))
+
+
+def _event(key: str, timestamp: int) -> Iterator[tuple[int, int, bytes]]:
+    """The packets of one key: five while it is held, and its end three times."""
+    for step in range(1, 9):
+        is_over = step > 5
+        duration = min(step, 5) * 160
+        payload = struct.pack("!BBH", KEYS.index(key), 0x80 * is_over | 10, duration)
+        yield TELEPHONE_EVENT, timestamp, payload
 
 
 @asynccontextmanager
@@ -122,5 +145,5 @@ _LEVELS = _levels()
 _RISING = np.argsort(_LEVELS)
 
 
-def _decode(payload: bytes) -> Samples:
+def decode_pcmu(payload: bytes) -> Samples:
     return _LEVELS[np.frombuffer(payload, np.uint8)]
