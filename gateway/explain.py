@@ -205,9 +205,9 @@ def _attempt(
     attributes: Mapping[str, str],
     version: str,
 ) -> Attempt:
-    if target.kind is not TargetKind.TRUNK:
+    trunk = _trunk_of(config, target)
+    if trunk is None:
         return Attempt(str(target), _NOTES[target.kind], None)
-    trunk = next(trunk for trunk in config.trunks if trunk.name == target.name)
     host = _local_host(config, trunk.destination)
     try:
         request = build_invite(
@@ -221,6 +221,15 @@ def _attempt(
     except RoutingError as error:
         return Attempt(str(target), f"cannot be dialled ({error.status}): {error}", None)
     return Attempt(str(target), _note(trunk), _dialling(config, trunk, request, host, version))
+
+
+def _trunk_of(config: Config, target: Target) -> Trunk | None:
+    """What an INVITE is sent to; None: the target is not called by one that is known here."""
+    if target.kind is TargetKind.AGENT:
+        return config.sip_agents.get(target.name)
+    if target.kind is not TargetKind.TRUNK:
+        return None
+    return next(trunk for trunk in config.trunks if trunk.name == target.name)
 
 
 _NOTES = {

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.config import parse_config
 from gateway.errors import ConfigError
+from gateway.explain import explain, render
 from gateway.options import Config
 from gateway.private import Private
 from gateway.sdp.crypto import SrtpPolicy
@@ -74,6 +75,21 @@ def test_agent_logs_in_by_its_own_password() -> None:
     assert trunk.username == "us"
     assert trunk.password is not None
     assert trunk.password.value == "secret"
+
+
+def test_explain_shows_the_invite_that_the_agent_would_get() -> None:
+    explained = explain(
+        config_with(),
+        "trunk:carrier",
+        "+15550100",
+        CallerIdentity(Private("+15550001")),
+        attributes={},
+        version="1",
+    )
+
+    shown = render(explained)
+    assert "agent:model" in shown
+    assert "INVITE sip:proj_x@sip.api.openai.com;transport=tls SIP/2.0" in shown
 
 
 def test_trunks_are_as_many_as_before() -> None:
