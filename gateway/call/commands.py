@@ -16,7 +16,7 @@ from gateway.call.policy import Policy, lay
 from gateway.call.room import Room
 from gateway.call.transfer import TransferMode, Transfers
 from gateway.errors import RoutingError
-from gateway.leg.leg import Ended, EndReason, LegId, Role
+from gateway.leg.leg import Ended, EndReason, LegId, LegKind, Role
 from gateway.media.hub import PartyId
 from gateway.media.sound import Sound
 from gateway.private import Secret
@@ -244,7 +244,7 @@ class Commands:
             RoutingError: as `Room.find_named`; 409, it is no agent.
         """
         party = self._room.find_named(name)
-        if party.is_person:
+        if party.leg.kind is not LegKind.AGENT:
             raise RoutingError("this party is no agent: it takes no messages", status=409)
         party.leg.inform(told)
 
