@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from gateway.agents.protocol import CallFacts
+from gateway.agents.protocol import AgentAddress, CallFacts, Opening
 from gateway.agents.tool_json import FORMS
 from gateway.codec import PCMA, PCMU, Codec
 
@@ -54,6 +55,19 @@ class Settings:
     "Keys the caller presses: told to the model; answer: and it speaks to each."
     session: Mapping[str, Any] = field(default_factory=dict)
     "Anything else of OpenAI's session object; what is in it goes before the above."
+
+
+def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Opening:
+    """The URL with the model; the API key as a bearer token."""
+    url = address.url
+    parts = urlsplit(url)
+    if not {"model", "call_id", "deployment"} & dict(parse_qsl(parts.query)).keys():
+        model = settings.session.get("model") or settings.model
+        query = urlencode({"model": model})
+        url = parts._replace(query=f"{parts.query}&{query}".lstrip("&")).geturl()
+    secret = address.secret
+    headers = () if secret is None else (("Authorization", f"Bearer {secret.value}"),)
+    return Opening(url, headers)
 
 
 def build_session(settings: Settings, call: CallFacts, audio: str) -> dict[str, Any]:

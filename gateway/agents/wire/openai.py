@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from gateway.agents.event import (
     AgentEvent,
@@ -26,15 +25,14 @@ from gateway.agents.event import (
 )
 from gateway.agents.openai_session import FORMATS, build_session, format_of
 from gateway.agents.openai_session import Settings as Settings
+from gateway.agents.openai_session import opening as opening
 from gateway.agents.openai_speech import Spoken, Truncation
 from gateway.agents.protocol import (
-    AgentAddress,
     AudioFormat,
     CallFacts,
     Clear,
     Message,
     Note,
-    Opening,
     Player,
     Ready,
     Reply,
@@ -69,6 +67,9 @@ LEAVING = frozenset({"hang_up", "transfer"})
 HARMLESS = frozenset({"response_cancel_not_active"})
 "Errors that come of two messages that crossed."
 
+OURS = "gateway"
+"The event id of a response that we ask for: an error that names it is about that."
+
 BUSY = "conversation_already_has_active_response"
 
 AGAIN = (
@@ -78,19 +79,6 @@ AGAIN = (
 
 _APPEND = '{"type":"input_audio_buffer.append","audio":"'
 _END = '"}'
-
-
-def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Opening:
-    """The URL with the model; the API key as a bearer token."""
-    url = address.url
-    parts = urlsplit(url)
-    if not {"model", "call_id", "deployment"} & dict(parse_qsl(parts.query)).keys():
-        model = settings.session.get("model") or settings.model
-        query = urlencode({"model": model})
-        url = parts._replace(query=f"{parts.query}&{query}".lstrip("&")).geturl()
-    secret = address.secret
-    headers = () if secret is None else (("Authorization", f"Bearer {secret.value}"),)
-    return Opening(url, headers)
 
 
 def make(settings: Settings) -> OpenAiProtocol:
@@ -122,6 +110,8 @@ class OpenAiProtocol:
         "Whether one is to be asked for once none is being made."
         self._calls: dict[str, bool] = {}
         "Uses of tools by their call_id, and whether each has come to its end."
+        self.others_tools: Collection[str] = ()
+        "Functions that somebody else answers, and this passes over."
 
     def _set_audio(self, name: str) -> None:
         self._audio = name
@@ -188,8 +178,7 @@ class OpenAiProtocol:
         told, self._greeting = self._greeting, None
         if told is None:
             return ()
-        self._is_asked = True
-        return (_text("response.create", **({"response": {"instructions": told}} if told else {})),)
+        return (self._create(**({"response": {"instructions": told}} if told else {})),)
 
     def _tell(self, text: str, *, answers: bool) -> tuple[Message, ...]:
         """Put a line into the conversation that nobody has said."""
@@ -203,8 +192,12 @@ class OpenAiProtocol:
         if self._active or self._is_asked or not all(self._calls.values()):
             self._wants_response = True
             return ()
-        self._wants_response, self._is_asked = False, True
-        return (_text("response.create"),)
+        self._wants_response = False
+        return (self._create(),)
+
+    def _create(self, **values: Any) -> Message:
+        self._is_asked = True
+        return _text("response.create", event_id=OURS, **values)
 
     # ---- interruptions
 
@@ -297,10 +290,11 @@ class OpenAiProtocol:
         code = error.get("code")
         if code in HARMLESS:
             return ()
-        self._is_asked = False
-        if code == BUSY:
-            self._wants_response = True
-            return ()
+        if error.get("event_id") == OURS:
+            self._is_asked = False
+            if code == BUSY:
+                self._wants_response = True
+                return ()
         if self._is_ready:
             return (_error_note(error),)
         return (_error_note(error), Wrong("the session was refused"))
@@ -321,7 +315,7 @@ class OpenAiProtocol:
 
     def _on_function(self, read: dict[str, Any]) -> tuple[Wish, ...]:
         call_id = _id(read, "call_id")
-        if not call_id or call_id in self._calls:
+        if not call_id or call_id in self._calls or str(read.get("name")) in self.others_tools:
             return ()
         while len(self._calls) >= MAX_CALLS:
             del self._calls[next(iter(self._calls))]

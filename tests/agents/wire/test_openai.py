@@ -253,14 +253,18 @@ def test_model_is_named_in_the_url(url: str, opened: str) -> None:
 def test_model_speaks_first() -> None:
     talk = Talk().begin()
 
-    assert talk.sent[1:] == [{"type": "response.create"}]
+    assert talk.sent[1:] == [{"type": "response.create", "event_id": wire.OURS}]
 
 
 def test_model_is_told_how_to_greet() -> None:
     talk = Talk(greeting="Say hello.").begin()
 
     assert talk.sent[1:] == [
-        {"type": "response.create", "response": {"instructions": "Say hello."}}
+        {
+            "type": "response.create",
+            "event_id": wire.OURS,
+            "response": {"instructions": "Say hello."},
+        }
     ]
 
 
@@ -560,7 +564,7 @@ def test_model_takes_over_with_a_summary() -> None:
     told = talk.notice(Told("handed-back", {"text": "She wants a refund."}))
 
     assert "She wants a refund." in told[0]["item"]["content"][0]["text"]
-    assert told[1] == {"type": "response.create"}
+    assert told[1]["type"] == "response.create"
 
 
 def test_transcripts_of_both_become_notes() -> None:
@@ -623,7 +627,12 @@ def test_cancel_that_crossed_the_end_is_no_error() -> None:
 def test_response_asked_for_too_early_is_asked_for_again() -> None:
     talk = Talk(greeting=False).begin()
     talk.notice(Told("message", {"text": "Wrap up."}))
-    error = {"type": "invalid_request_error", "code": wire.BUSY, "message": "busy"}
+    error = {
+        "type": "invalid_request_error",
+        "code": wire.BUSY,
+        "message": "busy",
+        "event_id": wire.OURS,
+    }
 
     talk.serve("error", error=error)
     talk.done()
