@@ -334,27 +334,23 @@ class Node:
 
     def place(self, agent: str, to: str, *, caller_id: str, ringing_s: float | None) -> CallSummary:
         """Let an agent call somebody; see `gateway.api.twilio_calls.TwilioControl`."""
-        return self.originate(f"agent:{agent}", to, caller_id=caller_id, ringing_s=ringing_s)
+        number, digits = _read_dialled(to)
+        plan = replace(self._plan_new_call("api", number), digits=digits)
+        if ringing_s is not None:
+            plan = replace(plan, options=replace(plan.options, ringing_timeout_s=ringing_s))
+        numbers = (Private(caller_id), Private(number))
+        return self._ring_first(Target(TargetKind.AGENT, agent), numbers, numbers, plan)
 
     def check_url(self, url: str) -> None:
         self._destinations.check(url)
 
-    def originate(
-        self, from_: str, to: str, *, caller_id: str = "", ringing_s: float | None = None
-    ) -> CallSummary:
-        """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`.
-
-        Args:
-            caller_id: number that `to` is shown, as far as its trunk may show it; else `from_`.
-            ringing_s: how long `to` may ring; None: as its route says.
-        """
+    def originate(self, from_: str, to: str) -> CallSummary:
+        """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
         first = self._plan_new_call("api", from_).groups[0][0]
         number, digits = _read_dialled(to)
         plan = replace(self._plan("api", number), digits=digits)
-        if ringing_s is not None:
-            plan = replace(plan, options=replace(plan.options, ringing_timeout_s=ringing_s))
-        told = (Private(caller_id), Private(number if caller_id else from_))
-        return self._ring_first(first, told, (Private(caller_id or from_), Private(number)), plan)
+        told = (Private(""), Private(from_))
+        return self._ring_first(first, told, (Private(from_), Private(number)), plan)
 
     def call_from_agent(self, name: str, to: str, connection: AgentConnection) -> CallSummary:
         """An agent that dials us wants to call; see `gateway.api.agent_door.AgentCalls`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any
 
 from gateway.agents.protocol import call_token
+from gateway.agents.twiml.dates import rfc_2822
 from gateway.agents.twiml.verbs import Action
 from gateway.call.events import (
     CallAnswered,
@@ -192,7 +192,7 @@ class Records:
             "Direction": record.direction,
             "CallbackSource": "call-progress-events",
             "SequenceNumber": str(record.sequence),
-            "Timestamp": formatdate(self._now()),
+            "Timestamp": rfc_2822(self._now()),
         }
         if event == "completed":
             fields |= {"CallDuration": str(record.duration_s or 0), "Duration": "0"}
@@ -242,4 +242,4 @@ def describe_record(record: Record, account_sid: str) -> dict[str, Any]:
 
 def _date(at: float | None) -> str | None:
     """RFC 2822, in UTC."""
-    return None if at is None else formatdate(at).replace("-0000", "+0000")
+    return None if at is None else rfc_2822(at)

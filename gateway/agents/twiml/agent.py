@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
-from email.utils import formatdate
 
 from gateway.agents.agent import Agent, AgentCall
 from gateway.agents.twiml.callbacks import Callbacks
+from gateway.agents.twiml.dates import rfc_2822
 from gateway.agents.twiml.document import Document
 from gateway.agents.twiml.options import TwimlOptions
 from gateway.agents.twiml.session import Instructions, Session, Tools
@@ -99,7 +100,7 @@ def _ended(fields: Mapping[str, str], is_answered: bool, lasted_s: float) -> dic
         "CallStatus": "completed" if is_answered else "no-answer",
         "CallbackSource": "call-progress-events",
         "SequenceNumber": "0",
-        "Timestamp": formatdate(),
+        "Timestamp": rfc_2822(time.time()),
     }
     if is_answered:
         told["CallDuration"] = str(round(lasted_s))

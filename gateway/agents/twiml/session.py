@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import urljoin
 
@@ -16,6 +15,7 @@ from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered
 from gateway.agents.tool import Dial as DialTool
 from gateway.agents.tool import HangUp
 from gateway.agents.twiml.callbacks import Callbacks
+from gateway.agents.twiml.dates import rfc_2822
 from gateway.agents.twiml.document import Document, TwimlError, parse_twiml
 from gateway.agents.twiml.options import TwimlOptions
 from gateway.agents.twiml.program import Fetch, Finish, Program, ProgramError, Step
@@ -239,7 +239,7 @@ class Session:
     def _stream_fields(self) -> dict[str, str]:
         fields = self.fields()
         told = {name: fields[name] for name in ("AccountSid", "CallSid")}
-        return {**told, "Timestamp": formatdate(time.time())}
+        return {**told, "Timestamp": rfc_2822(time.time())}
 
     # ---- verbs
 
