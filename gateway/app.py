@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from gateway.api.agent_door import agent_door
 from gateway.api.calls import call_operations, serve_events
+from gateway.api.conduct import conduct_operations
 from gateway.api.crowd import SocketLimits
 from gateway.api.expected import expected_operations
 from gateway.api.ice_servers import IceServers, ice_server_operations
@@ -184,6 +185,7 @@ async def _serve_http(
         operations=[
             *_page_operations(node, options),
             *call_operations(node),
+            *conduct_operations(node.conduct, node.summary),
             *realtime_operations(node),
             *trunk_operations(node),
             *user_operations(node),

@@ -14,8 +14,10 @@ from gateway.agents.protocol import call_token
 from gateway.agents.twiml.agent import TwimlDesk
 from gateway.agents.waiting import AwaitedAgent, Lobby
 from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMode
+from gateway.call.dial import AgentRules
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
+from gateway.conduct import Conduct
 from gateway.errors import CapacityError, CodecError, ConfigError, GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
@@ -23,6 +25,7 @@ from gateway.leg.line import LineLeg
 from gateway.leg.sip import SipLeg
 from gateway.lines import LineCall, Lines
 from gateway.media.effort import Effort, Workload
+from gateway.media.folder import Sounds, read_folder
 from gateway.net.agent_connection import AgentConnection
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
@@ -109,7 +112,9 @@ class Node:
         self.desk = TwimlDesk(WebhookClient(self._destinations))
         "The calls that TwiML directs."
         agents = make_agents(config, self.desk, self._destinations, self._incoming, self.lobby)
+        rules = {f"agent:{a.name}": AgentRules(a.tools, a.max_transfers) for a in config.agents}
         music = read_music(config)
+        sounds = Sounds({}) if config.media.sounds is None else read_folder(config.media.sounds)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
         try:
@@ -147,10 +152,13 @@ class Node:
                     ),
                     plan_for=self._plan_onward,
                     music=music,
+                    rules_of=lambda target: rules.get(target, AgentRules()),
+                    find_sound=sounds.find,
                 )
             ),
         )
         self.registry.observe(self._on_call_event, signalling=False)
+        self.conduct = Conduct(self.registry, plan=self._plan_guest, sounds=sounds)
 
     @property
     def name(self) -> str:
@@ -216,6 +224,11 @@ class Node:
         number = dialled if trunk is None else read_received(dialled, trunk.numbers)
         plan = self._plan(source, number)
         return replace(plan, called=plan.called or number)
+
+    def _plan_guest(self, to: str) -> tuple[Plan, str]:
+        """Where the API leads whom it lets into a call, and the number; raises as `_plan`."""
+        number, digits = _read_dialled(to)
+        return replace(self._plan("api", number), digits=digits), number
 
     def _reach(self, group: tuple[Target, ...]) -> tuple[Target, ...]:
         """A group with every device of its users; who has none is tried, and fails, as 480."""

@@ -110,6 +110,16 @@ class LegInfo(BaseModel):
     "Whether nobody hears it."
     gain_db: float
     "How much louder than it is the others hear it."
+    hears: list[str]
+    "Whom it may hear: leg ids, roles, or all."
+    heard_by: list[str]
+    "Who may hear it."
+    alone_with: str | None = None
+    "Whom alone it talks with."
+    yields_to: str | None = None
+    "Who has taken its place: it listens."
+    guest: bool
+    "Whether the call ends without regard to it."
     quality: QualityInfo | None
     "Not in lists; after the end, of all its time."
 
@@ -137,6 +147,8 @@ class CallInfo(BaseModel):
     talked_s: float
     legs: list[LegInfo]
     outcome: Outcome | None
+    metadata: dict[str, str]
+    "What was noted about it."
 
 
 class CallList(BaseModel):
@@ -158,12 +170,12 @@ def call_operations(control: CallControl) -> list[Operation]:
     async def look(id: str) -> Any:
         summary = control.summary(id)
         if summary is None:
-            raise _unknown(id)
+            raise unknown_call(id)
         return describe_call(summary)
 
     async def hang_up(id: str) -> Any:
         if not control.hang_up(id):
-            raise _unknown(id)
+            raise unknown_call(id)
 
     async def hold(id: str) -> Any:
         return await set_hold(id, on=True)
@@ -281,11 +293,17 @@ def describe_call(summary: CallSummary) -> CallInfo:
                 secure_to=leg.secure_to,
                 muted=leg.muted,
                 gain_db=leg.gain_db,
+                hears=sorted(leg.hears),
+                heard_by=sorted(leg.heard_by),
+                alone_with=leg.alone_with,
+                yields_to=leg.yields_to,
+                guest=leg.is_guest,
                 quality=None if leg.quality is None else describe_quality(leg.id, leg.quality),
             )
             for leg in summary.legs
         ],
         outcome=None if outcome is None else _describe_outcome(outcome),
+        metadata=dict(summary.metadata),
     )
 
 
@@ -324,7 +342,8 @@ async def _ignore_all() -> None:
         await websocket.receive()
 
 
-def _unknown(call_id: str) -> ApiError:
+def unknown_call(call_id: str) -> ApiError:
+    """There is no call of that id."""
     return ApiError(
         HTTPStatus.NOT_FOUND, "unknown-call", f"There is no call {call_id!r}; see GET /v1/calls"
     )

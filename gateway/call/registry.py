@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from gateway.call.call import (
     Call,
@@ -38,6 +39,8 @@ from gateway.net.pacer import Pacer
 from gateway.private import Private
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.trunk.route import Plan, Target
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -293,6 +296,19 @@ class Registry:
         entry = self._calls.get(call_id)
         if entry is not None:
             self._dispatcher.run((entry, lambda: entry.call.detach(name, self._loop.time())))
+
+    def command(self, call_id: CallId, do: Callable[[Call, float], Result]) -> Result:
+        """Have something done in a call that goes on; it is given the time.
+
+        Raises:
+            RoutingError: 404, there is no such call; 500, it broke over it; else as it says.
+        """
+        entry = self._entry_of(call_id)
+        results: list[Result] = []
+        self._dispatcher.ask(entry, lambda now: results.append(do(entry.call, now)))
+        if not results:
+            raise RoutingError("the call broke", status=500)
+        return results[0]
 
     def transfer(
         self,
