@@ -26,7 +26,7 @@ class JambonzPeer(SocketPeer):
     can = frozenset({"digits", "marks", "clear", "hang_up"})
     rate = 8000
     garbage_kinds = len(GARBAGE)
-    subprotocols = ("audio.jambonz.org",)
+    subprotocols: tuple[str, ...] = ("audio.jambonz.org",)
 
     def __init__(self) -> None:
         super().__init__()
