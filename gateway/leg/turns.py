@@ -19,7 +19,7 @@ from gateway.media import silero
 from gateway.media.echo import RATE, EchoWatch
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, Playout
-from gateway.media.pure import is_tone
+from gateway.media.pure import is_clicks, is_tone
 from gateway.media.vad import FULL_SCALE, DetectorOptions, Gate, Loudness, power_of
 from gateway.media.vad import SpeechStarted as Began
 
@@ -28,6 +28,9 @@ RECHECK_MS = 160.0
 
 JUDGE_MS = 700.0
 "How long past `min_ms` an agent that was paused may take to judge; then it was an interruption."
+
+ENERGY_ONSET = DetectorOptions(above_floor_db=8.0, first_floor_dbfs=-26.0)
+"Whoever interrupts is heard over noise; noise that is there from the start is no interruption."
 
 MODEL_ONSET = DetectorOptions(onset_ms=50.0, onset_window_ms=140.0)
 "For the network, which looks at 32 ms at a time and has no doubt to be waited for."
@@ -68,7 +71,7 @@ class Turns:
         self._speaker = speaker
         self._playout = speaker.playout
         self._model = silero.VoiceModel() if options.vad == "model" else None
-        detector = options.detector or (DetectorOptions() if self._model is None else MODEL_ONSET)
+        detector = options.detector or (ENERGY_ONSET if self._model is None else MODEL_ONSET)
         self._gate = Gate(detector)
         self._loudness = Loudness(detector)
         self._quietest = FULL_SCALE * 10 ** (detector.quietest_dbfs / 10)
@@ -96,7 +99,8 @@ class Turns:
             is_loud = is_loud and not self._is_echo_still(frame, duration_ms)
         event = gate.push(duration_ms, is_loud=is_loud)
         if isinstance(event, Began):
-            if is_tone(self._echo.heard()) or self._echo.is_heard(frame.heard_at):
+            heard = self._echo.heard()
+            if is_tone(heard) or is_clicks(heard) or self._echo.is_heard(frame.heard_at):
                 gate.cancel()
             else:
                 self._on_started(event.at_ms)

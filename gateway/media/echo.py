@@ -37,8 +37,19 @@ LEAD = 8
 SLACK_MS = 40
 "By how much a frame may seem to be heard before it was said: they come on different clocks."
 
-ECHO_SHARE = 0.5
-"Of what is heard: with more of it an echo, nobody speaks. Two who speak at once stay below."
+SURE_SHARE, LIKELY_SHARE = 0.55, 0.3
+"""Of what is heard. With more than the first of it an echo nobody speaks. Between them it is one if
+it is as late as the last that was found: two voices may be alike for a moment, but not again so."""
+
+SAME_DELAY = 480
+"Samples, 60 ms, by which echoes of one line may seem to differ: in a room they wander."
+
+MAX_GAIN = 0.4
+"No echo comes back louder than this, -4 dB: it is a voice that is like another."
+
+THRESHOLD = 0.15
+"""What is less than this part of a known echo's loudest is not looked at, so as to spare the work.
+It is no more than that: a caller who is softer than the echo is still heard in it."""
 
 MAX_KEPT = 80
 "Frames remembered of each side: 0.8 s of the shortest ones."
@@ -59,6 +70,8 @@ class Likeness:
     "Of its energy, 0 to 1. An echo over a hybrid has 0.9, somebody else's words 0.2."
     gain: float
     "Power of the echo by that of what it echoes, as it was said."
+    delay: int
+    "How many samples ago that was said, and more: its strongest path."
 
 
 def find_echo(heard: NDArray[np.float32], said: NDArray[np.float32]) -> Likeness:
@@ -68,14 +81,17 @@ def find_echo(heard: NDArray[np.float32], said: NDArray[np.float32]) -> Likeness
     """
     energy = float(heard @ heard)
     if energy <= 0:
-        return Likeness(0.0, 0.0)
+        return Likeness(0.0, 0.0, 0)
     size = 1 << (REACH + WINDOW).bit_length()
     matched = np.fft.irfft(np.fft.rfft(said, size) * np.conj(np.fft.rfft(heard, size)), size)
     crossed = matched[: REACH - WINDOW + 1]
     sums = np.concatenate(([0.0], np.cumsum(said.astype(np.float64) ** 2)))
     energies = sums[WINDOW:] - sums[:-WINDOW]
-    # White noise of 10 LSB is added to what was said: where it said nothing, nothing is like it.
-    at = int(np.argmax(crossed**2 / (energies + 100.0 * WINDOW)))
+    # What was too soft to come back so loud is left out, and where nothing was said.
+    least = max(energy * LIKELY_SHARE / MAX_GAIN, 100.0 * WINDOW)
+    at = int(np.argmax(np.where(energies >= least, crossed**2 / (energies + least), 0.0)))
+    if energies[at] < least:
+        return Likeness(0.0, 0.0, 0)
     # In `said` an echo of more delay begins earlier: later taps of the filter lie before the first.
     first = min(max(0, at - (TAPS - LEAD)), REACH - WINDOW - TAPS + 1)
     stretch = said[first : first + WINDOW + TAPS - 1].astype(np.float64)
@@ -86,7 +102,7 @@ def find_echo(heard: NDArray[np.float32], said: NDArray[np.float32]) -> Likeness
     weights = np.linalg.solve(matrix, wanted)
     explained = float(weights @ wanted)
     share = min(1.0, max(0.0, explained / energy))
-    return Likeness(share, share * energy / max(float(energies[at]), 1.0))
+    return Likeness(share, share * energy / max(float(energies[at]), 1.0), REACH - WINDOW - at)
 
 
 def _covariance(stretch: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +123,7 @@ class EchoWatch:
     Nothing is looked at as it goes by: of each frame only a reference is kept.
     """
 
-    __slots__ = ("_gain", "_heard", "_loudest", "_rate", "_said")
+    __slots__ = ("_delay", "_gain", "_heard", "_is_found", "_loudest", "_rate", "_said")
 
     def __init__(self, rate: int = RATE) -> None:
         """`rate` in Hz is that of what is heard."""
@@ -115,6 +131,8 @@ class EchoWatch:
         self._heard: deque[Pcm] = deque(maxlen=MAX_KEPT)
         self._said: deque[AudioFrame] = deque(maxlen=MAX_KEPT)
         self._gain = 0.0
+        self._delay = -SAME_DELAY - 1
+        self._is_found = False
         self._loudest: deque[tuple[float, float]] = deque(maxlen=MAX_KEPT)
         "When what was said, and its power; kept on lines with an echo only."
 
@@ -132,7 +150,7 @@ class EchoWatch:
         self._heard.append(self._heard[-1] * 0 if self._heard else _QUIET)
 
     def threshold(self, now: float) -> float:
-        """Power that an echo of what was said lately may have; 0 where none was found."""
+        """Power below which it is an echo of what was said lately; 0 where none was found."""
         if not self._gain or not self._is_recent(now):
             return 0.0
         loudest = self._loudest
@@ -141,7 +159,7 @@ class EchoWatch:
         loudest.extend((frame.heard_at, _power(_sent(frame))) for frame in new)
         while loudest and now - loudest[0][0] > MAX_DELAY_MS / 1000:
             loudest.popleft()
-        return self._gain * max((power for _, power in loudest), default=0.0)
+        return THRESHOLD * self._gain * max((power for _, power in loudest), default=0.0)
 
     def is_heard(self, now: float) -> bool:
         """Whether most of what was heard up to now is an echo."""
@@ -150,11 +168,19 @@ class EchoWatch:
         heard = self.heard()
         window = np.zeros(WINDOW, np.float32)
         window[WINDOW - len(heard) :] = heard
-        likeness = find_echo(window, self._reference(now))
-        if likeness.share < ECHO_SHARE:
+        found = find_echo(window, self._reference(now))
+        is_known = abs(found.delay - self._delay) <= SAME_DELAY
+        if found.share >= (LIKELY_SHARE if is_known else SURE_SHARE):
+            self._gain = max(found.gain, 0.9 * self._gain)
+            self._delay, self._is_found = found.delay, True
+            return True
+        self._gain /= 2
+        if self._is_found or found.share < LIKELY_SHARE:
             return False
-        self._gain = max(likeness.gain, 0.9 * self._gain)
-        return True
+        # Nothing is known of this line yet: the next look will show, 60 ms later.
+        is_first = self._delay < 0
+        self._delay = found.delay
+        return is_first
 
     def heard(self) -> NDArray[np.float32]:
         """What was heard last, at 8 kHz: `WINDOW` samples at most."""

@@ -27,6 +27,8 @@ class DetectorOptions:
     floor_window_ms: float = 1000.0
     """The noise is as loud as the quietest frame of the last one to two of these: speech pauses in
     that time, and noise that begins is taken for speech no longer."""
+    first_floor_dbfs: float = -44.0
+    "How loud the noise is thought to be before any was heard: whoever speaks at once is louder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,8 @@ class Loudness:
         # Powers instead of decibels: no logarithm per frame.
         self._quietest = FULL_SCALE * 10 ** (self._options.quietest_dbfs / 10)
         self._ratio = 10 ** (self._options.above_floor_db / 10)
-        # Whoever speaks from the first frame on is louder than this; much noise is not.
-        self._lowest = self._lowest_before = 4 * self._quietest
+        self._lowest = FULL_SCALE * 10 ** (self._options.first_floor_dbfs / 10)
+        self._lowest_before = self._lowest
         self._until = self._options.floor_window_ms
         self._clock_ms = 0.0
 
