@@ -11,12 +11,13 @@ from gateway.api.conduct import Wanted
 from gateway.call.party import Names
 from gateway.call.policy import Policy
 from gateway.call.registry import Registry
-from gateway.errors import RoutingError
+from gateway.errors import ConfigError, RoutingError
 from gateway.leg.leg import LegId, Role
-from gateway.media.folder import Sounds
+from gateway.media.folder import Sounds, read_folder
 from gateway.media.hub import PartyId
 from gateway.media.sound import Sound
 from gateway.media.tone import sine
+from gateway.options import Config
 from gateway.trunk.route import Plan
 
 TONE_RATE = 24_000
@@ -24,6 +25,20 @@ TONE_RATE = 24_000
 
 TONE_DBFS = -12.0
 "How loud: as a beep of a machine that answers."
+
+
+def read_sounds(config: Config) -> Sounds:
+    """What can be played by name; nothing where the configuration names no folder.
+
+    Raises:
+        ConfigError: the folder, or a file in it, cannot be used.
+    """
+    if config.media.sounds is None:
+        return Sounds({})
+    try:
+        return read_folder(config.media.sounds)
+    except ConfigError as error:
+        raise ConfigError(f"{config.file}: [media] sounds = {error}") from None
 
 
 class Conduct:
@@ -34,12 +49,12 @@ class Conduct:
         registry: Registry,
         *,
         plan: Callable[[str], tuple[Plan, str]],
-        sounds: Sounds | None,
+        sounds: Sounds,
     ) -> None:
         """
         Args:
             plan: where what the API dials leads, and what of it is the number.
-            sounds: what can be played by name; None: nothing.
+            sounds: what can be played by name.
         """
         self._registry = registry
         self._plan = plan
@@ -91,7 +106,7 @@ class Conduct:
     def _sound(self, wanted: Wanted) -> tuple[Sound, str]:
         """What is to be played, and what it is called."""
         if wanted.file is not None:
-            sound = None if self._sounds is None else self._sounds.find(wanted.file)
+            sound = self._sounds.find(wanted.file)
             if sound is None:
                 raise RoutingError("there is no such file in the folder of [media] sounds")
             return sound, wanted.file

@@ -17,7 +17,7 @@ from gateway.call.call import Call, CallOptions, CallSummary, Errand, TransferMo
 from gateway.call.dial import AgentRules
 from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallId, CallRefused, LegEnded
 from gateway.call.registry import Registry, RegistryOptions
-from gateway.conduct import Conduct
+from gateway.conduct import Conduct, read_sounds
 from gateway.errors import CapacityError, CodecError, ConfigError, GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg, Send
 from gateway.leg.leg import EndReason, Leg, LegId
@@ -25,7 +25,6 @@ from gateway.leg.line import LineLeg
 from gateway.leg.sip import SipLeg
 from gateway.lines import LineCall, Lines
 from gateway.media.effort import Effort, Workload
-from gateway.media.folder import Sounds, read_folder
 from gateway.net.agent_connection import AgentConnection
 from gateway.net.chance import spread
 from gateway.net.load import LoadWatch
@@ -114,7 +113,7 @@ class Node:
         agents = make_agents(config, self.desk, self._destinations, self._incoming, self.lobby)
         rules = {f"agent:{a.name}": AgentRules(a.tools, a.max_transfers) for a in config.agents}
         music = read_music(config)
-        sounds = Sounds({}) if config.media.sounds is None else read_folder(config.media.sounds)
+        sounds = read_sounds(config)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
         try:

@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 from quart import Quart
 
 from gateway.api.calls import call_operations, serve_events
+from gateway.api.conduct import conduct_operations
 from gateway.api.page import LOST_S, Send
 from gateway.api.server import Access, OpenSockets, create_server
 from gateway.api.signalling import Pages
 from gateway.call.call import Call, CallSummary, TransferMode
 from gateway.call.events import CallEvent
+from gateway.conduct import Conduct
 from gateway.errors import GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg
 from gateway.leg.leg import EndReason
+from gateway.media.folder import Sounds
+from gateway.media.sound import Sound
+from gateway.media.tone import beep
 from gateway.private import Private, Secret
 from gateway.trunk.route import Plan, parse_target
 from tests.leg.test_browser_leg import CODECS
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from quart.typing import TestWebsocketConnectionProtocol
 
 WEB = Path(__file__).parents[2] / "web"
+BEEP = Sound(beep(8000, 2.0), 8000)
 Message = dict[str, Any]
 
 
@@ -51,6 +57,7 @@ class FakeNode:
         self.plan = ["trunk:lab"]
         self.breaks = False
         self.pages = Pages(self)
+        self.conduct = Conduct(self.registry, plan=self._plan, sounds=Sounds({"hi.wav": BEEP}))
 
     def call_from_page(self, to: str, offer: str, name: str, send: Send) -> tuple[BrowserLeg, Call]:
         """As a node does it."""
@@ -152,6 +159,11 @@ class FakeNode:
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         return self.registry.observe(observer)
 
+    def _plan(self, to: str) -> tuple[Plan, str]:
+        if to == "nowhere":
+            raise RoutingError("no route leads from api to this destination")
+        return plan([to]), to
+
     async def close(self) -> None:
         """End all calls; nothing of them, and no observer but the bench's own, is left."""
         for call in self.registry.calls():
@@ -170,7 +182,10 @@ def new_app(node: FakeNode, token: str | None = None, *hosts: str) -> Quart:
         access=Access(None if token is None else Secret(token), frozenset(hosts)),
         web=WEB,
         version=node.version,
-        operations=call_operations(node),
+        operations=[
+            *call_operations(node),
+            *conduct_operations(node.conduct, node.summary),
+        ],
         sockets={
             "/v1/signal": node.pages.serve,
             "/v1/events": lambda: serve_events(node),

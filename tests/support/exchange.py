@@ -60,7 +60,8 @@ class Exchange:
 
     def new_leg(self, target: Target | str) -> PromptLeg:
         """A leg, found again by its target or name."""
-        leg = PromptLeg(self._new_id(), LegKind.SIP)
+        is_agent = str(target).startswith("agent:")
+        leg = PromptLeg(self._new_id(), LegKind.AGENT if is_agent else LegKind.SIP)
         leg.loop = self.loop
         self.legs[str(target)] = leg
         return leg
