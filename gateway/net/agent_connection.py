@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self._on_lost: Callable[[Lost], None] | None = None
         self._early: list[Message] = []
         self._lost: Lost | None = None
-        self._is_over = False
+        self._is_over = self._is_closed = False
         self._is_stopped = False  # writing
         self._waiting: deque[tuple[bool, Message]] = deque()
         self._audio_waiting = 0
@@ -144,7 +144,9 @@ class Connection(asyncio.Protocol):
             self._drop_oldest()
 
     def close(self) -> None:
-        self._is_over = True
+        if self._is_closed:
+            return
+        self._is_closed = self._is_over = True
         self._on_message = self._on_lost = None
         self._early.clear()
         self._unread.clear()

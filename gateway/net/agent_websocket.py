@@ -28,6 +28,9 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 PING_S = SILENT_S / 2
 "Between two pings."
 
+_EARLY_S = 0.001
+"Loops call so much too early, as their clocks are coarse."
+
 _NORMAL, _LEAVING = 1000, 1001
 _FINISHED = (_NORMAL, 1005)
 "The close codes of who has finished: said so, or said nothing (RFC 6455 §7.4.1)."
@@ -180,7 +183,7 @@ class WebSocketConnection(Connection):
     def _ping(self) -> None:
         """Every 5 s, and 10 s after the last answer."""
         now = self._loop.time()
-        if now >= self._answered_at + SILENT_S:
+        if now >= self._answered_at + SILENT_S - _EARLY_S:
             self._lose(Lost(False, "the agent does not answer pings"))
             return
         with suppress(WebSocketException):
