@@ -218,11 +218,17 @@ class Node:
         return plan
 
     def _plan_onward(self, source: str, dialled: str) -> Plan:
-        """Where a number leads that a party names in a REFER or 3xx; raises as `_plan`."""
+        """Where a number leads that a party names in a REFER or 3xx; raises as `_plan`.
+
+        An agent may name keys that are pressed behind it; raises 484 then, if they are none.
+        """
+        digits = ""
+        if source.startswith("agent:"):
+            dialled, digits = _read_dialled(dialled)
         trunk = self._trunks.get(source.removeprefix("trunk:"))
         number = dialled if trunk is None else read_received(dialled, trunk.numbers)
         plan = self._plan(source, number)
-        return replace(plan, called=plan.called or number)
+        return replace(plan, called=plan.called or number, digits=digits)
 
     def _plan_guest(self, to: str) -> tuple[Plan, str]:
         """Where the API leads whom it lets into a call, and the number; raises as `_plan`."""

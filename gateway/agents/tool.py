@@ -48,6 +48,7 @@ class Dial:
     """Let another into the call, and step aside while it is there; back when it has left."""
 
     to: str
+    "A number or name; empty: who was let in, or is rung, is let go."
     timeout_s: float | None = None
     time_limit_s: float | None = None
     caller_id: str = ""

@@ -242,6 +242,9 @@ class Tools:
     def _dial(self, use: Use, now: float) -> None:
         tool = use.tool
         assert isinstance(tool, Dial)
+        if not tool.to:
+            self._end_dial(use, now)
+            return
         person = self._person_of(use.party)
         self._check_dials(use.party)
         plan = self._plan(use.party, tool.to, tool.timeout_s)
@@ -257,6 +260,15 @@ class Tools:
             aside.on_answered(other, now)
 
         aside.begin(replace(search, on_answered=on_answered), now)
+
+    def _end_dial(self, use: Use, now: float) -> None:
+        found = (each for each in self._under_way if isinstance(each, Aside))
+        aside = next((each for each in found if each.agent is use.party), None)
+        if aside is None:
+            raise RoutingError("nobody was let into the call", status=409)
+        use.done(now)
+        aside.stop(now)
+        self._forget()
 
     def _search(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from gateway.agents.agent import Agent, AgentCall
-from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered
+from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, ToolDone
 from gateway.agents.tool import Dial as DialTool
 from gateway.agents.tool import HangUp
 from gateway.agents.twiml.callbacks import Callbacks
@@ -271,8 +271,11 @@ class Session:
 
     async def _dial(self, verb: Dial) -> Mapping[str, str]:
         """Try one after the other; back when who has answered has left."""
-        if not verb.answer_on_bridge:
-            self._call.accept_now()
+        self._call.accept_now()
+        caller_id = verb.caller_id
+        if caller_id and caller_id not in self._numbers():
+            self._warn("callerId of <Dial> is no number of this call: the caller's is shown")
+            caller_id = ""
         result = {"DialCallStatus": "failed"}
         for noun in verb.nouns:
             to = _dialled(noun)
@@ -280,12 +283,12 @@ class Session:
                 self._warn(f"<Dial> to <{noun.kind.value}> is not possible here, and skipped")
                 continue
             began_at = asyncio.get_running_loop().time()
-            done = await self._call.do(
+            done = await self._let_in(
                 DialTool(
                     to,
                     timeout_s=verb.timeout_s,
                     time_limit_s=verb.time_limit_s,
-                    caller_id=verb.caller_id,
+                    caller_id=caller_id,
                 )
             )
             if done.is_done:
@@ -297,6 +300,17 @@ class Session:
             self._warn(f"<Dial> to <{noun.kind.value}> came to nothing: {done.status}")
             result = {"DialCallStatus": _DIAL_STATUS.get(done.status, "failed")}
         return {**result, "DialBridged": "false"}
+
+    async def _let_in(self, tool: DialTool) -> ToolDone:
+        try:
+            return await self._call.do(tool)
+        except asyncio.CancelledError:
+            self._call.use(DialTool(""))  # who was let in goes, where the call itself goes on
+            raise
+
+    def _numbers(self) -> tuple[str, str]:
+        fields = self.fields()
+        return fields["From"], fields["To"]
 
     async def _refer(self, verb: Refer) -> Mapping[str, str]:
         """Only where it failed does the call go on here."""

@@ -447,12 +447,12 @@ def settle(scene: Scene, *, is_done: bool, status: int = 200, **result: Any) -> 
     scene.bench.leg.tool_done(done)
 
 
-@pytest.mark.twiml("Dial Number: callerId, timeout, timeLimit, action")
+@pytest.mark.twiml("Dial Number: timeout, timeLimit, action")
 @in_virtual_time
 async def test_dial_lets_another_in_and_tells_the_action(loop: VirtualLoop) -> None:
     scene = Scene(
         loop,
-        '<Dial callerId="+1555" timeout="9" timeLimit="60" action="/dialled">+15550100</Dial>',
+        '<Dial callerId="sales" timeout="9" timeLimit="60" action="/dialled">+15550100</Dial>',
     )
     scene.site.pages["/dialled"] = "<Pause length='60'/>"
     await elapse(1)
@@ -460,7 +460,7 @@ async def test_dial_lets_another_in_and_tells_the_action(loop: VirtualLoop) -> N
     settle(scene, is_done=True, duration_s=12.4)
     await elapse(0.1)
 
-    assert tool == Dial("+15550100", 9.0, 60.0, "+1555")
+    assert tool == Dial("+15550100", 9.0, 60.0, "sales")
     (told,) = scene.site.of("/dialled")
     assert told["DialCallStatus"] == "completed"
     assert told["DialCallDuration"] == "12"
@@ -517,14 +517,38 @@ async def test_dial_knows_no_conference(loop: VirtualLoop) -> None:
     await scene.close()
 
 
-@pytest.mark.twiml("Dial answerOnBridge")
+@pytest.mark.twiml("Dial answerOnBridge", missing=True)
 @in_virtual_time
-async def test_dial_answers_when_the_other_does_where_it_is_to(loop: VirtualLoop) -> None:
+async def test_dial_answers_at_once(loop: VirtualLoop) -> None:
     scene = Scene(loop, '<Dial answerOnBridge="true">+15550100</Dial>')
     await elapse(1)
 
     assert scene.tool()[1].to == "+15550100"
-    assert not scene.bench.all(Answered)
+    assert scene.bench.at(Answered) < scene.bench.at(ToolAsked) + 0.001
+    await scene.close()
+
+
+@pytest.mark.twiml("Dial callerId", differs="a number of this call; for another the caller's own")
+@in_virtual_time
+async def test_dial_shows_numbers_of_the_call_alone(loop: VirtualLoop) -> None:
+    scene = Scene(loop, '<Dial callerId="+1900">+15550100</Dial>')
+    await elapse(1)
+
+    assert scene.tool()[1].caller_id == ""
+    assert "callerId" in scene.warnings[0]
+    await scene.close()
+
+
+@in_virtual_time
+async def test_other_twiml_lets_go_of_who_was_dialled(loop: VirtualLoop) -> None:
+    scene = Scene(loop, "<Dial>+15550100</Dial>")
+    await elapse(1)
+
+    scene.desk.redirect("call-1", parse_twiml("<Response><Pause length='9'/></Response>"))
+    await elapse(1)
+
+    tools = [asked.tool for asked in scene.bench.all(ToolAsked)]
+    assert tools == [Dial("+15550100", 30.0), Dial("")]
     await scene.close()
 
 
