@@ -9,7 +9,7 @@ from quart import Quart
 
 from gateway.agents.event import Told
 from gateway.agents.tool import AskDigits
-from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Phase, ToolAsked
+from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Gone, Phase, ToolAsked
 from tests.api.site import FakeNode, new_app
 from tests.api.test_call_control import talking
 from tests.api.test_calls import ask
@@ -130,7 +130,7 @@ async def test_guest_is_removed_and_the_call_goes_on(loop: VirtualLoop) -> None:
     again, problem = await ask(app, "DELETE", f"/v1/calls/{call}/legs/{leg}")
 
     assert status == 204
-    assert (again, problem["code"]) == (404, "no-route")
+    assert (again, problem["code"]) == (404, "routing")
     assert node.registry.find(call) is not None
     await node.close()
 
@@ -143,6 +143,7 @@ async def test_guest_that_does_not_come_is_told_of(loop: VirtualLoop) -> None:
     await ask(app, "POST", f"/v1/calls/{call}/legs", {"to": COACH})
 
     node.exchange.tell(COACH, Ended(EndReason.BUSY, 486))
+    node.exchange.tell(COACH, Gone())
 
     (failed,) = [e for e in node.exchange.events if type(e).__name__ == "GuestFailed"]
     assert failed.call == call
@@ -165,8 +166,8 @@ async def test_guest_that_does_not_come_is_told_of(loop: VirtualLoop) -> None:
         ("play", {"file": "no.wav"}, 404),
         ("play", {"file": "../hi.wav"}, 404),
         ("play", {"tone_hz": 440, "duration_ms": 100, "loop": True}, 409),
-        ("message", {"data": {}}, 404),
-        ("message", {"leg": "caller", "data": {}}, 409),
+        ("message", {"leg": "supervisor", "data": {}}, 404),
+        ("message", {"leg": "callee", "data": {}}, 409),
         ("metadata", {"values": {"": "x"}}, 400),
         ("metadata", {"values": {"k": "v" * 2000}}, 400),
         ("secure-digits", {"token": "gw9-keys-1"}, 404),
@@ -213,10 +214,13 @@ async def test_agent_is_told_a_message(loop: VirtualLoop) -> None:
     node = FakeNode(loop)
     app = new_app(node)
     call = await talking(node, app)
-    await with_coach(node, app, call)
+    leg = await with_coach(node, app, call)
 
     status, _ = await ask(
-        app, "POST", f"/v1/calls/{call}/message", {"kind": "hint", "data": {"text": "be brief"}}
+        app,
+        "POST",
+        f"/v1/calls/{call}/message",
+        {"leg": leg, "kind": "hint", "data": {"text": "be brief"}},
     )
 
     assert status == 204
