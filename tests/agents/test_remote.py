@@ -65,7 +65,7 @@ def remote_agent(
         AgentAddress("sales", "wss://agent.example/"),
         module or MODULE,
         wire.Settings(rate=8000),
-        RemoteOptions(wait_sound=WAIT_SOUND, apology=APOLOGY, **options),
+        RemoteOptions(**{"wait_sound": WAIT_SOUND, "apology": APOLOGY, **options}),
         dial=exchange,
         agents=agents,
     )
