@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.agents.wire import peer_twilio
+from tests.support.audio import Recording
 from tests.support.gateway import ROOT, Gateway, running_gateway
 from tests.support.phone import calling
 from tests.support.web_server import Asked, WebServer, running_web_server, twiml
@@ -35,8 +37,21 @@ name = "ivr"
 protocol = "twiml"
 url = "{url}"
 
+max_transfers = 5
+
 [agent.settings]
 status_callback = "{callback}"
+trusted_urls = ["{bot}"]
+
+[[agent]]
+name = "bot"
+protocol = "twilio"
+url = "{bot}"
+
+[[route]]
+from = "sip"
+match = "bot"
+to = ["agent:bot"]
 
 [[route]]
 from = "sip"
@@ -44,7 +59,7 @@ match = "ivr"
 to = ["agent:ivr"]
 
 [[route]]
-from = "agent:ivr"
+from = ["agent:ivr", "agent:bot"]
 match = "+*"
 to = ["trunk:lab"]
 """
@@ -80,10 +95,18 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path, answer: Callable[[Asked], bytes]) -> AsyncIterator[Scene]:
-    """A gateway, the web server of its agent, and a program."""
+async def scene(
+    directory: Path, answer: Callable[[Asked], bytes], bot: str = "ws://127.0.0.1:9"
+) -> AsyncIterator[Scene]:
+    """A gateway, the web server of its agent, and a program.
+
+    Args:
+        bot: the WebSocket of an agent of Media Streams.
+    """
     async with running_web_server(answer) as web:
-        config = CONFIG.format(account=ACCOUNT, url=web.url("/voice"), callback=web.url("/ended"))
+        config = CONFIG.format(
+            account=ACCOUNT, url=web.url("/voice"), callback=web.url("/ended"), bot=bot
+        )
         environment = {"TWILIO_AUTH_TOKEN": TOKEN}
         async with running_gateway(directory, config, environment=environment) as gateway:
             process = await asyncio.create_subprocess_exec(
@@ -239,3 +262,90 @@ async def test_library_is_refused_as_it_is_by_twilio(tmp_path: Path) -> None:
     assert (forbidden["status"], forbidden["code"]) == (400, 21215)
     assert (inside["status"], inside["code"]) == (400, 21205)
     assert (machine["status"], machine["code"]) == (400, 20001)
+
+
+async def test_a_caller_goes_through_stream_menu_and_dial(tmp_path: Path) -> None:
+    bot = peer_twilio.peer()
+    async with bot.running() as url:
+
+        def answer(asked: Asked) -> bytes:
+            return twiml(
+                {
+                    "/voice": f"<Connect action='/menu'><Stream url='{url}' statusCallback='/s'>"
+                    "<Parameter name='k' value='v'/></Stream></Connect>",
+                    "/menu": "<Gather numDigits='1' action='/dial'/>",
+                    "/dial": "<Dial action='/dialled'>+15550110</Dial>",
+                }.get(asked.path, "")
+            )
+
+        async with (
+            scene(tmp_path, answer, url) as s,
+            calling(s.gateway.sip_port, "ivr") as phone,
+        ):
+            await bot.connected()
+            phone.say_tone(600)
+            async with asyncio.timeout(10):
+                while len(bot.heard()) < 8000:
+                    await asyncio.sleep(0.05)
+            await bot.hang_up()
+            await s.web.wait(1, "/menu")
+            phone.media.press("5")
+            (keys,) = await s.web.wait(1, "/dial")
+            (dialled,) = await s.web.wait(1, "/dialled")
+            await asyncio.wait_for(phone.ended.wait(), 10)
+            streams = await s.web.wait(2, "/s")
+
+    start = bot.told[1]["start"]
+    assert start["accountSid"] == ACCOUNT
+    assert start["callSid"] == keys.form["CallSid"]
+    assert start["customParameters"]["k"] == "v"
+    assert [asked.form["StreamEvent"] for asked in streams] == ["stream-started", "stream-stopped"]
+    assert streams[0].form["StreamSid"] == start["streamSid"]
+    heard = Recording(bot.heard()[-4000:] / 32768, 8000)
+    assert heard.peak_hz == pytest.approx(600, abs=5)
+    assert keys.form["Digits"] == "5"
+    assert dialled.form["DialCallStatus"] == "completed"
+    assert int(dialled.form["DialCallDuration"]) in (2, 3, 4)
+
+
+@pytest.mark.twiml("REST: an agent of protocol twilio transfers its call by Twiml, and hangs up")
+async def test_an_agent_of_media_streams_transfers_by_the_library(tmp_path: Path) -> None:
+    bot = peer_twilio.peer()
+    async with (
+        bot.running() as url,
+        scene(tmp_path, lambda _: twiml(""), url) as s,
+        calling(s.gateway.sip_port, "bot") as phone,
+    ):
+        phone.say_tone(600)
+        await bot.connected()
+        start = bot.told[1]["start"]
+        updated = await s.customer(
+            "update", sid=start["callSid"], twiml="<Response><Dial>+15550100</Dial></Response>"
+        )
+        dialled = await until_parties(s.gateway, 3)
+        # The echo, by way of the trunk: the bot has gone.
+        before = len(phone.media.heard)
+        await phone.media.wait_for_packets(100, after=before)
+        echo = phone.media.recording(before + 50)
+        await s.customer("update", sid=start["callSid"], twiml=f"<Response>{WAITS}</Response>")
+        alone = await until_parties(s.gateway, 2)
+        await s.customer("update", sid=start["callSid"], status="completed")
+        await asyncio.wait_for(phone.ended.wait(), 10)
+
+    assert start["accountSid"] == ACCOUNT
+    assert echo.peak_hz == pytest.approx(600, abs=5)
+    assert updated["status"] == "in-progress"
+    assert bot.told[-1]["event"] == "stop"
+    assert "trunk:lab" in dialled
+    assert "trunk:lab" not in alone
+
+
+async def until_parties(gateway: Gateway, count: int) -> list[str]:
+    """Until so many are in the one call; who they are."""
+    async with asyncio.timeout(10):
+        while True:
+            (call,) = (await gateway.get("/v1/calls"))["calls"]
+            there = [leg["target"] for leg in call["legs"] if leg["state"] == "up"]
+            if len(there) == count:
+                return there
+            await asyncio.sleep(0.05)
