@@ -23,6 +23,7 @@ from gateway.agents.protocol import CallFacts, call_token
 from gateway.agents.tool import HangUp, Tool, Transfer
 from gateway.errors import Fault
 from gateway.leg.agent_call import CallOfAgent
+from gateway.leg.answering import Answering, AnsweringPolicy
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -134,6 +135,7 @@ class AgentLeg:
         )
         self.turns = None if speech is None else Turns(speech, self)
         "Watches over speech for the agent; None: it does that itself."
+        self._answering: Answering | None = None
         self._task: asyncio.Task[None] | None = None
         self._has_ended = False
         self._reached: dict[str, Callable[[], None]] = {}
@@ -153,7 +155,7 @@ class AgentLeg:
         self.is_answered = False
         "Whether the agent has taken the call. To be read only."
         self._is_early = False
-        self._is_paused = False
+        self._is_paused = self._is_held_back = False
         self._far_end_hears = asyncio.Event()
         if is_caller:
             self.playout.pause()
@@ -161,6 +163,10 @@ class AgentLeg:
             self._far_end_hears.set()
 
     # ---- commands
+
+    def expect_machine(self, policy: AnsweringPolicy) -> None:
+        """The agent calls somebody: what is done if a machine answers. Before `dial`."""
+        self._answering = None if policy == "off" else Answering(policy, self)
 
     def dial(self) -> None:
         """Offer the call to the agent."""
@@ -175,6 +181,8 @@ class AgentLeg:
 
     def answer(self) -> None:
         """An agent that calls was answered: it may go on."""
+        if self._answering is not None:
+            self._answering.start()
         self._on_far_end(FarEndAnswered())
 
     def _on_far_end(self, event: FarEndAnswered) -> None:
@@ -243,6 +251,8 @@ class AgentLeg:
     def hear(self, frame: AudioFrame) -> None:
         if self.turns is not None:
             self.turns.hear(frame)
+        if self._answering is not None:
+            self._answering.hear(frame)
         if self._hear is not None:
             self._hear(frame)
         ears = self._ears
@@ -262,10 +272,15 @@ class AgentLeg:
         self._is_paused = on
         if self.turns is not None and not on:
             self.turns.let_go()
-        if on or not self._far_end_hears.is_set():
+        if on or self._is_held_back or not self._far_end_hears.is_set():
             self.playout.pause()
         else:
             self.playout.resume()
+
+    def hold_back(self, *, on: bool) -> None:
+        """Let nothing be heard that the agent says, whatever it wishes; it waits for its time."""
+        self._is_held_back = on
+        self.pause(on=self._is_paused)
 
     def judge_barge_in(self, *, is_real: bool) -> None:
         if self.turns is not None:
