@@ -71,6 +71,15 @@ class AgentCall(Protocol):
         `hear` runs in the media path: it returns at once. This does not answer the call.
         """
 
+    def overhear(self, hear: Callable[[AudioFrame], None]) -> Callable[[], None]:
+        """Have what those hear whom the agent hears handed over too, apart from themselves.
+
+        That is what is said to the caller: by the agent, and by who else speaks there.
+
+        Returns:
+            What ends it.
+        """
+
     def watch(self, on_event: Callable[[AgentEvent], None] | None) -> None:
         """Have everything told that happens, never from inside a command; None: no more.
 

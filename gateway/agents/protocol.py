@@ -194,7 +194,11 @@ class Player(Protocol):
 
 
 class WireProtocol(Protocol):
-    """One conversation with one agent, in its protocol. A new one for every connection."""
+    """One conversation with one agent, in its protocol. A new one for every connection.
+
+    One that wants to hear, apart, what is said to the caller has `hears_other_side`, and then
+    `hear_other_side`, like `hear`.
+    """
 
     heard: AudioFormat
     "In what format it wants what is heard; `open` may still change it, by what the call speaks."

@@ -107,6 +107,9 @@ class Session:
         self._on_ready = on_ready
         self._on_use = on_use
         self._ear: Ear | None = None
+        self._other_ear: Ear | None = None
+        self._hear_other_side: Callable[[bytes], Message | None] = _say_nothing
+        self._stop_overhearing: Callable[[], None] = _do_nothing
         self._mouth: Mouth | None = None
         self._others: dict[AudioFormat, Mouth] = {}
         self._wrong = 0
@@ -125,6 +128,11 @@ class Session:
         self._send(self.protocol.open(facts, self._call))
         packet_ms = self.protocol.heard.packet_ms
         self._connection.max_audio_waiting = max(1, MAX_UNHEARD_MS // packet_ms)
+        if getattr(self.protocol, "hears_other_side", False):
+            protocol: Any = self.protocol
+            self._other_ear = Ear(protocol.heard)
+            self._hear_other_side = protocol.hear_other_side
+            self._stop_overhearing = self._call.overhear(self._overhear)
         self._connection.start(self._on_message, self._on_lost)
 
     def close(self, reason: str) -> None:
@@ -133,9 +141,12 @@ class Session:
             self.ended.cancel()
             self._send(self.protocol.close(reason))
         self._connection.close()
-        if self._ear is not None:
-            self._ear.close()
-            self._ear = None
+        self._stop_overhearing()
+        self._stop_overhearing = _do_nothing
+        for ear in (self._ear, self._other_ear):
+            if ear is not None:
+                ear.close()
+        self._ear = self._other_ear = None
 
     # ---- toward the agent
 
@@ -157,6 +168,19 @@ class Session:
             self._tell_missed()
         if self._is_full and self._call.queued_ms < ROOM_MS:
             self._tell_full(is_full=False)
+
+    def _overhear(self, frame: AudioFrame) -> None:
+        """The agent is to hear this apart: it was said to whom it hears."""
+        ear = self._other_ear
+        if ear is None or self.ended.done():
+            return
+        try:
+            for audio in ear.hear(frame):
+                message = self._hear_other_side(audio)
+                if message is not None:
+                    self._connection.send_audio(message)
+        except Exception:
+            self._give_up("what the agent overhears")
 
     def tell(self, event: AgentEvent) -> None:
         """The agent is to know this."""
@@ -328,3 +352,11 @@ _ACTS: dict[type[Wish], Callable[[Session, Any], None]] = {
     Wrong: Session._on_wrong,
     Done: Session._done,
 }
+
+
+def _do_nothing() -> None:
+    """Where nothing has to be ended."""
+
+
+def _say_nothing(audio: bytes) -> None:
+    """Where the agent hears one side only."""

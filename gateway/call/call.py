@@ -57,6 +57,7 @@ from gateway.leg.leg import (
     MediaChanged,
     MediaStopAsked,
     Noted,
+    OtherSideAsked,
     Phase,
     Progressed,
     Restored,
@@ -304,7 +305,7 @@ class Call(Commands):
                     self._transfers.on_asked(party, event, now)
                 else:
                     party.leg.transfer_progress(403)
-            case HoldAsked() | MediaStopAsked() | ToolAsked() | Noted():
+            case HoldAsked() | MediaStopAsked() | ToolAsked() | OtherSideAsked() | Noted():
                 self._on_wish(party, event, now)
             case TransferProgress():
                 self._transfers.on_progress(party, event.status, now)
@@ -391,13 +392,18 @@ class Call(Commands):
             self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
 
     def _on_wish(
-        self, party: Party, event: HoldAsked | MediaStopAsked | ToolAsked | Noted, now: float
+        self,
+        party: Party,
+        event: HoldAsked | MediaStopAsked | ToolAsked | OtherSideAsked | Noted,
+        now: float,
     ) -> None:
         """An agent wants something done, or something about it to be seen."""
         if isinstance(event, Noted):
             self._room.tell(LegNoted(self.id, now, party.leg.id, event.kind, event.data))
         elif isinstance(event, ToolAsked):
             self._tools.on_asked(party, event, now)
+        elif isinstance(event, OtherSideAsked):
+            self._room.let_overhear(party, event.listener, now)
         else:
             self._on_asked(party, event, now)
 

@@ -34,6 +34,9 @@ class Monitor:
     "What it says; None: it says nothing, or speaks live (`Hub.push`)."
     hears: frozenset[LegId] | None = None
     "Whom it hears; None: everybody."
+    beyond: LegId | None = None
+    """Where set, it hears what those hear whom this party hears, but for them: the other side of
+    an agent's call. `hears` means nothing then."""
     heard_by: frozenset[LegId] | None = frozenset()
     "Who hears it: nobody, those who are whispered to, or None: everybody."
     gain: float = 1.0
@@ -53,7 +56,9 @@ def add_monitors(
     routes = {name: dict(speakers) for name, speakers in hears.items()}
     heard = [party for party in parties if party.leg.id in hears and _is_open(party)]
     for monitor in monitors:
-        if monitor.listener is not None:
+        if monitor.beyond is not None:
+            routes[monitor.id] = _other_side(monitor.beyond, hears)
+        elif monitor.listener is not None:
             routes[monitor.id] = {
                 party.leg.id: party.gain for party in heard if _is_of(monitor.hears, party)
             }
@@ -62,6 +67,19 @@ def add_monitors(
             if name in hears and not party.hears_music and _is_of(monitor.heard_by, party):
                 routes[name][monitor.id] = monitor.gain
     return routes
+
+
+def _other_side(
+    name: LegId, hears: Mapping[PartyId, Mapping[PartyId, float]]
+) -> dict[PartyId, float]:
+    """What is heard by those whom a party hears, as loud as they hear it."""
+    near = hears.get(name, {})
+    return {
+        speaker: gain
+        for listener in near
+        for speaker, gain in hears.get(listener, {}).items()
+        if speaker not in near
+    }
 
 
 def _is_open(party: Party) -> bool:

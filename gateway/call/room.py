@@ -16,6 +16,7 @@ from gateway.call.events import (
     LegMeasured,
     LegMoved,
     LegMuted,
+    LegNoted,
     LegRouted,
     LegSecured,
     LegStarted,
@@ -26,7 +27,7 @@ from gateway.call.party import EVERYBODY, Party, PartyState, quality_of
 from gateway.call.players import Players
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, LegId
-from gateway.media.hub import Hub, PartyId
+from gateway.media.hub import Hub, Listener, PartyId
 from gateway.media.loop import REFILL_S, Loop, hold_music, ringing_tone
 from gateway.media.sound import Sound
 from gateway.sdp.description import Direction
@@ -78,6 +79,7 @@ class Room:
         """The party is out of the call."""
         party.state = PartyState.ENDED
         self.hub.leave(party.leg.id)
+        self._let_go(_other_side_of(party.leg.id))
         self.free(party, now)
         party.quality = party.leg.quality()
         self._tell_quality(party, now, is_final=True)
@@ -87,6 +89,7 @@ class Room:
         """Let a party go on in another call: out of this, its dialog and stream untouched."""
         party = self.parties.pop(leg)
         self.hub.leave(leg)
+        self._let_go(_other_side_of(leg))
         self.free(party, now)
         party.hears = party.heard_by = EVERYBODY
         party.yields_to, party.is_guest, party.is_waiting = None, False, False
@@ -232,11 +235,29 @@ class Room:
             self.hub.join(name, listener=monitor.listener, playout=monitor.playout, counts=False)
         self.lay_routes(now)
 
+    def let_overhear(self, party: Party, listener: Listener | None, now: float) -> None:
+        """Let an agent hear what is said to whom it hears; None: no longer."""
+        name = _other_side_of(party.leg.id)
+        if listener is None:
+            self.detach(name, now)
+            return
+        try:
+            self.attach(Monitor(name, listener, beyond=party.leg.id), now)
+        except RoutingError as error:
+            data = {"refused": str(error)}
+            self.tell(LegNoted(self.id, now, party.leg.id, "other-side", data))
+
     def detach(self, name: PartyId, now: float) -> None:
         """Let a monitor go; one that is not there is ignored."""
-        if self.monitors.pop(name, None) is not None:
-            self.hub.leave(name)
+        if self._let_go(name):
             self.lay_routes(now)
+
+    def _let_go(self, name: PartyId) -> bool:
+        """Whether there was such a monitor; the routes are to be laid anew then."""
+        if self.monitors.pop(name, None) is None:
+            return False
+        self.hub.leave(name)
+        return True
 
     def close(self, now: float) -> None:
         """The call is over: nothing is heard any more."""
@@ -362,3 +383,8 @@ def _audiences(hears: Mapping[PartyId, Mapping[PartyId, float]]) -> dict[PartyId
         for name in speakers:
             audiences.setdefault(name, set()).add(listener)
     return audiences
+
+
+def _other_side_of(leg: LegId) -> PartyId:
+    """The name by which an agent hears the other side of its call."""
+    return f"{leg}.other-side"

@@ -42,6 +42,7 @@ from gateway.leg.leg import (
     ToolAsked,
     TransferAsked,
 )
+from gateway.leg.other_side import OtherSide
 from gateway.leg.turns import Turns, TurnsOptions
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
@@ -142,6 +143,7 @@ class AgentLeg:
         "What is done when a mark of ours is reached, or cleared."
         self._marks = 0
         self._hear: Callable[[AudioFrame], None] | None = None
+        self._other_side = OtherSide(self._tell)
         self._on_agent_event: Callable[[AgentEvent], None] | None = None
         self._done: dict[str, asyncio.Future[ToolDone]] = {}
         self._waits: dict[str, asyncio.TimerHandle] = {}
@@ -264,6 +266,9 @@ class AgentLeg:
 
     def listen(self, hear: Callable[[AudioFrame], None] | None) -> None:
         self._hear = hear
+
+    def overhear(self, hear: Callable[[AudioFrame], None]) -> Callable[[], None]:
+        return self._other_side.add(hear)
 
     def watch(self, on_event: Callable[[AgentEvent], None] | None) -> None:
         self._on_agent_event = on_event

@@ -55,6 +55,9 @@ class CallOfAgent:
     def listen(self, hear: Callable[[AudioFrame], None] | None) -> None:
         self._leg.listen(hear)
 
+    def overhear(self, hear: Callable[[AudioFrame], None]) -> Callable[[], None]:
+        return self._leg.overhear(hear)
+
     def watch(self, on_event: Callable[[AgentEvent], None] | None) -> None:
         self._leg.watch(on_event)
 

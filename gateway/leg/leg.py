@@ -252,6 +252,14 @@ class ToolAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherSideAsked:
+    """An agent wants to hear, apart, what those hear whom it hears."""
+
+    listener: Listener | None
+    "Who is to hear it; None: nobody any more."
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something about an agent that people who watch the call may want to see."""
 
@@ -314,6 +322,7 @@ LegEvent = (
     | HoldAsked
     | MediaStopAsked
     | ToolAsked
+    | OtherSideAsked
     | Noted
     | QualityAlert
     | TransferProgress

@@ -61,7 +61,7 @@ class Settings:
         "bidirectional"
     )
     """bidirectional: the agent hears the caller, is told of keys, and speaks. The others listen
-    only: to the caller, to whom the caller talks with, or to each on a track of its own."""
+    only: to the caller, to all that is said to the caller, or to each on a track of its own."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     "customParameters, besides from_number, to_number and the call's own attributes."
 
@@ -125,19 +125,20 @@ class TwilioStream:
         self._media = PayloadReader()
         self._sequence = 0
         self._stream = self._call = ""
-        self._tracks: list[_Track] = []
+        self._names = _TRACKS[settings.track]
+        self._tracks: dict[str, _Track] = {}
+        self.hears_other_side = "outbound" in self._names
         self._ignored: set[str] = set()
 
     def open(self, call: CallFacts, player: Player) -> Iterable[Message]:
         self._call = call_sid(call.token)
         self._stream = stream = stream_sid(call.token, call.stream)
-        names = _TRACKS[self._settings.track]
-        self._tracks = [_Track(name, stream) for name in names]
+        self._tracks = {name: _Track(name, stream) for name in self._names}
         start = {
             "accountSid": self._settings.account_sid,
             "streamSid": stream,
             "callSid": self._call,
-            "tracks": list(names),
+            "tracks": list(self._names),
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
             "customParameters": {
                 "from_number": call.caller,
@@ -149,12 +150,12 @@ class TwilioStream:
         connected = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
         return (json.dumps(connected), self._event("start", start))
 
-    def hear(self, audio: bytes) -> Message:
-        return self._chunk(self._tracks[0], audio)
+    def hear(self, audio: bytes) -> Message | None:
+        return self._chunk(self._tracks["inbound"], audio) if "inbound" in self._tracks else None
 
-    def hear_outbound(self, audio: bytes) -> Message | None:
-        """What is said to the caller: of a stream with both tracks."""
-        return self._chunk(self._tracks[1], audio) if len(self._tracks) > 1 else None
+    def hear_other_side(self, audio: bytes) -> Message:
+        """What is said to the caller, where `hears_other_side`."""
+        return self._chunk(self._tracks["outbound"], audio)
 
     def _chunk(self, track: _Track, audio: bytes) -> str:
         self._sequence = sequence = self._sequence + 1

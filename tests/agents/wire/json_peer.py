@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class JsonPeer(SocketPeer):
         self.told: list[dict[str, Any]] = []
         "Every message but media, in order."
         self._heard: list[bytes] = []
+        self._by_track: dict[str, list[bytes]] = defaultdict(list)
         self._is_clearing = False
 
     @property
@@ -48,6 +50,10 @@ class JsonPeer(SocketPeer):
 
     def heard(self) -> NDArray[np.int16]:
         return self._decode(b"".join(self._heard))
+
+    def heard_on(self, track: str) -> NDArray[np.int16]:
+        """What it heard on one track."""
+        return self._decode(b"".join(self._by_track[track]))
 
     async def say(self, pcm: NDArray[np.int16], chunk_bytes: int | None = None) -> None:
         audio = self._encode(pcm)
@@ -82,7 +88,9 @@ class JsonPeer(SocketPeer):
     async def on_message(self, message: str | bytes) -> None:
         told = json.loads(message)
         if told["event"] == "media":
-            self._heard.append(b64decode(told["media"]["payload"]))
+            audio = b64decode(told["media"]["payload"])
+            self._heard.append(audio)
+            self._by_track[told["media"].get("track", "")].append(audio)
             return
         self.told.append(told)
         if told["event"] == self.begins:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.agents.wire.json_peer import JsonPeer
 
 
@@ -10,7 +12,7 @@ def peer() -> TwilioPeer:
 
 
 class TwilioPeer(JsonPeer):
-    """A bidirectional stream."""
+    """A bidirectional stream, where no track is named."""
 
     name = "twilio"
     garbage_texts = (
@@ -21,3 +23,11 @@ class TwilioPeer(JsonPeer):
         '{"event":"media","media":{"payload":"AAA"}}',
         '{"event":"media","media":{"payload":"\\u2028AAA"}}',
     )
+
+    def __init__(self, track: str = "bidirectional") -> None:
+        super().__init__()
+        self._track = track
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"track": self._track}

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.leg.leg import Ended, EndReason
+from gateway.leg.leg import Ended, EndReason, OtherSideAsked
+from gateway.media.tone import tone_level_dbfs
 from tests.agents.wire.json_peer import JsonPeer
 from tests.agents.wire.peer_exotel import ExotelPeer
 from tests.agents.wire.peer_plivo import PlivoPeer
@@ -132,6 +133,38 @@ async def test_f18_agent_of_twilio_that_goes_away_is_connected_with_again() -> N
 
     assert again["callSid"] == first["callSid"]
     assert again["streamSid"] != first["streamSid"]
+
+
+@pytest.mark.parametrize(
+    ("track", "inbound_dbfs", "outbound_dbfs"),
+    [("inbound_track", -10, -120), ("outbound_track", -120, -10), ("both_tracks", -10, -10)],
+)
+async def test_stream_of_twilio_listens_to_the_tracks_it_asks_for(
+    track: str, inbound_dbfs: float, outbound_dbfs: float
+) -> None:
+    peer = TwilioPeer(track)
+    async with in_call(peer) as bench:
+        for asked in bench.all(OtherSideAsked):  # as a call does
+            bench.hub.join("other-side", listener=asked.listener, counts=False)
+            bench.hub.route(
+                {
+                    "agent": {"person": 1.0},
+                    "person": {"agent": 1.0},
+                    "other-side": {"agent": 1.0},
+                }
+            )
+        bench.leg.playout.say_pcm(tone(900, 0.6, 8000), 8000)
+        for _ in range(3):
+            await bench.says(tone(400, 0.2, 8000))
+            await bench.listens(0.2)
+        await until(lambda: len(peer.heard()) >= 4000)
+
+        inbound, outbound = peer.heard_on("inbound"), peer.heard_on("outbound")
+
+    assert tone_level_dbfs(inbound[400:3600], 8000, 400) == pytest.approx(inbound_dbfs, abs=1)
+    assert tone_level_dbfs(outbound[400:3600], 8000, 900) == pytest.approx(outbound_dbfs, abs=1)
+    assert tone_level_dbfs(inbound, 8000, 900) < -60
+    assert tone_level_dbfs(outbound, 8000, 400) < -60
 
 
 async def test_agent_of_twilio_is_told_when_the_caller_has_gone() -> None:
