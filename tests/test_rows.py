@@ -33,6 +33,8 @@ ROWS = {
     "a16": "no header is smuggled past its name",
     "a17": "what an untrusted peer asserts counts for nothing",
     "a18": "nobody passes for a trunk, or for a party of a call",
+    "a21": "URLs of strangers lead nowhere inside",
+    "a22": "what is told to web servers is signed",
     "a23": "who is slow waits alone",
     "a24": "what is too large is refused",
     "a25": "lies about lengths end the stream",

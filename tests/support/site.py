@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
@@ -28,8 +29,11 @@ class Site:
 
     pages: dict[str, Answer] = field(default_factory=dict)
     visits: list[Visit] = field(default_factory=list)
+    delay_s: float = 0.0
+    "How long it takes to answer."
 
     async def ask(self, request: WebRequest) -> WebAnswer:
+        await asyncio.sleep(self.delay_s)
         parts = urlsplit(request.url)
         if parts.hostname != "site.test":
             raise WebhookError("there is no such host")
