@@ -28,7 +28,7 @@ from gateway.api.expected import expected_operations
 from gateway.api.ice_servers import IceServers, ice_server_operations
 from gateway.api.media import media_door
 from gateway.api.openapi import Operation
-from gateway.api.realtime import realtime_operations
+from gateway.api.realtime import realtime_operations, serve_sideband
 from gateway.api.server import Access, ApiError, Door, OpenSockets, create_server
 from gateway.api.signalling import Pages
 from gateway.api.sip_socket import serve_sip
@@ -54,9 +54,6 @@ except PackageNotFoundError:
 
 WEB = Path(__file__).parent.parent / "web"
 CERTS = Path("certs")
-PING_S = 20.0
-"Between pings on WebSockets: what lies between would forget one on which nothing is said."
-
 MAX_SOCKET_BYTES = 64 * 1024
 "Largest WebSocket message; a page's offer is 10 KiB at most."
 
@@ -169,7 +166,8 @@ async def _serve_http(
     settings.accesslog = None
     settings.errorlog = None
     settings.websocket_max_message_size = MAX_SOCKET_BYTES
-    settings.websocket_ping_interval = PING_S
+    # No pings of hypercorn's: its task for them outlives a socket by the interval, and a stop
+    # within that breaks off with a traceback. Whoever connects to us pings.
     settings.graceful_timeout = 1
     settings.alpn_protocols = ["http/1.1"]  # one way to carry a WebSocket is enough
     if options.certificate is not None and options.key is not None:
@@ -195,6 +193,7 @@ async def _serve_http(
         sockets={
             "/v1/signal": Pages(node, ice_servers).serve,
             "/v1/events": lambda: serve_events(node, node),
+            "/v1/realtime": lambda: serve_sideband(node),
         },
         open_sockets=sockets,
         sip=partial(serve_sip, node.telephony.transports) if config.users else None,

@@ -23,6 +23,7 @@ from gateway.agents.protocols import find_wire
 from gateway.agents.python import load_agent
 from gateway.agents.remote import Clip, Dial, RemoteAgent, RemoteOptions
 from gateway.agents.script import ScriptedAgent, load_script, parse_script
+from gateway.agents.sideband import Sideband
 from gateway.agents.tool import TOOLS
 from gateway.agents.twiml import options as twiml
 from gateway.agents.twiml.agent import TwimlDesk
@@ -442,14 +443,14 @@ def _webhook_agent(
     """One that offers calls to a program; what it accepts is taken by another agent."""
     settings: WebhookSettings = options.settings
 
-    def taker(session: Mapping[str, Any]) -> RemoteAgent:
+    def taker(session: Mapping[str, Any], sideband: Sideband | None = None) -> RemoteAgent:
         agent = agents[settings.agent]
         assert isinstance(agent, RemoteAgent)
         fallback = options.fallback or agent.options.fallback
         return RemoteAgent(
             agent.address,
-            agent.module,
-            with_session(agent.settings, session),
+            agent.module if sideband is None else sideband.tap(agent.module),
+            with_session(agent.settings, session, settings.greeting),
             replace(agent.options, fallback=fallback),
             dial=dial,
             agents=agents,

@@ -19,6 +19,7 @@ from typing import Any
 
 from gateway.agents.agent import Agent, AgentCall
 from gateway.agents.protocol import AgentAddress, CallFacts
+from gateway.agents.sideband import Sideband
 from gateway.agents.tool import HangUp, Transfer
 from gateway.errors import GatewayError, RoutingError
 from gateway.net.webhook import Web, WebRequest, standard_signature
@@ -45,6 +46,8 @@ class Settings:
     "The agent, of protocol openai, that takes accepted calls; where left out, the only one."
     accept_timeout_s: float = 10.0
     "How long the program may take to accept a call, or to reject it."
+    greeting: bool | str = False
+    "Whether the model speaks first, unasked by the program; a text: what it is told for that."
 
 
 class IncomingCall:
@@ -54,6 +57,7 @@ class IncomingCall:
         self.id = f"rtc_{call.facts.token}"
         self.session: asyncio.Future[Mapping[str, Any]] = asyncio.Future()
         "With what it was accepted."
+        self._sideband: Sideband | None = None
         self._call = call
         self._is_over = False
 
@@ -64,7 +68,25 @@ class IncomingCall:
             RoutingError: 409, the program has decided already.
         """
         self._decide()
+        self._sideband = Sideband(self._call, session)
         self.session.set_result(session)
+
+    @property
+    def sideband(self) -> Sideband:
+        """The program's own way into the session.
+
+        Raises:
+            RoutingError: 409, the call was not accepted.
+        """
+        if self._sideband is None:
+            raise RoutingError("the call was not accepted", status=409)
+        return self._sideband
+
+    def close(self) -> None:
+        """The call is over."""
+        self._is_over = True
+        if self._sideband is not None:
+            self._sideband.publish(None)
 
     def reject(self, status: int = DECLINE) -> None:
         """Refuse it.
@@ -133,13 +155,13 @@ class WebhookAgent:
         *,
         calls: IncomingCalls,
         web: Web,
-        answerer: Callable[[Mapping[str, Any]], Agent],
+        answerer: Callable[[Mapping[str, Any], Sideband], Agent],
         give_up: Callable[[AgentCall, str], Any] | None = None,
     ) -> None:
         """
         Args:
             address: of the webhook, with the secret that signs it.
-            answerer: who takes a call with this session.
+            answerer: who takes a call with this session, of which the program hears.
             give_up: awaited where the program fails; None: the agent has failed.
 
         Raises:
@@ -160,7 +182,8 @@ class WebhookAgent:
         try:
             call.ring_now()
             session = await self._accepted(incoming, offer)
-            await self._answerer(session).on_call(call)
+            sideband = incoming.sideband
+            await self._answerer(session, sideband).on_call(sideband.view(call))
         except _Failed as failed:
             log.info("call=%s agent=%s: %s", call.id, self._address.name, failed)
             if self._give_up is None:
@@ -169,6 +192,7 @@ class WebhookAgent:
                 await self._give_up(call, str(failed))
         finally:
             self._calls.leave(incoming)
+            incoming.close()
             # The program may still be answering the webhook of a call that it has accepted.
             offer.cancel()
             await asyncio.gather(offer, return_exceptions=True)

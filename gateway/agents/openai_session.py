@@ -109,7 +109,7 @@ def build_session(settings: Settings, call: CallFacts, audio: str) -> dict[str, 
     return session
 
 
-def with_session(settings: Settings, session: Mapping[str, Any]) -> Settings:
+def with_session(settings: Settings, session: Mapping[str, Any], greeting: bool | str) -> Settings:
     """An agent's settings, for a call that was accepted with a session."""
     part: Any = session
     for key in ("audio", "input", "turn_detection", "interrupt_response"):
@@ -118,6 +118,7 @@ def with_session(settings: Settings, session: Mapping[str, Any]) -> Settings:
         settings,
         session=merge(settings.session, session),
         interrupt=settings.interrupt and part is not False,
+        greeting=greeting,
     )
 
 

@@ -1,27 +1,36 @@
 """OpenAI's operations on calls that a program was offered by webhook: for programs written for it.
 
-POST /v1/realtime/calls/{id}/accept | reject | refer | hangup
+POST /v1/realtime/calls/{id}/accept | reject | refer | hangup, and the WebSocket
+/v1/realtime?call_id={id}: what the model says and does, and a word in it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
-from quart import request
+from quart import request, websocket
 
 from gateway.agents.incoming import DECLINE, IncomingCall
 from gateway.api.openapi import Operation
+from gateway.api.outbox import Outbox, close
 from gateway.api.refusals import REFUSES, refusals
 from gateway.api.server import ApiError, Model, check_json
-from gateway.errors import RemoteProtocolError
+from gateway.errors import RemoteProtocolError, RoutingError
 from gateway.sip.uri import parse_uri
 from gateway.trunk.numbers import UNCHANGED, called_of
 
 MAX_INSTRUCTIONS = 32 * 1024
 "Characters: half of what a request may have."
+
+POLICY = 1008
+"RFC 6455 §7.4.1."
+
+MAX_EVENTS_BEHIND = 1000
+"Events kept for a program that reads slowly; one further behind is cut off and told so."
 
 
 class RealtimeControl(Protocol):
@@ -99,6 +108,46 @@ def realtime_operations(control: RealtimeControl) -> list[Operation]:
         ),
         _operation("hangup", "hangUpCall", "End a call once what is said was heard", hang_up),
     ]
+
+
+async def serve_sideband(control: RealtimeControl) -> None:
+    """`/v1/realtime?call_id=…`: a program hears the events of a model's session, and adds its own.
+
+    Its speech is left out, as OpenAI leaves it out: that goes to the caller.
+    """
+    try:
+        sideband = control.incoming(websocket.args.get("call_id", "")).sideband
+        outbox = Outbox[str](MAX_EVENTS_BEHIND, json.loads)
+        stop = sideband.watch(lambda text: _pass_on(outbox, text))
+    except RoutingError as error:
+        await websocket.send(json.dumps(_error(error)))
+        await close(POLICY, "there is nothing to hear")
+        return
+
+    async def read() -> None:
+        while True:
+            try:
+                sideband.tell(str(await websocket.receive()))
+            except RoutingError as error:
+                outbox.put(json.dumps(_error(error)))
+
+    try:
+        await outbox.serve(read)
+    finally:
+        stop()
+
+
+def _pass_on(outbox: Outbox[str], text: str | None) -> None:
+    if text is None:
+        outbox.end(1000, "the call is over")
+    else:
+        outbox.put(text)
+
+
+def _error(error: RoutingError) -> dict[str, Any]:
+    """As OpenAI tells one."""
+    told = {"type": "invalid_request_error", "code": str(error.status), "message": str(error)}
+    return {"type": "error", "event_id": "event_gateway", "error": told}
 
 
 def _operation(

@@ -25,6 +25,7 @@ from gateway.agents.incoming import (
     sign,
 )
 from gateway.agents.protocol import AgentAddress
+from gateway.agents.sideband import Sideband
 from gateway.agents.tool import Transfer
 from gateway.api.realtime import RealtimeControl, realtime_operations
 from gateway.api.server import Access, OpenSockets, create_server
@@ -95,7 +96,7 @@ class Desk:
     def incoming(self, call_id: str) -> IncomingCall:
         return self.calls.find(call_id)
 
-    def _answer(self, session: Mapping[str, Any]) -> Attendant:
+    def _answer(self, session: Mapping[str, Any], sideband: Sideband) -> Attendant:
         self.sessions.append(session)
 
         async def on_call(call: AgentCall) -> None:

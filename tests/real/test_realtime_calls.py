@@ -113,6 +113,46 @@ async def test_accepted_call_is_taken_by_a_model_with_the_programs_session(tmp_p
             await calls.hangup(event.data.call_id)
 
 
+async def test_program_hears_the_session_and_has_a_word_in_it(tmp_path: Path) -> None:
+    async with running_program(tmp_path) as program:
+        model, client = program.model, program.client
+        event = await program.call()
+        tool = {"type": "function", "name": "find_order", "parameters": {"type": "object"}}
+        await client.realtime.calls.accept(event.data.call_id, type="realtime", tools=[tool])
+
+        async with client.realtime.connect(call_id=event.data.call_id) as sideband:
+            await sideband.response.create(response={"instructions": "Say hello."})
+            await model.connected()
+            await asyncio.wait_for(model.asked.wait(), 5)
+            await model.say(tone(1000, 0.3, 8000))
+            heard = await hear_until(sideband, "output_audio_buffer.stopped")
+            await model.call("find_order", {"number": 7}, "call_7")
+            heard += await hear_until(sideband, "response.function_call_arguments.done")
+            await sideband.conversation.item.create(
+                item={"type": "function_call_output", "call_id": "call_7", "output": "sent"}
+            )
+            await until(lambda: any(told.get("item") for told in model.told))
+            await client.realtime.calls.hangup(event.data.call_id)
+            await program.gateway.wait_for_calls(0)
+
+        asked = [told for told in model.told if told["type"] == "response.create"]
+        assert [told["response"] for told in asked] == [{"instructions": "Say hello."}]
+        (output,) = [told["item"] for told in model.told if told.get("item")]
+        assert output["output"] == "sent"
+        assert heard[0] == "session.updated"
+        assert "output_audio_buffer.started" in heard
+        assert "response.output_audio.delta" not in heard
+
+
+async def hear_until(sideband: Any, kind: str) -> list[str]:
+    """The types of what comes, up to the first of a kind."""
+    heard: list[str] = []
+    async with asyncio.timeout(5):
+        while kind not in heard:
+            heard.append((await sideband.recv()).type)
+    return heard
+
+
 async def test_referred_call_goes_where_the_routes_lead(tmp_path: Path) -> None:
     async with running_program(tmp_path) as program:
         model, calls = program.model, program.client.realtime.calls
