@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agents.protocols import find_wire, wire_names
+from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
 from gateway.agents.remote import RemoteAgent
 from gateway.agents.wire import gateway as own
 from gateway.errors import ConfigError
@@ -145,3 +145,23 @@ def test_recording_that_is_none_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"noise\.wav: is no PCM WAV file"):
         make_agent(options)
+
+
+def test_agents_can_be_configured_as_it_is_described(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/agents.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    trunk = '[[trunk]]\nname = "carrier"\nuri = "sip:198.51.100.1"\n'
+
+    config = load(tmp_path, example + trunk, {"TWILIO_AUTH_TOKEN": "hunter2"})
+
+    sales, backup = config.agents
+    assert sales.fallback == ("agent:backup", "+15550100")
+    assert backup.protocol == "script"
+    assert config.router.plan("agent:sales", "+15550100")
+
+
+def test_every_protocol_is_described() -> None:
+    page = (Path(__file__).parents[1] / "docs/agents.md").read_text(encoding="utf-8")
+    table = page.partition("## Protocols")[2].partition("\n## ")[0]
+
+    assert [name for name in (*IN_PROCESS, *wire_names()) if f"`{name}`" not in table] == []
