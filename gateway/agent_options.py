@@ -16,6 +16,8 @@ from gateway.agents.protocols import IN_PROCESS, find_wire, wire_names
 from gateway.agents.tool import TOOLS
 from gateway.agents.twiml import options as twiml
 from gateway.document import AgentSection, nearest
+from gateway.leg.turns import TurnsOptions
+from gateway.media import silero
 from gateway.options import AgentOptions
 from gateway.private import Secret
 from gateway.reader import Reader
@@ -85,6 +87,8 @@ def read_agent(
         tools=_tools(reader, where, agent.tools),
         max_transfers=agent.max_transfers,
         class_name=agent.class_,
+        speech=_speech(reader, where, agent),
+        answering_machine=agent.answering_machine,
         trunk=read_sip_agent(reader, where, agent) if agent.protocol == "sip" else None,
     )
 
@@ -94,6 +98,18 @@ def _tools(reader: Reader, where: str, names: tuple[str, ...] | None) -> frozens
         if name not in TOOLS:
             raise reader.wrong(where, "tools", name, f"is no tool{nearest(name, TOOLS)}")
     return None if names is None else frozenset(names)
+
+
+def _speech(reader: Reader, where: str, agent: AgentSection) -> TurnsOptions | None:
+    if agent.vad == "off":
+        if agent.barge_in != "off":
+            remedy = 'needs vad = "energy" or "model", to know that somebody speaks'
+            raise reader.wrong(where, "barge_in", agent.barge_in, remedy)
+        return None
+    if agent.vad == "model" and not silero.load_model():
+        remedy = 'needs a library that is not here: pip install "voice-gateway[vad]"'
+        raise reader.wrong(where, "vad", agent.vad, remedy)
+    return TurnsOptions(agent.vad, agent.barge_in, agent.barge_in_min_ms)
 
 
 def _settings(reader: Reader, where: str, kind: type[Any], table: Mapping[str, Any]) -> Any:

@@ -403,6 +403,15 @@ class AgentSection:
     left out, all, as far as routes from agent:NAME lead."""
     max_transfers: Annotated[int, Field(ge=0, le=100)] = 1
     "How many others it may bring into one call, by transfer or dial."
+    vad: Literal["off", "energy", "model"] = "off"
+    """Whether the gateway listens for speech and tells the agent: by its loudness, or by a small
+    neural network, which an extra installs ([figures](turns.md))."""
+    barge_in: Literal["off", "clear", "pause"] = "off"
+    "What happens to the agent's words when somebody speaks: dropped, or paused until it is judged."
+    barge_in_min_ms: Annotated[int, Field(ge=0, le=5000)] = 200
+    "Shorter speech clears nothing, and what it has paused goes on."
+    answering_machine: Literal["off", "detect", "hang-up", "wait-for-beep"] = "off"
+    "What is done if a machine answers whom the agent calls ([how](turns.md))."
     class_: str | None = Field(default=None, alias="class")
     "Of protocol python: module:Class beside this file, or the name of an installed agent."
     script: Path | None = None
@@ -449,6 +458,8 @@ class RouteSection:
     never, both sides speak one codec or there is no call; always, also where they speak one."""
     codecs: tuple[CodecName, ...] = ()
     "Codecs that both sides of its calls prefer, the best first; where left out, each its own."
+    answering_machine: Literal["off", "detect", "hang-up", "wait-for-beep"] | None = None
+    "The same as of [[agent]], for what agents call along it; where left out, as the agent has it."
     with_: tuple[str | GuestSection, ...] = Field(default=(), alias="with", max_length=8)
     """Agents that join its calls as guests when they are answered: agent:NAME, which listens, or
     {agent = "agent:coach", preset = "whisper", side = "callee"} ([presets](call-control.md))."""

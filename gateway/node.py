@@ -24,6 +24,7 @@ from gateway.leg.leg import EndReason, Leg, LegId
 from gateway.leg.line import LineLeg
 from gateway.leg.sip import SipLeg
 from gateway.lines import LineCall, Lines
+from gateway.media.answering import AnsweringPolicy
 from gateway.media.effort import Effort, Workload
 from gateway.net.agent_connection import AgentConnection
 from gateway.net.chance import spread
@@ -362,11 +363,16 @@ class Node:
     def check_url(self, url: str) -> None:
         self._destinations.check(url)
 
-    def originate(self, from_: str, to: str) -> CallSummary:
+    def originate(
+        self, from_: str, to: str, answering_machine: AnsweringPolicy | None = None
+    ) -> CallSummary:
         """Ring `from_`, and when it answers call `to`; see `gateway.api.calls.CallControl`."""
         first = self._plan_new_call("api", from_).groups[0][0]
         number, digits = _read_dialled(to)
         plan = replace(self._plan("api", number), digits=digits)
+        if answering_machine is not None:
+            options = replace(plan.options, answering_machine=answering_machine)
+            plan = replace(plan, options=options)
         told = (Private(""), Private(from_))
         return self._ring_first(first, told, (Private(from_), Private(number)), plan)
 

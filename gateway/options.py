@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.api.twilio_calls import TwilioOptions
+from gateway.leg.turns import TurnsOptions
+from gateway.media.answering import AnsweringPolicy
 from gateway.net.connection import ConnectionLimits
 from gateway.net.dns import ResolverOptions
 from gateway.net.interface import Reachable, is_loopback
@@ -154,6 +156,9 @@ class AgentOptions:
     "What it may have done; None: all."
     max_transfers: int = 1
     class_name: str | None = None
+    speech: TurnsOptions | None = None
+    "None: the gateway leaves speech to the agent."
+    answering_machine: AnsweringPolicy = "off"
     trunk: Trunk | None = None
     "Of protocol sip: how it is called, and calls."
 

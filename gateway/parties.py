@@ -128,6 +128,7 @@ class Parties:
         self._telephony = telephony
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._sip_agents = config.sip_agents
+        self._agents = {options.name: options for options in config.agents}
         self._users = {user.name: user for user in config.users}
         self._loop = loop
         self._pacer = pacer
@@ -213,20 +214,7 @@ class Parties:
                 codecs = self._codecs.of_called(trunk.codecs, errand, onward)
                 return self._trunk(leg_id, trunk, errand, caller, codecs)
             case TargetKind.AGENT:
-                shown, called = (number.value for number in errand.numbers)
-                return AgentLeg(
-                    leg_id,
-                    agent or self.agents[target.name],
-                    call_id=errand.id,
-                    caller=shown,
-                    called=called,
-                    loop=self._loop,
-                    is_caller=onward is not None,
-                    name=target.name,
-                    attributes=caller.attributes,
-                    codec=errand.heard or "",
-                    tools=tuple(TOOLS),
-                )
+                return self._agent(leg_id, target.name, errand, caller, onward, agent)
             case TargetKind.TRUNK:
                 trunk = self._trunks[target.name]
                 codecs = self._codecs.of_called(trunk.codecs, errand, onward)
@@ -234,6 +222,37 @@ class Parties:
             case TargetKind.USER:
                 return self._phone(leg_id, target, errand, caller, onward)
         raise RoutingError(f"{target.kind.value} targets cannot be dialled", status=501)
+
+    def _agent(
+        self,
+        leg_id: LegId,
+        name: str,
+        errand: Errand,
+        caller: Caller,
+        onward: Plan | None,
+        agent: Agent | None,
+    ) -> AgentLeg:
+        """The leg of an agent in this process, or at the end of a wire."""
+        shown, called = (number.value for number in errand.numbers)
+        options = self._agents.get(name)
+        leg = AgentLeg(
+            leg_id,
+            agent or self.agents[name],
+            call_id=errand.id,
+            caller=shown,
+            called=called,
+            loop=self._loop,
+            is_caller=onward is not None,
+            name=name,
+            attributes=caller.attributes,
+            codec=errand.heard or "",
+            tools=tuple(TOOLS),
+            speech=None if options is None else options.speech,
+        )
+        if onward is not None:
+            asked = onward.options.answering_machine
+            leg.expect_machine(asked or (options.answering_machine if options else "off"))
+        return leg
 
     def _trunk(
         self,

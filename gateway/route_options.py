@@ -126,5 +126,6 @@ def _read_options(route: RouteSection) -> RouteOptions:
         max_call_duration_s=route.max_call_duration_s,
         failover_on=frozenset(route.failover_on),
         failover_after_progress=route.failover_after_progress,
+        answering_machine=route.answering_machine,
         codecs=CodecRules(Transcode(route.transcode), route.codecs),
     )

@@ -21,6 +21,7 @@ from gateway.api.trunks import TrunkControl, describe_trunk_event
 from gateway.call.call import CallSummary, TransferMode
 from gateway.call.events import CallEnded, CallEvent
 from gateway.leg.leg import LegId
+from gateway.media.answering import AnsweringPolicy
 from gateway.trunk.event import TrunkEvent
 
 MAX_EVENTS_BEHIND = 1000
@@ -32,7 +33,9 @@ Address = Annotated[str, Field(min_length=1, max_length=128)]
 class CallControl(KeyControl, LoudnessControl, Protocol):
     """What the API asks of the node."""
 
-    def originate(self, from_: str, to: str) -> CallSummary: ...
+    def originate(
+        self, from_: str, to: str, answering_machine: AnsweringPolicy | None = None
+    ) -> CallSummary: ...
     def calls(self) -> Sequence[CallSummary]: ...
     def summary(self, call_id: str) -> CallSummary | None: ...
     def hang_up(self, call_id: str) -> bool: ...
@@ -56,6 +59,10 @@ class NewCall(BaseModel):
 
     from_: Annotated[Address, Field(alias="from", description="agent:NAME, or a number")]
     to: Annotated[Address, Field(description="A number, a name, or agent:NAME")]
+    answering_machine: Annotated[
+        AnsweringPolicy | None,
+        Field(description="What an agent in `from` does if one answers; else as configured"),
+    ] = None
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -162,7 +169,7 @@ def call_operations(control: CallControl) -> list[Operation]:
 
     async def place() -> Any:
         body = await check_json(NewCall)
-        return describe_call(control.originate(body.from_, body.to))
+        return describe_call(control.originate(body.from_, body.to, body.answering_machine))
 
     async def list_calls() -> Any:
         return CallList(calls=[describe_call(summary) for summary in control.calls()])

@@ -23,7 +23,7 @@ from gateway.agents.protocol import CallFacts, call_token
 from gateway.agents.tool import HangUp, Tool, Transfer
 from gateway.errors import Fault
 from gateway.leg.agent_call import CallOfAgent
-from gateway.leg.answering import Answering, AnsweringPolicy
+from gateway.leg.answering import Answering
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -44,6 +44,7 @@ from gateway.leg.leg import (
 )
 from gateway.leg.other_side import OtherSide
 from gateway.leg.turns import Turns, TurnsOptions
+from gateway.media.answering import AnsweringPolicy
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
 from gateway.rtp.dial_string import parse_dial_string

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from gateway.agents.event import AgentEvent, MachineDetected
 from gateway.agents.tool import HangUp, Tool
 from gateway.codec import TICK_RATE
-from gateway.media.answering import BEEP, FAX, MACHINE, AnsweringDetector
+from gateway.media.answering import BEEP, FAX, MACHINE, AnsweringDetector, AnsweringPolicy
 from gateway.media.frame import AudioFrame
 from gateway.media.pure import RATE
-
-AnsweringPolicy = Literal["off", "detect", "hang-up", "wait-for-beep"]
-"""What is done about a machine that answers: nothing; the agent and who watches are told; the call
-is ended; what the agent says waits until the machine has beeped, or a person has said hello."""
 
 _TICKS_PER_MS = TICK_RATE / 1000
 

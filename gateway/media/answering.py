@@ -11,12 +11,17 @@ voice is. That is all this goes by: how long, how loud, how pure. It needs nobod
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.media.pure import RATE, Tone, tone_in
 from gateway.media.vad import DetectorOptions, Gate, Loudness, SpeechStarted, power_of
+
+AnsweringPolicy = Literal["off", "detect", "hang-up", "wait-for-beep"]
+"""What is done about a machine that answers: nothing; the agent and who watches are told; the call
+is ended; what the agent says waits until the machine has beeped, or a person has said hello."""
 
 HUMAN, MACHINE, BEEP, FAX, UNKNOWN = "human", "machine", "beep", "fax", "unknown"
 

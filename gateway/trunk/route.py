@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from gateway.errors import RoutingError
+from gateway.media.answering import AnsweringPolicy
 from gateway.trunk.codecs import ANY, CodecRules
 from gateway.trunk.emergency import NO_MORE, EmergencyNumbers, EmergencyRefused
 
@@ -83,6 +84,8 @@ class RouteOptions:
     "Whether the next is tried even when the caller has heard this one ring or speak already."
     codecs: CodecRules = ANY
     "Which codecs its calls prefer, and when payloads are transcoded."
+    answering_machine: AnsweringPolicy | None = None
+    "What is done if a machine answers whom an agent calls; None: as the agent has it."
     guests: tuple[Guest, ...] = ()
     "Who joins its calls when they are answered."
 

@@ -22,6 +22,7 @@ from gateway.conduct import Conduct
 from gateway.errors import GatewayError, RoutingError
 from gateway.leg.browser import BrowserLeg
 from gateway.leg.leg import EndReason
+from gateway.media.answering import AnsweringPolicy
 from gateway.media.folder import Sounds
 from gateway.media.sound import Sound
 from gateway.media.tone import beep
@@ -56,6 +57,7 @@ class FakeNode:
         self.transports: list[FakeTransport] = []
         self.plan = ["trunk:lab"]
         self.breaks = False
+        self.answering_machine: AnsweringPolicy | None = None
         self.pages = Pages(self)
         self.conduct = Conduct(self.registry, plan=self._plan, sounds=Sounds({"hi.wav": BEEP}))
 
@@ -104,7 +106,10 @@ class FakeNode:
         self.transports.append(transport)
         return transport
 
-    def originate(self, from_: str, to: str) -> CallSummary:
+    def originate(
+        self, from_: str, to: str, answering_machine: AnsweringPolicy | None = None
+    ) -> CallSummary:
+        self.answering_machine = answering_machine
         if to == "nowhere":
             raise RoutingError("no route leads from api to this destination")
         call = self.registry.place(
