@@ -58,6 +58,9 @@ MAX_NOTE = 4000
 MAX_ID = 256
 "Characters of an id of the server's that is kept; its own have 30."
 
+MAX_WRONG = 3
+"So many and the connection is given up (F19)."
+
 ANSWERED = frozenset({"handed-back", "summary", "message"})
 "What the agent is told and answers by speaking: it is its turn."
 
@@ -297,7 +300,8 @@ class OpenAiProtocol:
                 return ()
         if self._is_ready:
             return (_error_note(error),)
-        return (_error_note(error), Wrong("the session was refused"))
+        # Of no use to wait for: without its session a model may not even speak our format.
+        return (_error_note(error), *[Wrong("the session was refused")] * MAX_WRONG)
 
     def _on_transcript(self, read: dict[str, Any]) -> tuple[Wish, ...]:
         is_ours = str(read.get("type")).startswith("response.")

@@ -591,13 +591,13 @@ def test_transcripts_of_both_become_notes() -> None:
     ]
 
 
-def test_refused_session_is_a_strike() -> None:
+def test_f18_refused_session_is_given_up_at_once() -> None:
     talk = Talk()
     error = {"type": "invalid_request_error", "code": "invalid_value", "message": "No such voice"}
 
     wishes = talk.serve("error", error=error)
 
-    assert wishes == [Note("error", error), Wrong("the session was refused")]
+    assert wishes == [Note("error", error), *[Wrong("the session was refused")] * 3]
 
 
 def test_error_of_a_running_session_is_noted() -> None:
