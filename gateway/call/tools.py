@@ -35,11 +35,13 @@ from gateway.call.room import Room
 from gateway.call.search import Search, Searches
 from gateway.call.speech import Speech
 from gateway.call.transfer import Transfers
-from gateway.call.uses import Use
+from gateway.call.uses import NAMES, Use
 from gateway.errors import GatewayError, RoutingError
 from gateway.leg.leg import Ended, EndReason, LegId, Role, ToolAsked, TransferAsked
 from gateway.private import Private
 from gateway.trunk.route import Plan
+
+HANG_UP = NAMES[HangUp]
 
 MAX_DIALS = 10
 "Numbers that an agent may try in one call, reached or not: who tries more was talked into it."
@@ -100,7 +102,8 @@ class Tools:
         """An agent wants something done."""
         use = Use(self._room, party, event.id, event.tool, now)
         try:
-            if not self._rules(party).lets_use(use.name):
+            # Nobody is kept in a call: an agent that may do nothing else can always leave.
+            if use.name != HANG_UP and not self._rules(party).lets_use(use.name):
                 raise RoutingError(f"this agent may not use {use.name}", status=403)
             if party.state is not PartyState.UP and not isinstance(event.tool, HangUp):
                 raise RoutingError("the call is not answered", status=409)

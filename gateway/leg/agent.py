@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -299,7 +300,9 @@ class AgentLeg:
         if isinstance(tool, HangUp):
             act = partial(self._hang_up, tool.reason, tool.status)
         else:
-            act = partial(self._tell, ToolAsked(tool_id, tool))
+            # What is waited for here is not waited for again.
+            asked = replace(tool, after_speech=False) if isinstance(tool, Transfer) else tool
+            act = partial(self._tell, ToolAsked(tool_id, asked))
         if isinstance(tool, HangUp | Transfer) and tool.after_speech:
             self._after_speech(act, min(tool.max_wait_s, MAX_SPEECH_WAIT_S))
         else:

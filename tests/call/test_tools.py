@@ -461,7 +461,7 @@ def test_a39_agent_dials_only_where_a_route_leads_it(tool: Tool) -> None:
 
 
 def test_a39_agent_uses_only_tools_it_was_given() -> None:
-    desk = Desk(AgentRules(frozenset({"hang_up"})))
+    desk = Desk(AgentRules(frozenset({"mute"})))
 
     desk.use(Transfer("sales"))
     refused = desk.done
