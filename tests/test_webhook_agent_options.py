@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,27 @@ def test_settings_of_a_model_are_read() -> None:
 def test_wrong_setting_of_a_model_is_named(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=key):
         model_settings(**{key: value})
+
+
+# ---- the page
+
+
+PAGE = (Path(__file__).parents[1] / "docs/openai.md").read_text(encoding="utf-8")
+
+
+def test_page_shows_configurations_that_can_be_used() -> None:
+    examples = [block.partition("```")[0] for block in PAGE.split("```toml\n")[1:]]
+    secrets = {**SECRETS, "OPENAI_WEBHOOK_SECRET": SECRETS["HOOK"]}
+
+    config = parse_config(tomllib.loads("\n".join(examples)), FILE, secrets)
+
+    assert [agent.name for agent in config.agents] == ["helper", "front"]
+
+
+def test_page_names_every_setting() -> None:
+    table = PAGE.partition("| Setting |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+
+    assert {name.strip(" `") for row in rows for name in row.split(",")} == {
+        field.name for field in dataclasses.fields(Settings)
+    }
