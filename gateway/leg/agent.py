@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +22,8 @@ from gateway.agents.protocol import CallFacts, call_token
 from gateway.agents.tool import HangUp, Tool, Transfer
 from gateway.errors import Fault
 from gateway.leg.agent_call import CallOfAgent
+from gateway.leg.agent_marks import OwnMarks
+from gateway.leg.agent_queues import AgentQueues
 from gateway.leg.answering import Answering
 from gateway.leg.leg import (
     Answered,
@@ -54,12 +54,6 @@ from gateway.sip.uri import Uri
 
 log = logging.getLogger(__name__)
 
-MAX_HEARD_BEHIND = 100
-"Frames kept for an agent that hears slowly: 2 s at 20 ms; then the oldest go."
-
-MAX_DIGITS_WAITING = 64
-"Keys kept for an agent that does not ask for them."
-
 MAX_SAID_AHEAD_MS = 30_000
 "`say` waits while more than this is queued."
 
@@ -77,9 +71,6 @@ MAX_SPEECH_WAIT_S = 30.0
 
 DIGIT_MS = 100
 DIGIT_GAP_S = 0.2
-
-_OURS = "\0"
-"Begins the names of marks that are this leg's own."
 
 
 class AgentLeg:
@@ -141,19 +132,13 @@ class AgentLeg:
         self._answering: Answering | None = None
         self._task: asyncio.Task[None] | None = None
         self._has_ended = False
-        self._reached: dict[str, Callable[[], None]] = {}
-        "What is done when a mark of ours is reached, or cleared."
-        self._marks = 0
+        self._marks = OwnMarks(self.playout, loop)
+        self.queues = AgentQueues()
+        "What the agent asks for in its own time."
         self._hear: Callable[[AudioFrame], None] | None = None
         self._other_side = OtherSide(self._tell)
         self._on_agent_event: Callable[[AgentEvent], None] | None = None
         self._done: dict[str, asyncio.Future[ToolDone]] = {}
-        self._waits: dict[str, asyncio.TimerHandle] = {}
-        "For how long a tool may still wait for speech, by the mark that it waits for."
-        self._ears: deque[AudioFrame] | None = None
-        self._heard = asyncio.Event()
-        self._digits: deque[str] = deque(maxlen=MAX_DIGITS_WAITING)
-        self._digit_came = asyncio.Event()
         self._referred: asyncio.Future[int] | None = None
         "Is told how the transfer ended that the agent has asked for."
         self.is_answered = False
@@ -197,8 +182,7 @@ class AgentLeg:
     def digit(self, digit: str, phase: Phase, duration_ms: int = 0) -> None:
         """The other side pressed a key."""
         if phase is Phase.END:
-            self._digits.append(digit)
-            self._digit_came.set()
+            self.queues.press(digit)
             self.inform(DigitHeard(digit, duration_ms))
 
     def hold(self, direction: Direction) -> None:
@@ -259,10 +243,7 @@ class AgentLeg:
             self._answering.hear(frame)
         if self._hear is not None:
             self._hear(frame)
-        ears = self._ears
-        if ears is not None:
-            ears.append(frame)
-            self._heard.set()
+        self.queues.hear(frame)
 
     # ---- what the agent does, see AgentCall
 
@@ -304,13 +285,12 @@ class AgentLeg:
             asked = replace(tool, after_speech=False) if isinstance(tool, Transfer) else tool
             act = partial(self._tell, ToolAsked(tool_id, asked))
         if isinstance(tool, HangUp | Transfer) and tool.after_speech:
-            self._after_speech(act, min(tool.max_wait_s, MAX_SPEECH_WAIT_S))
+            self._marks.after_speech(act, min(tool.max_wait_s, MAX_SPEECH_WAIT_S))
         else:
             act()
 
     async def do(self, tool: Tool) -> ToolDone:
-        self._marks += 1
-        tool_id = f"{_OURS}{self._marks}"
+        tool_id = self._marks.new_name()
         done: asyncio.Future[ToolDone] = self._loop.create_future()
         self._done[tool_id] = done
         self.use(tool, tool_id)
@@ -341,20 +321,6 @@ class AgentLeg:
         if not self._is_early:
             self.accept()
 
-    async def hear_frames(self) -> AsyncGenerator[AudioFrame, None]:
-        self.speak_up()
-        ears: deque[AudioFrame] = deque(maxlen=MAX_HEARD_BEHIND)
-        self._ears = ears
-        try:
-            while True:
-                while ears:
-                    yield ears.popleft()
-                self._heard.clear()
-                await self._heard.wait()
-        finally:
-            if self._ears is ears:
-                self._ears = None
-
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
         self.speak_up()
         for start in range(0, len(pcm), PIECE_S * rate):
@@ -373,57 +339,14 @@ class AgentLeg:
             await asyncio.sleep(max(ahead_ms / 1000, TICK_S))
 
     async def played(self) -> None:
-        reached: asyncio.Future[None] = self._loop.create_future()
-        name = self._at_end_of_speech(partial(_resolve, reached))
-        try:
-            if name:
-                await reached
-        finally:
-            self._reached.pop(name, None)
-
-    def _at_end_of_speech(self, then: Callable[[], None]) -> str:
-        """Do something once all said so far was played, or cleared; empty: it cannot be known."""
-        self._marks += 1
-        name = f"{_OURS}{self._marks}"
-        if not self.playout.mark(name):
-            return ""
-        self._reached[name] = then
-        return name
-
-    def _after_speech(self, act: Callable[[], None], wait_s: float) -> None:
-        """Do it once all said so far was played, or after `wait_s`."""
-        if self.playout.queued_ms <= 0:
-            act()
-            return
-        name = ""
-
-        def go() -> None:
-            timer = self._waits.pop(name, None)
-            self._reached.pop(name, None)
-            if timer is not None:
-                timer.cancel()
-                act()
-
-        name = self._at_end_of_speech(go)
-        self._waits[name] = self._loop.call_later(wait_s, go)
+        await self._marks.played()
 
     def clear(self) -> Cleared:
         cleared = self.playout.clear()
         if self.turns is not None:
             self.turns.let_go()
         self._loop.call_soon(self.playout.tell)
-        return self._without_ours(cleared)
-
-    async def next_digit(self) -> str:
-        while not self._digits:
-            await self.digit_waiting()
-        digit = self._digits.popleft()
-        if not self._digits:
-            self._digit_came.clear()
-        return digit
-
-    async def digit_waiting(self) -> None:
-        await self._digit_came.wait()
+        return self._marks.take_out(cleared)
 
     async def press(self, digits: str) -> None:
         steps = parse_dial_string(digits)
@@ -507,43 +430,20 @@ class AgentLeg:
         if self.turns is not None:
             self.turns.close()
             self.turns = None
-        for timer in self._waits.values():
-            timer.cancel()
-        self._waits.clear()
+        self._marks.close()
 
     def _tell(self, event: LegEvent) -> None:
         if not self._has_ended or isinstance(event, Gone):
             self.on_event(event)
 
     def _on_playout_event(self, event: PlayoutEvent) -> None:
-        if isinstance(event, MarkReached) and event.name.startswith(_OURS):
-            self._reach(event.name)
+        if isinstance(event, MarkReached) and self._marks.reach(event.name):
             return
         if isinstance(event, Cleared):
             if self.turns is not None:
                 self.turns.let_go()
-            event = self._without_ours(event)
+            event = self._marks.take_out(event)
         self.inform(event)
-
-    def _without_ours(self, cleared: Cleared) -> Cleared:
-        """What the agent is told of marks that were cleared: those it has set itself."""
-        ours = [name for name in cleared.marks if name.startswith(_OURS)]
-        if not ours:
-            return cleared
-        for name in ours:
-            self._reach(name)
-        marks = tuple(name for name in cleared.marks if not name.startswith(_OURS))
-        return replace(cleared, marks=marks)
-
-    def _reach(self, name: str) -> None:
-        reached = self._reached.pop(name, None)
-        if reached is not None:
-            reached()
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _nobody(event: LegEvent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +113,13 @@ class CallOfAgent:
         self._leg.accept()
 
     def hear(self) -> AsyncGenerator[AudioFrame, None]:
-        return self._leg.hear_frames()
+        return self._hear()
+
+    async def _hear(self) -> AsyncGenerator[AudioFrame, None]:
+        self._leg.speak_up()
+        async with aclosing(self._leg.queues.frames()) as frames:
+            async for frame in frames:
+                yield frame
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
         await self._leg.say(pcm, rate)
@@ -124,10 +131,10 @@ class CallOfAgent:
         await self._leg.played()
 
     async def digit(self) -> str:
-        return await self._leg.next_digit()
+        return await self._leg.queues.next_digit()
 
     async def digit_waiting(self) -> None:
-        await self._leg.digit_waiting()
+        await self._leg.queues.digit_waiting()
 
     async def send_digits(self, digits: str) -> None:
         await self._leg.press(digits)

@@ -11,11 +11,8 @@ import pytest
 
 from gateway.agents.agent import AgentCall
 from gateway.errors import Fault
-from gateway.leg.agent import (
-    MAX_DIGITS_WAITING,
-    MAX_HEARD_BEHIND,
-    MAX_SAID_AHEAD_MS,
-)
+from gateway.leg.agent import MAX_SAID_AHEAD_MS
+from gateway.leg.agent_queues import MAX_DIGITS_WAITING, MAX_HEARD_BEHIND
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
