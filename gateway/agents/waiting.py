@@ -28,7 +28,9 @@ class WaitingRoom:
         self._free: deque[AgentConnection] = deque()
         self._wanted: deque[asyncio.Future[AgentConnection]] = deque()
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """Connections that wait."""
         return len(self._free)
 
     def offer(self, connection: AgentConnection) -> None:

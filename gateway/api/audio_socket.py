@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
-from quart import Quart, websocket
+from quart import websocket
 
+from gateway.api.close_code import CLOSE_CODE
 from gateway.api.outbox import TOO_SLOW, close
 from gateway.net.agent_connection import (
     MAX_AUDIO_WAITING,
@@ -32,31 +32,8 @@ MESSAGES_PER_TURN = 32
 LINGER_S = 1.0
 "How long what waits may take to be sent, once the socket is to end."
 
-CLOSE_CODE = "gateway.close_code"
-"Key of a socket's ASGI scope."
-
 NORMAL = 1000
 "RFC 6455 §7.4.1."
-
-
-def note_close_codes(app: Quart) -> None:
-    """Keep the code with which peers close their sockets: Quart does not tell it."""
-    inner: Callable[..., Awaitable[None]] = app.asgi_app
-
-    async def outer(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "websocket":
-            await inner(scope, receive, send)
-            return
-
-        async def noted() -> Any:
-            event = await receive()
-            if event["type"] == "websocket.disconnect":
-                scope[CLOSE_CODE] = event.get("code")
-            return event
-
-        await inner(scope, noted, send)
-
-    app.asgi_app = outer  # type: ignore[method-assign]
 
 
 class AudioSocketConnection:

@@ -26,7 +26,7 @@ from quart import (
 )
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from gateway.api.audio_socket import note_close_codes
+from gateway.api.close_code import note_close_codes
 from gateway.api.compression import refuse_compression
 from gateway.api.crowd import Crowd, SocketLimits, client_address
 from gateway.api.openapi import Operation, build_document
@@ -206,7 +206,7 @@ def create_server(
     """
     refuse_compression()
     app = Quart("gateway", static_folder=None)
-    note_close_codes(app)
+    note_close_codes()
     own_locks = tuple(door.prefix for door in doors)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
