@@ -146,6 +146,7 @@ const REASONS = {
   "time-limit": ["time is up", "The call has lasted as long as it may", "Call again. Whoever runs the gateway sets how long calls of a route last."],
   "session-expired": ["connection lost", "The far end no longer answered", "Call again."],
   "agent-failed": ["agent failed", "The agent broke down", "Call again. If it stays, the gateway's log names the agent's error."],
+  "agent_lost": ["agent lost", "The agent could not be reached any more", "Call again. If it stays, see whether the agent runs, and what the gateway's log says of it."],
   "shutdown": ["gateway stopped", "The gateway is shutting down", "Call again when it is back."],
   "gateway-error": ["gateway error", "The gateway made a mistake", "Call again. If it stays, the gateway's log says why."],
 };

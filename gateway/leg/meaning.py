@@ -28,6 +28,7 @@ REASON_HEADERS = {
     EndReason.ANSWERED_ELSEWHERE: 'SIP;cause=200;text="Call completed elsewhere"',
     EndReason.SHUTDOWN: 'SIP;cause=503;text="The gateway stops"',
     EndReason.ICE_CONSENT: 'SIP;cause=408;text="ice_consent"',
+    EndReason.AGENT_LOST: 'SIP;cause=503;text="agent_lost"',
 }
 "Why we hang up, where that is of use to a peer: the Reason of our CANCEL or BYE."
 

@@ -77,6 +77,8 @@ def test_f18_phone_hears_the_waiting_sound_then_the_apology_then_the_end() -> No
         assert at.bench.phone.one(sip.Ended).cause is sip.EndCause.BYE
         assert (at.ended().reason, at.ended().fault) == (EndReason.AGENT_LOST, Fault.AGENT)
         assert at.ended().reason.value == "agent_lost"
+        (bye,) = [sent.data for sent in at.bench.wire.log if sent.data.startswith(b"BYE ")]
+        assert b'\r\nReason: SIP;cause=503;text="agent_lost"\r\n' in bye
 
 
 def test_f18_fallback_number_takes_the_caller_over() -> None:

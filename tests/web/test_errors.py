@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.real, pytest.mark.beside, pytest.mark.asyncio(loop_sco
             "The carrier could not put the call through",
         ),
         ("agent-failed", "500 boom", "agent failed", "The agent broke down"),
+        ("agent_lost", "503 gone", "agent lost", "The agent could not be reached any more"),
         ("of-the-future", "499 Odd", "rejected", "The call was rejected"),
     ],
 )
