@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from gateway.agents.agent import AgentCall
-from gateway.agents.event import AgentEvent, ItemPlayed, Told
+from gateway.agents.event import AgentEvent, ItemPlayed
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -40,14 +41,18 @@ MAX_EARLY = 64
 MAX_ITEMS = 64
 "Items of speech whose response is remembered."
 
-FROM_PROGRAM = "realtime-event"
-"The kind of `Told` by which an event of a program reaches the connection."
-
 CLEAR = "output_audio_buffer.clear"
 "What a program sends to stop the model's speech: of us, for the speech is queued here."
 
 _AUDIO = 'audio.delta"'
 "In an event of audio and in no other: within a text the quote would be escaped."
+
+
+@dataclass(frozen=True, slots=True)
+class FromProgram:
+    """An event of the program, on its way to the connection by way of the agent's events."""
+
+    text: str
 
 
 Watcher = Callable[[str | None], None]
@@ -106,7 +111,7 @@ class Sideband:
             event = {**event, "session": without_formats(session)}
             text = json.dumps(event)
         if self._is_open and self._on_event is not None:
-            self._on_event(Told(FROM_PROGRAM, {"text": text}))
+            self._on_event(cast(AgentEvent, FromProgram(text)))
         elif len(self._early) < MAX_EARLY:
             self._early.append(text)
 
@@ -249,8 +254,8 @@ class _Tapped:
         return self._protocol.close(reason)
 
     def notice(self, event: AgentEvent) -> Iterable[Message]:
-        if isinstance(event, Told) and event.kind == FROM_PROGRAM:
-            return (event.data["text"],)
+        if isinstance(event, FromProgram):
+            return (event.text,)
         if isinstance(event, ItemPlayed):
             self._sideband.played(event)
         return self._protocol.notice(event)

@@ -10,7 +10,7 @@ import pytest
 from gateway.agents.agent import AgentCall
 from gateway.agents.event import ItemPlayed, Told
 from gateway.agents.protocol import Reply, Use, WireModule
-from gateway.agents.sideband import FROM_PROGRAM, MAX_EARLY, MAX_WATCHERS, Sideband
+from gateway.agents.sideband import MAX_EARLY, MAX_WATCHERS, Sideband
 from gateway.agents.tool import HangUp
 from gateway.agents.wire import openai
 from gateway.errors import RoutingError
@@ -219,7 +219,5 @@ def test_other_news_of_the_call_still_reach_the_model() -> None:
     aside = Aside()
 
     aside._on_event(Told("message", {"text": "Wrap up."}))
-    aside._on_event(Told(FROM_PROGRAM, {"text": CREATE}))
 
     assert "Wrap up." in aside.sent[1]
-    assert aside.sent[-1] == CREATE
