@@ -351,12 +351,16 @@ class Node:
         if leg is not None:
             leg.end(EndReason.REJECTED, status)
 
-    def place(self, agent: str, to: str, *, caller_id: str, ringing_s: float | None) -> CallSummary:
+    def place(
+        self, agent: str, to: str, *, caller_id: str, ringing_s: float | None, detects: bool
+    ) -> CallSummary:
         """Let an agent call somebody; see `gateway.api.twilio_calls.TwilioControl`."""
         number, digits = _read_dialled(to)
         plan = replace(self._plan_new_call("api", number), digits=digits)
         if ringing_s is not None:
             plan = replace(plan, options=replace(plan.options, ringing_timeout_s=ringing_s))
+        if detects:
+            plan = replace(plan, options=replace(plan.options, answering_machine="detect"))
         numbers = (Private(caller_id), Private(number))
         return self._ring_first(Target(TargetKind.AGENT, agent), numbers, numbers, plan)
 
@@ -521,6 +525,9 @@ class Node:
 
     def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         return self.registry.observe(observer)
+
+    def follow(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
+        return self.registry.observe(observer, signalling=False)
 
     def incoming(self, call_id: str) -> IncomingCall:
         return self._incoming.find(call_id)

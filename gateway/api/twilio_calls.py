@@ -52,10 +52,13 @@ PAGE_SIZE, MAX_PAGE_SIZE = 50, 1000
 
 MAX_RINGING_S = 600
 
+MACHINE_WAITS = {"Enable": "start", "DetectMessageEnd": "end"}
+"MachineDetection, and what the first TwiML waits for."
+
+MAX_MACHINE_S = 59
+
 UNSUPPORTED = (
-    "MachineDetection",
     "Record",
-    "AsyncAmd",
     "Trim",
     "ApplicationSid",
     "CallToken",
@@ -67,15 +70,23 @@ UNSUPPORTED = (
 class TwilioControl(Protocol):
     """What the interface asks of the node."""
 
-    def place(self, agent: str, to: str, *, caller_id: str, ringing_s: float | None) -> CallSummary:
+    def place(
+        self, agent: str, to: str, *, caller_id: str, ringing_s: float | None, detects: bool
+    ) -> CallSummary:
         """Ring `to`, with an agent as the caller.
+
+        Args:
+            ringing_s: None: as the route says.
+            detects: whether it is found out if a machine answers.
 
         Raises:
             GatewayError: it cannot be dialled.
         """
 
     def hang_up(self, call_id: str) -> bool: ...
-    def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]: ...
+    def follow(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
+        """Hear every event of every call but its signalling; what is returned ends that."""
+
     def check_url(self, url: str) -> None:
         """
         Raises:
@@ -117,7 +128,7 @@ class TwilioCalls:
         self._control = control
         self._desk = desk
         self.records = Records(options.account_sid, now=now, tell=self._tell)
-        self._stop = control.observe(self._on_event)
+        self._stop = control.follow(self._on_event)
 
     def close(self) -> None:
         """Follow calls no more."""
@@ -171,21 +182,38 @@ class TwilioCalls:
             raise _bad(21205, "Either Url or Twiml is needed")
         callback = self._callback(form)
         timeout = _number(form, "Timeout", MAX_RINGING_S)
+        waits, machine_callback = self._machine(form)
         digits = form.get("SendDigits", "")
         summary = self._place(
             f"{_dialled(to)},{digits}" if digits else _dialled(to),
             from_,
             ringing_s=timeout,
+            detects=bool(waits),
         )
-        placed = Instructions(first, from_, to, self._options.account_sid)
+        placed = Instructions(
+            first,
+            from_,
+            to,
+            self._options.account_sid,
+            machine_wait="" if _flag(form, "AsyncAmd") else waits,
+            machine_timeout_s=_number(form, "MachineDetectionTimeout", MAX_MACHINE_S) or 30.0,
+        )
         self._desk.instruct(summary.id, placed)
-        record = self.records.place(summary.id, from_, to, callback)
+        record = self.records.place(summary.id, from_, to, callback, machine_callback)
         return self._told(record, HTTPStatus.CREATED)
 
-    def _place(self, to: str, from_: str, *, ringing_s: float | None) -> CallSummary:
+    def _machine(self, form: Mapping[str, str]) -> tuple[str, Action | None]:
+        """For what of answering machines it is waited, and who is told of them."""
+        wanted = form.get("MachineDetection", "")
+        if wanted not in ("", *MACHINE_WAITS):
+            raise _bad(20001, f"MachineDetection is one of {', '.join(MACHINE_WAITS)}")
+        told = self._action(form, "AsyncAmdStatusCallback", "AsyncAmdStatusCallbackMethod")
+        return MACHINE_WAITS.get(wanted, ""), told if _flag(form, "AsyncAmd") else None
+
+    def _place(self, to: str, from_: str, *, ringing_s: float | None, detects: bool) -> CallSummary:
         try:
             return self._control.place(
-                self._options.agent, to, caller_id=from_, ringing_s=ringing_s
+                self._options.agent, to, caller_id=from_, ringing_s=ringing_s, detects=detects
             )
         except CapacityError as error:
             raise TwilioError(HTTPStatus.TOO_MANY_REQUESTS, 20429, str(error)) from None
@@ -321,10 +349,9 @@ class TwilioCalls:
         if isinstance(event, CallEnded):
             self._desk.forget(event.call)
 
-    def _tell(self, record: Record, fields: Mapping[str, str]) -> None:
-        assert record.callback is not None
+    def _tell(self, record: Record, action: Action, fields: Mapping[str, str]) -> None:
         token = self._options.auth_token.value
-        self._desk.callbacks.post(record.call, record.callback.action, fields, token)
+        self._desk.callbacks.post(record.call, action, fields, token)
 
 
 async def _form() -> dict[str, str]:
@@ -357,6 +384,10 @@ def _number(form: Mapping[str, str], name: str, most: int) -> float | None:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise _bad(20001, f"{name} is no number")
     return float(min(int(text), most))
+
+
+def _flag(form: Mapping[str, str], name: str) -> bool:
+    return form.get(name, "").lower() == "true"
 
 
 def _refuse_unsupported(form: Mapping[str, str]) -> None:

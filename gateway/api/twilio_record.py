@@ -19,6 +19,7 @@ from gateway.call.events import (
     LegNoted,
 )
 from gateway.leg.leg import EndReason
+from gateway.media.answering import ANSWERED_BY
 
 API_VERSION = "2010-04-01"
 
@@ -79,6 +80,8 @@ class Record:
     sip_status: int = 0
     answered_by: str | None = None
     callback: StatusCallback | None = None
+    machine_callback: Action | None = None
+    "Told who has answered (AsyncAmdStatusCallback)."
     sequence: int = 0
     "Of the next status callback."
 
@@ -94,7 +97,7 @@ class Record:
         return 0 if self.started_at is None else round(self.ended_at - self.started_at)
 
 
-Tell = Callable[[Record, Mapping[str, str]], None]
+Tell = Callable[[Record, Action, Mapping[str, str]], None]
 
 
 class Records:
@@ -113,11 +116,18 @@ class Records:
         self._by_sid: OrderedDict[str, Record] = OrderedDict()
         self._ended = 0
 
-    def place(self, call: str, from_: str, to: str, callback: StatusCallback | None) -> Record:
+    def place(
+        self,
+        call: str,
+        from_: str,
+        to: str,
+        callback: StatusCallback | None,
+        machine_callback: Action | None = None,
+    ) -> Record:
         """The REST interface has placed a call."""
         record = self._by_call.get(call) or self._add(call, from_, to)
         record.from_, record.to, record.direction = from_, to, "outbound-api"
-        record.callback = callback
+        record.callback, record.machine_callback = callback, machine_callback
         if record.status == "ringing":  # as all are taken to be that others placed
             record.status = "queued"
         self._report(record, "initiated")
@@ -148,8 +158,8 @@ class Records:
             case CallAnswered() if record.started_at is None:
                 record.started_at = self._now()
                 self._become(record, "in-progress")
-            case LegNoted(kind="answered_by"):
-                record.answered_by = str(event.data.get("kind", "unknown"))
+            case LegNoted(kind="answering_machine"):
+                self._note_machine(record, event)
             case CallEnded():
                 self._end(record, event)
 
@@ -158,6 +168,17 @@ class Records:
         record = Record(f"CA{call_token(call)}", call, from_, to, "inbound", now, updated_at=now)
         self._by_call[call] = self._by_sid[record.sid] = record
         return record
+
+    def _note_machine(self, record: Record, event: LegNoted) -> None:
+        record.answered_by = ANSWERED_BY.get(event.data["kind"], "unknown")
+        if record.machine_callback is not None:
+            fields = {
+                "CallSid": record.sid,
+                "AccountSid": self._account_sid,
+                "AnsweredBy": record.answered_by,
+                "MachineDetectionDuration": str(event.data["after_ms"]),
+            }
+            self._tell(record, record.machine_callback, fields)
 
     def _become(self, record: Record, status: str) -> None:
         record.status, record.updated_at = status, self._now()
@@ -202,7 +223,7 @@ class Records:
         if record.answered_by is not None:
             fields["AnsweredBy"] = record.answered_by
         record.sequence += 1
-        self._tell(record, fields)
+        self._tell(record, callback.action, fields)
 
 
 def describe_record(record: Record, account_sid: str) -> dict[str, Any]:

@@ -16,7 +16,14 @@ from gateway.agents.protocol import call_token
 from gateway.agents.twiml.agent import TwimlDesk
 from gateway.api.twilio_calls import MAX_FIELDS, TwilioCalls, TwilioOptions
 from gateway.api.twilio_record import MAX_ENDED
-from gateway.call.events import CallAnswered, CallEnded, CallEvent, CallProgressed, CallStarted
+from gateway.call.events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallProgressed,
+    CallStarted,
+    LegNoted,
+)
 from gateway.errors import CapacityError, Fault, GatewayError, RoutingError
 from gateway.leg.leg import EndReason
 from gateway.net.destination import Destinations
@@ -37,6 +44,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.placed: list[tuple[str, str, str, float | None]] = []
         self.hung_up: list[str] = []
+        self.detects: list[bool] = []
         self.refuses: GatewayError | None = None
         self._observers: list[Callable[[CallEvent], None]] = []
         self._destinations = Destinations(self._nobody, trusted=["https://site.test/"])
@@ -44,10 +52,13 @@ class FakeNode:
     async def _nobody(self, host: str, port: int) -> tuple[str, ...]:
         return ()
 
-    def place(self, agent: str, to: str, *, caller_id: str, ringing_s: float | None) -> Any:
+    def place(
+        self, agent: str, to: str, *, caller_id: str, ringing_s: float | None, detects: bool
+    ) -> Any:
         if self.refuses is not None:
             raise self.refuses
         self.placed.append((agent, to, caller_id, ringing_s))
+        self.detects.append(detects)
         call = f"gw-{len(self.placed)}"
         self.tell(CallStarted(call, 0.0, Private(caller_id), Private(to)))
         return SimpleNamespace(id=call)
@@ -57,7 +68,7 @@ class FakeNode:
         self.tell(ended(call_id, EndReason.HANGUP, answered=True))
         return True
 
-    def observe(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
+    def follow(self, observer: Callable[[CallEvent], None]) -> Callable[[], None]:
         self._observers.append(observer)
         return lambda: self._observers.remove(observer)
 
@@ -224,10 +235,10 @@ async def test_a21_what_cannot_be_placed_is_refused(form: dict[str, str], wanted
     assert not scene.node.placed
 
 
-@pytest.mark.twiml("REST: Record, MachineDetection, AsyncAmd, ApplicationSid", missing=True)
+@pytest.mark.twiml("REST: Record, ApplicationSid", missing=True)
 @pytest.mark.parametrize(
     "form",
-    [{"Record": "true"}, {"MachineDetection": "Enable"}, {"ApplicationSid": "AP1"}],
+    [{"Record": "true"}, {"MachineDetection": "Perhaps"}, {"ApplicationSid": "AP1"}],
 )
 async def test_what_is_not_possible_is_refused_rather_than_ignored(form: dict[str, str]) -> None:
     scene = Scene()
@@ -405,3 +416,31 @@ async def test_callback_that_fails_is_tried_once_more(loop: VirtualLoop) -> None
     await elapse(60)
 
     assert len(scene.site.of("/status")) == 2
+
+
+@pytest.mark.twiml("REST: MachineDetection with AsyncAmd and its status callback")
+@in_virtual_time
+async def test_who_has_answered_is_told_meanwhile(loop: VirtualLoop) -> None:
+    scene = Scene()
+    call = await scene.create(
+        MachineDetection="Enable",
+        AsyncAmd="true",
+        AsyncAmdStatusCallback="https://site.test/status",
+    )
+
+    data = {"kind": "beep", "after_ms": 4200}
+    scene.node.tell(LegNoted("gw-1", 3.0, "l", "answering_machine", data))
+    await elapse(1)
+
+    assert scene.node.detects == [True]
+    assert scene.site.of("/status") == [
+        {
+            "CallSid": call["sid"],
+            "AccountSid": ACCOUNT,
+            "AnsweredBy": "machine_end_beep",
+            "MachineDetectionDuration": "4200",
+        }
+    ]
+    assert (await scene.ask("GET", f"/Calls/{call['sid']}.json"))[1]["answered_by"] == (
+        "machine_end_beep"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from gateway.agents.agent import Agent, AgentCall
-from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, ToolDone
+from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, MachineDetected, ToolDone
 from gateway.agents.tool import Dial as DialTool
 from gateway.agents.tool import HangUp
 from gateway.agents.twiml.callbacks import Callbacks
@@ -40,6 +41,7 @@ from gateway.agents.twiml.verbs import (
 )
 from gateway.agents.twiml.view import Switchboard
 from gateway.errors import GatewayError
+from gateway.media.answering import ANSWERED_BY, MACHINE, UNKNOWN
 from gateway.net.destination import DestinationError
 from gateway.net.webhook import Web, WebhookError, form_request
 
@@ -60,6 +62,10 @@ class Instructions:
     from_: str
     to: str
     account_sid: str = ""
+    machine_wait: str = ""
+    """start, end: what is asked waits until it is known who has answered, or, of a machine, until
+    it has beeped or is silent; empty: it does not."""
+    machine_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class Session:
         self._prompter = Prompter(call, tools.web, tools.engine, self._secret, self._warn)
         self._far_end = asyncio.Event()
         self._is_falling_back = False
+        self._answered_by = ""
+        self._knows_who = asyncio.Event()
 
     @property
     def _secret(self) -> str:
@@ -147,6 +155,11 @@ class Session:
         self._call.accept_now()
         self._wish = instructions.first
         await self._far_end.wait()
+        if instructions.machine_wait:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(instructions.machine_timeout_s):
+                    await self._knows_who.wait()
+            self._answered_by = self._answered_by or ANSWERED_BY[UNKNOWN]
 
     async def _go_on(self) -> None:
         while True:
@@ -181,6 +194,11 @@ class Session:
                 self._prompter.press(event.digit)
             case FarEndAnswered(is_early=False):
                 self._far_end.set()
+            case MachineDetected(kind=kind):
+                self._answered_by = ANSWERED_BY.get(kind, kind)
+                placed = self._instructions
+                if kind != MACHINE or placed is None or placed.machine_wait != "end":
+                    self._knows_who.set()
 
     # ---- documents
 
@@ -233,6 +251,7 @@ class Session:
             "CallStatus": "in-progress" if self._call.is_answered else "ringing",
             "ApiVersion": API_VERSION,
             "Direction": "inbound" if placed is None else "outbound-api",
+            **({"AnsweredBy": self._answered_by} if self._answered_by else {}),
             **headers,
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.agents.agent import AgentCall
-from gateway.agents.event import AgentEvent, ToolDone
+from gateway.agents.event import AgentEvent, MachineDetected, ToolDone
 from gateway.agents.protocol import call_token
 from gateway.agents.tool import Dial
 from gateway.agents.twiml.agent import TwimlAgent, TwimlDesk
@@ -663,6 +663,34 @@ async def test_a_placed_call_asks_when_the_far_end_has_answered(loop: VirtualLoo
     (told,) = scene.site.of("/out")
     assert (told["From"], told["To"]) == ("+1555", "+1666")
     assert (told["Direction"], told["CallStatus"]) == ("outbound-api", "in-progress")
+    await scene.close()
+
+
+@pytest.mark.twiml("REST: MachineDetection Enable, DetectMessageEnd, its timeout; AnsweredBy")
+@pytest.mark.parametrize(
+    ("wait", "after_s", "answered_by"),
+    [("start", 2.0, "machine_start"), ("end", 5.0, "machine_end_beep"), ("silent", 9.0, "unknown")],
+)
+@in_virtual_time
+async def test_a_placed_call_waits_until_it_knows_who_has_answered(
+    loop: VirtualLoop, wait: str, after_s: float, answered_by: str
+) -> None:
+    placed = Instructions(
+        Action("https://site.test/out"), "+1", "+2", machine_wait=wait, machine_timeout_s=9.0
+    )
+    scene = Scene(loop, placed=placed)
+    scene.site.pages["/out"] = "<Pause length='60'/>"
+    await elapse(1)
+    scene.bench.leg.answer()
+    if wait != "silent":
+        loop.call_later(2.0, scene.bench.leg.inform, MachineDetected("machine", 2000.0))
+        loop.call_later(5.0, scene.bench.leg.inform, MachineDetected("beep", 5000.0))
+
+    await elapse(after_s - 0.1)
+    assert not scene.site.visits
+    await elapse(0.2)
+
+    assert scene.site.of("/out")[0]["AnsweredBy"] == answered_by
     await scene.close()
 
 
