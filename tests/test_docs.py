@@ -85,3 +85,16 @@ def test_layout_in_the_design_is_there() -> None:
     for line in tree.splitlines():
         name = line.split()[0]
         assert (ROOT / "gateway" / name).exists(), name
+
+
+def test_what_is_shown_of_pbxs_and_agents_that_dial_us_can_be_used() -> None:
+    page = (ROOT / "docs/agents-servers.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    secrets = {"PBX_PASSWORD": "a", "HELPER_TOKEN": "b"}
+
+    config = parse_config(tomllib.loads(example), ROOT / "x.toml", secrets)
+
+    assert config.lines.audiosocket == (("127.0.0.1", 9092),)
+    for to in (config.lines.audiosocket_to, config.lines.asterisk_calls["support"]):
+        assert to is not None
+        assert config.router.plan("audiosocket", to).groups
