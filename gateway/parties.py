@@ -246,7 +246,7 @@ class Parties:
             name=name,
             attributes=caller.attributes,
             codec=errand.heard or "",
-            tools=tuple(TOOLS),
+            tools=_tools_of(options),
             speech=None if options is None else options.speech,
         )
         if onward is not None:
@@ -387,6 +387,12 @@ class Parties:
             self.ports, loop=self._loop, peer=peer, symmetric=symmetric, media_allow=rules.allow
         )
         return made if self.carry is None else self.carry(made)
+
+
+def _tools_of(options: AgentOptions | None) -> tuple[str, ...]:
+    """The names of the tools that an agent may use."""
+    allowed = None if options is None else options.tools
+    return tuple(name for name in TOOLS if allowed is None or name in allowed)
 
 
 def keying_of(offer: bytes | None, flow: Flow) -> Keying:

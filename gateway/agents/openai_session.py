@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from gateway.agents.event import Told
 from gateway.agents.protocol import AgentAddress, CallFacts, Opening
 from gateway.agents.tool_json import FORMS
 from gateway.codec import PCMA, PCMU, Codec
@@ -107,6 +109,24 @@ def build_session(settings: Settings, call: CallFacts, audio: str) -> dict[str, 
     if turns is not None and not isinstance(turns, Mapping):
         del session["audio"]["input"]["turn_detection"]
     return session
+
+
+ANSWERED = frozenset({"handed-back", "summary", "message"})
+"What a model is told and answers by speaking: it is its turn."
+
+
+def describe_told(told: Told) -> tuple[str, bool]:
+    """What somebody in charge tells an agent, in words for a model; and whether it is to speak."""
+    data = told.data
+    if told.kind == "transfer" and data.get("state") == "answered":
+        return (
+            "You now talk, alone, with whom the caller is to be transferred to. Tell them the"
+            f" brief: {data.get('brief') or 'who calls, and why'}. Then hang up: that brings the"
+            " two together.",
+            True,
+        )
+    text = data.get("text") or json.dumps(dict(data), default=str)
+    return f"{told.kind}: {text}", told.kind in ANSWERED
 
 
 def with_session(settings: Settings, session: Mapping[str, Any], greeting: bool | str) -> Settings:

@@ -23,7 +23,7 @@ from gateway.agents.event import (
     Told,
     ToolDone,
 )
-from gateway.agents.openai_session import FORMATS, build_session, format_of
+from gateway.agents.openai_session import FORMATS, build_session, describe_told, format_of
 from gateway.agents.openai_session import Settings as Settings
 from gateway.agents.openai_session import opening as opening
 from gateway.agents.openai_speech import Spoken, Truncation
@@ -60,9 +60,6 @@ MAX_ID = 256
 
 MAX_WRONG = 3
 "So many and the connection is given up (F19)."
-
-ANSWERED = frozenset({"handed-back", "summary", "message"})
-"What the agent is told and answers by speaking: it is its turn."
 
 LEAVING = frozenset({"hang_up", "transfer"})
 "Tools after which, where they were done, the agent has nothing more to say."
@@ -171,8 +168,8 @@ class OpenAiProtocol:
         return self._tell(f"Who answered: {event.kind}.", answers=event.kind == "beep")
 
     def _on_told(self, event: Told) -> tuple[Message, ...]:
-        text = event.data.get("text") or json.dumps(dict(event.data), default=str)
-        return self._tell(f"{event.kind}: {text}", answers=event.kind in ANSWERED)
+        text, answers = describe_told(event)
+        return self._tell(text, answers=answers)
 
     def close(self, reason: str) -> Iterable[Message]:
         return ()
@@ -192,7 +189,7 @@ class OpenAiProtocol:
 
     def _respond(self) -> tuple[Message, ...]:
         """Have the model speak: now, or once it has finished what it is at."""
-        if self._active or self._is_asked or not all(self._calls.values()):
+        if self._active or self._is_asked:
             self._wants_response = True
             return ()
         self._wants_response = False
@@ -339,7 +336,8 @@ class OpenAiProtocol:
         output = json.dumps(describe_outcome(event), default=str)
         item = {"type": "function_call_output", "call_id": event.id, "output": output}
         told = _text("conversation.item.create", item=item)
-        if event.is_done and event.tool in LEAVING:
+        is_leaving = event.is_done and event.tool in LEAVING
+        if is_leaving or not all(self._calls.values()):  # the last outcome is spoken to
             return (told,)
         return (told, *self._respond())
 

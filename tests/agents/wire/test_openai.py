@@ -567,6 +567,17 @@ def test_model_takes_over_with_a_summary() -> None:
     assert told[1]["type"] == "response.create"
 
 
+def test_model_briefs_whom_the_caller_is_transferred_to() -> None:
+    talk = answering()
+    talk.call("transfer", '{"to":"+15550142","mode":"warm"}')
+    talk.done()
+
+    told = talk.notice(Told("transfer", {"state": "answered", "brief": "A refund for 4711"}))
+
+    assert "A refund for 4711" in told[0]["item"]["content"][0]["text"]
+    assert told[1]["type"] == "response.create"
+
+
 def test_transcripts_of_both_become_notes() -> None:
     talk = answering()
     place = {"item_id": "item_1", "content_index": 0}
