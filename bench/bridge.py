@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.agent_calls import AgentGenerator, agent_system
+from bench.agent_peer import AgentServer
 from bench.evaluate import Direction, evaluate
 from bench.generator import Generator, Recording
 from bench.measure import CoreLoad, CoreTimes, Usage
@@ -33,7 +35,10 @@ FLOOR_S = 5.0
 ROUND_OVERHEAD_S = 120.0
 "Starting, setting up at 20 calls a second, and ending; a round that takes longer is given up."
 
-PATHS = {"opus-pcmu": "opus", "pcmu-pcmu": "PCMU"}
+AGENT_PATH = "opus-agent24k"
+"To an agent over a WebSocket, which speaks PCM at 24 kHz."
+
+PATHS = {"opus-pcmu": "opus", "pcmu-pcmu": "PCMU", AGENT_PATH: "opus"}
 "What a page speaks, by the path's name; phones speak PCMU."
 
 DELAY_METHOD = (
@@ -220,7 +225,11 @@ class _Session:
         self._system = system
 
     async def __aenter__(self) -> _Session:
-        self.generator = Generator(self._system, PATHS[self._bench.options.path])
+        self._server: AgentServer | None = None
+        if self._bench.options.path == AGENT_PATH and not self._system.is_plain:
+            await self._prepare_agent()
+        else:
+            self.generator = Generator(self._system, PATHS[self._bench.options.path])
         self.running = Running(self._system, self.generator.carrier_port, self._bench.system_core)
         try:
             await self.running.wait_until_ready()
@@ -228,6 +237,15 @@ class _Session:
             await self._close()
             raise
         return self
+
+    async def _prepare_agent(self) -> None:
+        """An agent in the place of the phones: only the gateway has any."""
+        if self._system.name != "gateway":
+            raise StartError(f"{self._system.name} has no agents")
+        self._server = AgentServer("gateway")
+        await self._server.open()
+        self._system, sip_port = agent_system("gateway")
+        self.generator = AgentGenerator(self._system, sip_port, self._server, "webrtc")
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
@@ -277,6 +295,8 @@ class _Session:
             await self.generator.close()
         finally:
             self.running.stop()
+            if self._server is not None:
+                await self._server.close()
 
 
 def _round_of(

@@ -7,10 +7,12 @@ import gc
 import time
 from array import array
 
+from bench.agent_peer import AgentEnd
 from bench.pacer import Clockwork, Intake
 from bench.page import ConnectError, Page, PlainPage
 from bench.peers import Carrier, Phone
 from bench.signalling import CallFailedError, CallSocket
+from bench.sip_caller import CallingPhone, SipCall
 from bench.stream import CAPTURED_FRAMES
 from bench.system import System
 from bench.timing import FRAME_NS
@@ -32,7 +34,11 @@ class BenchCall:
     """One call: a page, a phone, and the signalling between the page and the system."""
 
     def __init__(
-        self, number: str, page: Page | PlainPage, phone: Phone, socket: CallSocket
+        self,
+        number: str,
+        page: Page | PlainPage | CallingPhone,
+        phone: Phone | AgentEnd,
+        socket: CallSocket | SipCall,
     ) -> None:
         self.number = number
         self.page = page

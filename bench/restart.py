@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.generator import BenchCall
 from bench.page import Page
+from bench.signalling import CallSocket
 from bench.stream import Heard
 from bench.system import SYSTEMS
 from bench.under_test import UnderTest, circumstances, under_test
@@ -76,6 +77,7 @@ def _gap(heard: Heard) -> float:
 async def _restart(call: BenchCall) -> None:
     """As `restartIce()` on a network that has not changed."""
     assert isinstance(call.page, Page)
+    assert isinstance(call.socket, CallSocket)
     answer = await call.socket.reoffer(call.page.restart())
     await call.page.reconnect(answer["sdp"])
 
@@ -83,6 +85,7 @@ async def _restart(call: BenchCall) -> None:
 async def _move(call: BenchCall) -> None:
     """The network of the page is gone; it has another address, and says so."""
     assert isinstance(call.page, Page)
+    assert isinstance(call.socket, CallSocket)
     call.page.move()
     answer = await call.socket.reoffer(call.page.restart())
     await call.page.reconnect(answer["sdp"])

@@ -16,6 +16,7 @@ OTHER = "#adb5bd"
 TITLES = {
     "opus-pcmu": "Browser (Opus, SRTP) to SIP (G.711, RTP), transcoded",
     "pcmu-pcmu": "Browser (G.711, SRTP) to SIP (G.711, RTP), relayed",
+    "opus-agent24k": "Browser (Opus, SRTP) to an agent (24 kHz PCM, WebSocket)",
 }
 
 

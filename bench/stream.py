@@ -105,6 +105,11 @@ class Heard:
         """Keep the next packets whole."""
         self._to_capture = frames
 
+    @property
+    def is_capturing(self) -> bool:
+        """Whether the next packet is kept whole."""
+        return self._to_capture > 0
+
     def take(self, packet: bytes, arrived_ns: int) -> None:
         """One RTP packet, protected or not: all that is read here is its header."""
         self.packets += 1
