@@ -13,6 +13,7 @@ import io
 import json
 import wave
 from base64 import b64encode
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -36,7 +37,6 @@ from gateway.agents.protocol import (
     Wish,
     Wrong,
 )
-from gateway.agents.said import SaidTrack
 from gateway.agents.wire_json import decode_audio, read_name, read_object, read_part
 from gateway.media.playout import Cleared, MarkReached
 
@@ -50,6 +50,10 @@ MAX_FILES = 10
 
 MAX_ENDS = 500
 "Pieces whose end is looked at: a playout takes 1000 marks, and the agent has its own."
+
+MAX_BEFORE = 3
+"""Packets of what is said to the caller that may wait for what the caller says: both come every
+20 ms, of two clocks."""
 
 RAW_RATES = (8000, 16_000, 24_000, 32_000, 48_000, 64_000)
 "Hz that `playAudio` may have."
@@ -112,9 +116,9 @@ class Jambonz:
         self.heard = AudioFormat(settings.sample_rate)
         self.said = AudioFormat(settings.streaming_rate or settings.sample_rate)
         self._settings = settings
-        self._player: Player | None = None
-        self._track: SaidTrack | None = None
-        "What it said, for who hears that too."
+        self.hears_other_side = settings.mix_type != "mono"
+        self._said: deque[bytes] = deque(maxlen=MAX_BEFORE)
+        "What was said to the caller, and waits for its other half."
         self._marks: dict[str, str] = {}
         "Its own names of marks, by ours, which are unique."
         self._files: dict[str, str | None] = {}
@@ -123,25 +127,24 @@ class Jambonz:
         self._end = ""
         "Our mark behind what was said last, where its end is told."
         self._pending_ends = 0
-        self._own_clears = 0
-        "Clears that it asked for itself, and that we were not told of yet."
 
     def open(self, call: CallFacts, player: Player) -> Iterable[Message]:
-        self._player = player
-        if self._settings.mix_type != "mono":
-            self._track = SaidTrack(self.heard.rate, player)
         return (json.dumps(self._first(call)),)
 
     def hear(self, audio: bytes) -> bytes:
-        track = self._track
-        if track is None:
+        if not self.hears_other_side:
             return audio
+        other = self._said.popleft() if self._said else b""
         heard = np.frombuffer(audio, "<i2")
-        said = track.take(len(heard))
+        said = np.frombuffer(other if len(other) == len(audio) else bytes(len(audio)), "<i2")
         if self._settings.mix_type == "stereo":
             return bytes(np.stack((heard, said), axis=1).tobytes())
         mixed = np.clip(heard.astype(np.int32) + said, -32768, 32767)
         return bytes(mixed.astype("<i2").tobytes())
+
+    def hear_other_side(self, audio: bytes) -> None:
+        """What is said to the caller: it goes out with what the caller says."""
+        self._said.append(audio)
 
     def receive(self, message: Message) -> Iterable[Wish]:
         if isinstance(message, bytes):
@@ -178,7 +181,7 @@ class Jambonz:
             case "playAudio" | "streamAudio":
                 wishes = self._play(data, kind)
             case "killAudio":
-                wishes = (self._clear(),)
+                wishes = (Clear(),)
             case "mark":
                 wishes = self._mark(read_name(data))
             case "clearMarks":
@@ -195,8 +198,6 @@ class Jambonz:
         return wishes
 
     def _say(self, audio: bytes, format_: AudioFormat, item: str = "") -> list[Wish]:
-        if self._track is not None:
-            self._track.say(audio, format_.rate)
         wishes: list[Wish] = [
             Say(audio, item) if format_ == self.said else SayAs(audio, format_, item)
         ]
@@ -206,13 +207,6 @@ class Jambonz:
             self._pending_ends += 1
             wishes.append(Mark(self._end))
         return wishes
-
-    def _clear(self) -> Clear:
-        if self._track is not None:
-            # At once: what is said behind this is not dropped, although we are told of it later.
-            self._track.drop()
-            self._own_clears += 1
-        return Clear()
 
     def _mark(self, name: str) -> Iterable[Wish]:
         if not name:
@@ -239,7 +233,7 @@ class Jambonz:
         if is_stream_audio:
             return self._say(audio, format_)
         if not data.get("queuePlay"):
-            wishes.append(self._clear())
+            wishes.append(Clear())
         elif len(self._files) >= MAX_FILES:
             return (Wrong("more files wait to be played than may"),)
         id_ = data.get("id")
@@ -256,10 +250,6 @@ class Jambonz:
         return self._passed(name, "playout")
 
     def _cleared(self, marks: tuple[str, ...]) -> Iterable[Message]:
-        if self._own_clears:
-            self._own_clears -= 1
-        elif self._track is not None:
-            self._track.drop()
         self._pending_ends -= sum(name.startswith("e") for name in marks)
         return [each for name in marks for each in self._passed(name, "cleared")]
 

@@ -137,50 +137,51 @@ def test_mono_is_what_is_heard() -> None:
 
 
 def said_and_heard(mix: str) -> bytes:
-    """10 ms of 100, 101 … heard while it says 1000, and then 2000."""
-    protocol, queue = opened(mix_type=mix)
-    list(protocol.receive(np.full(80, 1000, "<i2").tobytes()))
-    list(protocol.receive(np.full(80, 2000, "<i2").tobytes()))
-    queue.queued_ms = 5.0  # 15 of 20 ms were played
-    protocol.hear(np.zeros(80, "<i2").tobytes())
-    queue.queued_ms = 0.0
-    return protocol.hear(np.full(80, 100, "<i2").tobytes())
+    """20 ms of 100 heard while 2000 is said to the caller."""
+    protocol, _ = opened(mix_type=mix)
+    assert protocol.hears_other_side
+    protocol.hear_other_side(np.full(160, 2000, "<i2").tobytes())
+    return protocol.hear(np.full(160, 100, "<i2").tobytes())
 
 
 def test_stereo_has_the_caller_on_the_left_and_itself_on_the_right() -> None:
     both = np.frombuffer(said_and_heard("stereo"), "<i2").reshape(-1, 2)
 
     assert set(both[:, 0]) == {100}
-    assert both[:, 1].tolist() == [2000] * 80
+    assert both[:, 1].tolist() == [2000] * 160
 
 
 def test_mixed_is_the_sum_of_both() -> None:
     heard = np.frombuffer(said_and_heard("mixed"), "<i2")
 
-    assert heard.tolist() == [2100] * 80
+    assert heard.tolist() == [2100] * 160
 
 
 def test_mixed_does_not_wrap_round() -> None:
     protocol, _ = opened(mix_type="mixed")
-    list(protocol.receive(np.full(80, 30000, "<i2").tobytes()))
+    protocol.hear_other_side(np.full(80, 30000, "<i2").tobytes())
 
     heard = np.frombuffer(protocol.hear(np.full(80, 30000, "<i2").tobytes()), "<i2")
 
     assert heard.tolist() == [32767] * 80
 
 
-def test_what_was_cleared_is_not_heard() -> None:
-    protocol, queue = opened(mix_type="mixed")
-    list(protocol.receive(np.full(800, 1000, "<i2").tobytes()))
-    queue.queued_ms = 100.0
+def test_while_nothing_is_said_to_the_caller_that_side_is_silent() -> None:
+    protocol, _ = opened(mix_type="stereo")
 
-    told(protocol, "killAudio")
-    list(protocol.receive(np.full(80, 3000, "<i2").tobytes()))
-    list(protocol.notice(Cleared(0.0, 100.0, ())))
-    queue.queued_ms = 0.0
+    both = np.frombuffer(protocol.hear(np.full(160, 100, "<i2").tobytes()), "<i2").reshape(-1, 2)
 
-    heard = np.frombuffer(protocol.hear(np.zeros(80, "<i2").tobytes()), "<i2")
-    assert heard.tolist() == [3000] * 80
+    assert (set(both[:, 0]), set(both[:, 1])) == ({100}, {0})
+
+
+def test_what_is_said_to_the_caller_waits_for_60_ms_at_most() -> None:
+    protocol, _ = opened(mix_type="stereo")
+    for level in range(1, 6):
+        protocol.hear_other_side(np.full(160, level, "<i2").tobytes())
+
+    both = np.frombuffer(protocol.hear(bytes(320)), "<i2").reshape(-1, 2)
+
+    assert set(both[:, 1]) == {3}
 
 
 def test_digits_are_told_with_their_length_in_samples_of_8_khz() -> None:

@@ -10,7 +10,7 @@ from base64 import b64encode
 import numpy as np
 import pytest
 
-from gateway.leg.leg import Ended, EndReason
+from gateway.leg.leg import Ended, EndReason, OtherSideAsked
 from gateway.media.tone import tone_level_dbfs
 from tests.agents.wire.peer_asterisk import AsteriskPeer
 from tests.agents.wire.peer_audiosocket import AudioSocketPeer
@@ -129,6 +129,15 @@ async def test_asterisk_app_that_flushes_waits_for_no_mark() -> None:
 async def test_jambonz_app_hears_itself_on_the_right_when_its_caller_does() -> None:
     peer = JambonzPeer()
     async with in_call(peer) as bench:
+        for asked in bench.all(OtherSideAsked):  # as a call does
+            bench.hub.join("other-side", listener=asked.listener, counts=False)
+            bench.hub.route(
+                {
+                    "agent": {"person": 1.0},
+                    "person": {"agent": 1.0},
+                    "other-side": {"agent": 1.0},
+                }
+            )
         await peer.say(tone(700, 0.5, 8000))
         await until(lambda: bench.leg.playout.said_ms > 490)
         for _ in range(20):
