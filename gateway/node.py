@@ -109,12 +109,12 @@ class Node:
         self.lobby = Lobby()
         "Where agents wait that dial us."
         self._destinations = make_destinations(config, loop)
-        self.desk = TwimlDesk(WebhookClient(self._destinations))
+        sounds = read_sounds(config)
+        self.desk = TwimlDesk(WebhookClient(self._destinations), find_sound=sounds.find)
         "The calls that TwiML directs."
         agents = make_agents(config, self.desk, self._destinations, self._incoming, self.lobby)
         rules = {f"agent:{a.name}": AgentRules(a.tools, a.max_transfers) for a in config.agents}
         music = read_music(config)
-        sounds = read_sounds(config)
         ports = open_ports(config)
         self.telephony = Telephony(config, version=version, loop=loop, on_incoming=self._on_invite)
         try:

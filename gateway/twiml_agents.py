@@ -68,7 +68,9 @@ class TwimlAgents:
             return self._stream(twiml, stream, is_bidirectional=is_bidirectional)
 
         engine = Engine(settings.say_command) if settings.say_command else None
-        tools = Tools(self._desk.web, self._desk.callbacks, make_stream, engine)
+        tools = Tools(
+            self._desk.web, self._desk.callbacks, make_stream, engine, self._desk.find_sound
+        )
         return TwimlAgent(twiml, self._desk, tools, first)
 
     def _stream(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from quart import Quart, Response, jsonify, request
 
@@ -24,6 +24,18 @@ from gateway.agents.twiml.agent import TwimlDesk
 from gateway.agents.twiml.document import Document, TwimlError, parse_twiml
 from gateway.agents.twiml.session import Instructions
 from gateway.agents.twiml.verbs import Action, Method
+from gateway.api.twilio_form import (
+    TwilioError,
+    bad,
+    dialled,
+    flag,
+    needed,
+    not_found,
+    number,
+    read_form,
+    refusal,
+    refuse_unsupported,
+)
 from gateway.api.twilio_record import (
     API_VERSION,
     EVENTS,
@@ -41,9 +53,6 @@ from gateway.private import Secret
 
 log = logging.getLogger(__name__)
 
-MAX_FIELDS = 100
-"Of a form; Twilio knows 40."
-
 MAX_TWIML_CHARACTERS = 4000
 "As Twilio has it, for TwiML that is given with a request."
 
@@ -56,15 +65,6 @@ MACHINE_WAITS = {"Enable": "start", "DetectMessageEnd": "end"}
 "MachineDetection, and what the first TwiML waits for."
 
 MAX_MACHINE_S = 59
-
-UNSUPPORTED = (
-    "Record",
-    "Trim",
-    "ApplicationSid",
-    "CallToken",
-    "Byoc",
-)
-"Parameters that would change what happens, and are refused rather than ignored."
 
 
 class TwilioControl(Protocol):
@@ -102,15 +102,6 @@ class TwilioOptions:
     auth_token: Secret
     agent: str
     "Name of the agent that attends the calls placed here; its protocol is twiml."
-
-
-class TwilioError(GatewayError):
-    """A refusal as Twilio writes it."""
-
-    def __init__(self, status: HTTPStatus, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class TwilioCalls:
@@ -153,10 +144,10 @@ class TwilioCalls:
         try:
             self._check_credentials(request.headers.get("Authorization", ""))
             if account != self._options.account_sid:
-                raise _not_found(request.path)
+                raise not_found(request.path)
             return await (handler() if sid is None else handler(sid))
         except TwilioError as error:
-            return _refusal(error)
+            return refusal(error)
 
     def _check_credentials(self, authorization: str) -> None:
         scheme, _, encoded = authorization.partition(" ")
@@ -173,19 +164,21 @@ class TwilioCalls:
     # ---- operations
 
     async def _create(self) -> Response:
-        form = await _form()
-        to = _needed(form, "To", 21201, "No 'To' number is specified")
-        from_ = _needed(form, "From", 21213, "No 'From' number is specified")
-        _refuse_unsupported(form)
+        form = await read_form()
+        to = needed(form, "To", 21201, "No 'To' number is specified")
+        from_ = needed(form, "From", 21213, "No 'From' number is specified")
+        refuse_unsupported(form)
+        if not self._options.agent:
+            raise bad(20001, 'Calls are placed by an agent of protocol = "twiml": configure one')
         first = self._instruction(form)
         if first is None:
-            raise _bad(21205, "Either Url or Twiml is needed")
+            raise bad(21205, "Either Url or Twiml is needed")
         callback = self._callback(form)
-        timeout = _number(form, "Timeout", MAX_RINGING_S)
+        timeout = number(form, "Timeout", MAX_RINGING_S)
         waits, machine_callback = self._machine(form)
         digits = form.get("SendDigits", "")
         summary = self._place(
-            f"{_dialled(to)},{digits}" if digits else _dialled(to),
+            f"{dialled(to)},{digits}" if digits else dialled(to),
             from_,
             ringing_s=timeout,
             detects=bool(waits),
@@ -195,8 +188,8 @@ class TwilioCalls:
             from_,
             to,
             self._options.account_sid,
-            machine_wait="" if _flag(form, "AsyncAmd") else waits,
-            machine_timeout_s=_number(form, "MachineDetectionTimeout", MAX_MACHINE_S) or 30.0,
+            machine_wait="" if flag(form, "AsyncAmd") else waits,
+            machine_timeout_s=number(form, "MachineDetectionTimeout", MAX_MACHINE_S) or 30.0,
         )
         self._desk.instruct(summary.id, placed)
         record = self.records.place(summary.id, from_, to, callback, machine_callback)
@@ -206,9 +199,9 @@ class TwilioCalls:
         """For what of answering machines it is waited, and who is told of them."""
         wanted = form.get("MachineDetection", "")
         if wanted not in ("", *MACHINE_WAITS):
-            raise _bad(20001, f"MachineDetection is one of {', '.join(MACHINE_WAITS)}")
+            raise bad(20001, f"MachineDetection is one of {', '.join(MACHINE_WAITS)}")
         told = self._action(form, "AsyncAmdStatusCallback", "AsyncAmdStatusCallbackMethod")
-        return MACHINE_WAITS.get(wanted, ""), told if _flag(form, "AsyncAmd") else None
+        return MACHINE_WAITS.get(wanted, ""), told if flag(form, "AsyncAmd") else None
 
     def _place(self, to: str, from_: str, *, ringing_s: float | None, detects: bool) -> CallSummary:
         try:
@@ -219,14 +212,14 @@ class TwilioCalls:
             raise TwilioError(HTTPStatus.TOO_MANY_REQUESTS, 20429, str(error)) from None
         except GatewayError as error:
             if error.status == 484:
-                raise _bad(21211, "The 'To' number is not a valid phone number") from None
-            raise _bad(21215, "The routes do not permit calls to this number") from None
+                raise bad(21211, "The 'To' number is not a valid phone number") from None
+            raise bad(21215, "The routes do not permit calls to this number") from None
 
     async def _list(self) -> Response:
         query = request.args
         wanted = {"Status": query.get("Status"), "To": query.get("To"), "From": query.get("From")}
         if wanted["Status"] is not None and wanted["Status"] not in STATUSES:
-            raise _bad(20001, "Status is none of a call")
+            raise bad(20001, "Status is none of a call")
         found = [
             record
             for record in self.records.all()
@@ -234,8 +227,8 @@ class TwilioCalls:
             and wanted["To"] in (None, record.to)
             and wanted["From"] in (None, record.from_)
         ]
-        size = int(_number(query, "PageSize", MAX_PAGE_SIZE) or PAGE_SIZE)
-        page = int(_number(query, "Page", 10**6) or 0)
+        size = int(number(query, "PageSize", MAX_PAGE_SIZE) or PAGE_SIZE)
+        page = int(number(query, "Page", 10**6) or 0)
         shown = found[page * size : (page + 1) * size]
         account = self._options.account_sid
 
@@ -262,17 +255,17 @@ class TwilioCalls:
         return self._told(self._record(sid))
 
     async def _update(self, sid: str) -> Response:
-        form = await _form()
+        form = await read_form()
         record = self._record(sid)
         status = form.get("Status")
         wish = self._instruction(form)
         if (status is None) == (wish is None) and not (
             status is None and wish is None and "StatusCallback" in form
         ):
-            raise _bad(20001, "Name either Status, or Twiml, or Url")
+            raise bad(20001, "Name either Status, or Twiml, or Url")
         if record.is_over:
             # As its clients expect of a call that has ended: pipecat takes it for success.
-            raise _not_found(request.path)
+            raise not_found(request.path)
         if "StatusCallback" in form:
             record.callback = self._callback(form)
         if wish is not None:
@@ -283,13 +276,13 @@ class TwilioCalls:
 
     def _redirect(self, record: Record, wish: Document | Action) -> None:
         if record.status != "in-progress" or not self._desk.redirect(record.call, wish):
-            raise _bad(21220, "The call is not in progress, or no agent of TwiML attends it")
+            raise bad(21220, "The call is not in progress, or no agent of TwiML attends it")
 
     def _end(self, record: Record, status: str) -> None:
         if status not in ("completed", "canceled"):
-            raise _bad(20001, "Status is either completed or canceled")
+            raise bad(20001, "Status is either completed or canceled")
         if status == "canceled" and record.status == "in-progress":
-            raise _bad(21220, "The call is in progress: it can only be completed")
+            raise bad(21220, "The call is in progress: it can only be completed")
         self._control.hang_up(record.call)
 
     async def _delete(self, sid: str) -> Response:
@@ -301,7 +294,7 @@ class TwilioCalls:
     def _record(self, sid: str) -> Record:
         record = self.records.find(sid)
         if record is None:
-            raise _not_found(request.path)
+            raise not_found(request.path)
         return record
 
     def _told(self, record: Record, status: HTTPStatus = HTTPStatus.OK) -> Response:
@@ -312,14 +305,14 @@ class TwilioCalls:
     def _instruction(self, form: Mapping[str, str]) -> Document | Action | None:
         """The TwiML that a form gives, or where it is; None: neither."""
         if "Twiml" in form and "Url" in form:
-            raise _bad(20001, "Name either Twiml or Url")
+            raise bad(20001, "Name either Twiml or Url")
         if "Twiml" in form:
             if len(form["Twiml"]) > MAX_TWIML_CHARACTERS:
-                raise _bad(21623, f"Twiml has more than {MAX_TWIML_CHARACTERS} characters")
+                raise bad(21623, f"Twiml has more than {MAX_TWIML_CHARACTERS} characters")
             try:
                 return parse_twiml(form["Twiml"])
             except TwimlError as error:
-                raise _bad(12100, f"Twiml: {error}") from None
+                raise bad(12100, f"Twiml: {error}") from None
         return self._action(form, "Url", "Method")
 
     def _callback(self, form: Mapping[str, str]) -> StatusCallback | None:
@@ -328,7 +321,7 @@ class TwilioCalls:
             return None
         events = frozenset(form.get("StatusCallbackEvent", "completed").split())
         if not events <= {*EVENTS}:
-            raise _bad(21626, f"StatusCallbackEvent is one of {', '.join(EVENTS)}")
+            raise bad(21626, f"StatusCallbackEvent is one of {', '.join(EVENTS)}")
         return StatusCallback(action, events)
 
     def _action(self, form: Mapping[str, str], name: str, method: str) -> Action | None:
@@ -337,11 +330,11 @@ class TwilioCalls:
             return None
         how = form.get(method, "POST").upper()
         if how not in ("GET", "POST"):
-            raise _bad(21403, f"{method} is either GET or POST")
+            raise bad(21403, f"{method} is either GET or POST")
         try:
             self._control.check_url(url)
         except DestinationError as error:
-            raise _bad(21205, f"{name}: {error}") from None
+            raise bad(21205, f"{name}: {error}") from None
         return Action(url, Method(how))
 
     def _on_event(self, event: CallEvent) -> None:
@@ -352,75 +345,3 @@ class TwilioCalls:
     def _tell(self, record: Record, action: Action, fields: Mapping[str, str]) -> None:
         token = self._options.auth_token.value
         self._desk.callbacks.post(record.call, action, fields, token)
-
-
-async def _form() -> dict[str, str]:
-    """The fields of a form; of a repeated one all, with spaces between."""
-    body = await request.get_data(cache=False)
-    assert isinstance(body, bytes)
-    try:
-        pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
-        )
-    except (ValueError, UnicodeDecodeError):
-        raise _bad(20001, "The body is no form that can be read") from None
-    form: dict[str, str] = {}
-    for name, value in pairs:
-        form[name] = f"{form[name]} {value}" if name in form else value
-    return form
-
-
-def _needed(form: Mapping[str, str], name: str, code: int, message: str) -> str:
-    value = form.get(name, "").strip()
-    if not value or len(value) > 128:
-        raise _bad(code, message)
-    return value
-
-
-def _number(form: Mapping[str, str], name: str, most: int) -> float | None:
-    text = form.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise _bad(20001, f"{name} is no number")
-    return float(min(int(text), most))
-
-
-def _flag(form: Mapping[str, str], name: str) -> bool:
-    return form.get(name, "").lower() == "true"
-
-
-def _refuse_unsupported(form: Mapping[str, str]) -> None:
-    for name in UNSUPPORTED:
-        if form.get(name, "").lower() not in ("", "false"):
-            raise _bad(20001, f"{name} is not possible here")
-
-
-def _dialled(to: str) -> str:
-    """What the routes are asked for: also of a SIP address it is the user that they know."""
-    scheme, colon, rest = to.partition(":")
-    if colon and scheme in ("sip", "sips"):
-        return rest.partition("@")[0]
-    return f"user:{rest}" if colon and scheme == "client" else to
-
-
-def _bad(code: int, message: str) -> TwilioError:
-    return TwilioError(HTTPStatus.BAD_REQUEST, code, message)
-
-
-def _not_found(path: str) -> TwilioError:
-    message = f"The requested resource {path} was not found"
-    return TwilioError(HTTPStatus.NOT_FOUND, 20404, message)
-
-
-def _refusal(error: TwilioError) -> Response:
-    response: Response = jsonify(
-        code=error.code,
-        message=str(error),
-        more_info=f"https://www.twilio.com/docs/errors/{error.code}",
-        status=int(error.status),
-    )
-    response.status_code = int(error.status)
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
-    return response

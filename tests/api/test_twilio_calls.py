@@ -14,7 +14,8 @@ from quart import Quart
 
 from gateway.agents.protocol import call_token
 from gateway.agents.twiml.agent import TwimlDesk
-from gateway.api.twilio_calls import MAX_FIELDS, TwilioCalls, TwilioOptions
+from gateway.api.twilio_calls import TwilioCalls, TwilioOptions
+from gateway.api.twilio_form import MAX_FIELDS
 from gateway.api.twilio_record import MAX_ENDED
 from gateway.call.events import (
     CallAnswered,
@@ -88,12 +89,12 @@ def ended(call: str, reason: EndReason, *, answered: bool, status: int = 0) -> C
 class Scene:
     """The interface of an account, and a site that is told things."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: str = "ivr") -> None:
         self.now = NOW
         self.node = FakeNode()
         self.site = Site({"/status": ""})
         self.desk = TwimlDesk(self.site)
-        options = TwilioOptions(ACCOUNT, Secret(TOKEN), "ivr")
+        options = TwilioOptions(ACCOUNT, Secret(TOKEN), agent)
         self.app = Quart("test")
         self.calls = TwilioCalls(options, self.node, self.desk, now=lambda: self.now)
         self.calls.serve_on(self.app)
@@ -245,6 +246,13 @@ async def test_what_is_not_possible_is_refused_rather_than_ignored(form: dict[st
     whole = {"To": "+1", "From": "+2", "Url": "https://site.test/out", **form}
 
     assert code(await scene.ask("POST", "/Calls.json", whole)) == (400, 20001)
+
+
+async def test_without_an_agent_of_twiml_nothing_is_placed() -> None:
+    scene = Scene(agent="")
+    form = {"To": "+1", "From": "+2", "Url": "https://site.test/out"}
+
+    assert code(await scene.ask("POST", "/Calls.json", form)) == (400, 20001)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from gateway.agents.twiml.dates import rfc_2822
 from gateway.agents.twiml.document import Document
 from gateway.agents.twiml.options import TwimlOptions
 from gateway.agents.twiml.session import Instructions, Session, Tools
+from gateway.agents.twiml.sound import FindSound, no_sound
 from gateway.agents.twiml.verbs import Action
 from gateway.net.webhook import Web
 
@@ -22,8 +23,10 @@ MAX_PLACED = 10_000
 class TwimlDesk:
     """The calls under TwiML now, and what those are to do that have only been placed."""
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, *, find_sound: FindSound = no_sound) -> None:
+        """`find_sound`: finds what <Play>file:NAME</Play> names."""
         self.web = web
+        self.find_sound = find_sound
         self.callbacks = Callbacks(web)
         self._sessions: dict[str, Session] = {}
         self._placed: dict[str, Instructions] = {}

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urljoin
 
 from gateway.agents.agent import AgentCall
-from gateway.agents.twiml.sound import Engine, Sound, SoundError, fetch_sound
+from gateway.agents.twiml.sound import (
+    FILE,
+    Engine,
+    FindSound,
+    Sound,
+    SoundError,
+    fetch_sound,
+    found_sound,
+)
 from gateway.agents.twiml.verbs import Gather, Pause, Play, Say
 from gateway.errors import GatewayError
 from gateway.net.webhook import Web
@@ -24,6 +32,7 @@ class Prompter:
         call: AgentCall,
         web: Web,
         engine: Engine | None,
+        find_sound: FindSound,
         secret: str,
         warn: Callable[[str], None],
     ) -> None:
@@ -36,6 +45,7 @@ class Prompter:
         self._call = call
         self._web = web
         self._engine = engine
+        self._find_sound = find_sound
         self._secret = secret
         self._warn = warn
         self._keys: asyncio.Queue[str] | None = None
@@ -122,6 +132,8 @@ class Prompter:
         Raises:
             GatewayError: there is none.
         """
+        if isinstance(verb, Play) and verb.url.startswith(FILE):
+            return found_sound(self._find_sound, verb.url)
         if isinstance(verb, Play):
             url = urljoin(base, verb.url)
             return await fetch_sound(self._web, url, self._secret)

@@ -21,7 +21,7 @@ from gateway.agents.twiml.document import Document, TwimlError, parse_twiml
 from gateway.agents.twiml.options import TwimlOptions
 from gateway.agents.twiml.program import Fetch, Finish, Program, ProgramError, Step
 from gateway.agents.twiml.prompter import Prompter
-from gateway.agents.twiml.sound import Engine
+from gateway.agents.twiml.sound import Engine, FindSound, no_sound
 from gateway.agents.twiml.streams import MakeStream, Streams
 from gateway.agents.twiml.verbs import (
     Action,
@@ -77,6 +77,7 @@ class Tools:
     make_stream: MakeStream
     engine: Engine | None = None
     "Speaks; None: <Say> is skipped."
+    find_sound: FindSound = no_sound
 
 
 class Session:
@@ -109,7 +110,9 @@ class Session:
         )
         self._doing: asyncio.Future[Any] | None = None
         self._wish: Document | Action | None = None
-        self._prompter = Prompter(call, tools.web, tools.engine, self._secret, self._warn)
+        self._prompter = Prompter(
+            call, tools.web, tools.engine, tools.find_sound, self._secret, self._warn
+        )
         self._far_end = asyncio.Event()
         self._is_falling_back = False
         self._answered_by = ""

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import re
 import shlex
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import GatewayError
 from gateway.media.file import parse_wav
+from gateway.media.sound import Sound as Recording
 from gateway.net.webhook import Web, WebRequest, form_request
 
 SAY_S = 10.0
@@ -26,10 +28,32 @@ MAX_SPOKEN_BYTES = 16 * 1024 * 1024
 MAX_ENGINES = 4
 "Engines that run at a time: each takes a core of ours while it does."
 
+FILE = "file:"
+"Begins what names a recording of the folder of sounds."
+
+FindSound = Callable[[str], Recording | None]
+"A recording of that folder by its name; None: there is none."
+
 Sound = tuple[NDArray[np.int16], int]
 "Mono PCM and its rate."
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}")
+
+
+def no_sound(name: str) -> None:
+    """There is no such folder."""
+
+
+def found_sound(find: FindSound, url: str) -> Sound:
+    """What file:NAME names.
+
+    Raises:
+        SoundError: there is none.
+    """
+    found = find(url.removeprefix(FILE))
+    if found is None:
+        raise SoundError("there is no such file among the sounds")
+    return found.pcm(found.rate), found.rate
 
 
 class SoundError(GatewayError):

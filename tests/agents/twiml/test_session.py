@@ -30,8 +30,10 @@ from gateway.leg.leg import (
     ToolAsked,
     TransferAsked,
 )
+from gateway.media.folder import Sounds
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import MarkReached
+from gateway.media.sound import Sound
 from gateway.media.tone import tone_level_dbfs
 from gateway.net.webhook import twilio_signature
 from gateway.private import Secret
@@ -110,7 +112,9 @@ class Scene:
         options = TwimlOptions(
             "ivr", VOICE, Secret(TOKEN), Settings(account_sid=ACCOUNT, **settings)
         )
-        tools = Tools(self.site, self.desk.callbacks, self._stream, Engine(say) if say else None)
+        sounds = Sounds({"a.wav": Sound(tone(HZ, 1.0, 8000), 8000)})
+        engine = Engine(say) if say else None
+        tools = Tools(self.site, self.desk.callbacks, self._stream, engine, sounds.find)
         agent = TwimlAgent(options, self.desk, tools, first)
         self.bench = AgentBench(loop, agent, is_caller=placed is not None)
         if placed is not None:
@@ -233,6 +237,17 @@ async def test_play_answers_and_plays_as_often_as_it_is_told(loop: VirtualLoop) 
     assert scene.bench.all(Answered)
     assert scene.heard_s() == pytest.approx(2.0, abs=0.06)
     assert scene.bench.all(Ended)[0].reason is EndReason.HANGUP
+    await scene.close()
+
+
+@pytest.mark.twiml("Play of a file", differs="file:NAME, of the folder [media] sounds")
+@in_virtual_time
+async def test_play_finds_what_is_in_the_folder_of_sounds(loop: VirtualLoop) -> None:
+    scene = Scene(loop, "<Play>file:a.wav</Play><Play>file:../b.wav</Play>")
+    await elapse(3)
+
+    assert scene.heard_s() == pytest.approx(1.0, abs=0.06)
+    assert scene.warnings == ["<Play> is skipped: there is no such file among the sounds"]
     await scene.close()
 
 
