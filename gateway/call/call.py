@@ -6,7 +6,7 @@ DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.call.commands import Commands
@@ -15,16 +15,11 @@ from gateway.call.digits import Digits
 from gateway.call.events import (
     CallAnswered,
     CallEnded,
-    CallEvent,
     CallId,
     CallProgressed,
     CallStarted,
-    LegAlerted,
-    LegDisturbed,
-    LegNoted,
 )
 from gateway.call.guests import Guests, goes_on
-from gateway.call.hearing import partners
 from gateway.call.hunt import TIMED_OUT, Errand, Hunt
 from gateway.call.notes import Notes
 from gateway.call.party import (
@@ -33,13 +28,14 @@ from gateway.call.party import (
     LegSummary,
     Party,
     PartyState,
-    describe_party,
+    outcome_of,
 )
 from gateway.call.room import Room
 from gateway.call.search import Searches
 from gateway.call.tools import Tools
 from gateway.call.transfer import TransferMode, Transfers
-from gateway.errors import Fault, RoutingError
+from gateway.call.wishes import on_media_news, on_wish
+from gateway.errors import Fault
 from gateway.leg.leg import (
     Answered,
     DigitPressed,
@@ -175,32 +171,6 @@ class Call(Commands):
         """End the call for everybody."""
         self._finish(Ended(reason, fault=fault), now)
 
-    def replace(self, old: LegId, leg: Leg, target: str, now: float) -> None:
-        """Let a new party take the place of one (RFC 3891 §3); it is answered.
-
-        Raises:
-            RoutingError: 481, that one is not there any more; 491, a transfer is under way.
-        """
-        party = self.parties.get(old)
-        if party is None or party.state is PartyState.ENDED:
-            raise RoutingError("the dialog to be replaced has ended", status=481)
-        if self._transfers.is_active:
-            raise RoutingError("a transfer is under way in this call", status=491)
-        new = Party(leg, party.role, target, PartyState.UP, is_guest=party.is_guest)
-        new.hears, new.heard_by = party.hears, party.heard_by
-        hunt = self._hunt_of(party)
-        if hunt is not None:
-            # It only rings there: whoever takes its place picks the call up.
-            new.state, new.awaited_by = PartyState.DIALLED, hunt.waiting
-            hunt.take_over(old, leg.id)
-        self._room.join(new, now)
-        leg.answer()
-        if hunt is not None:
-            self._on_answered(new, now)
-        else:
-            self._room.let_go(party, Ended(EndReason.TRANSFERRED), now)
-            self._room.lay_routes(now)
-
     # ---- what happens
 
     def on_leg_event(self, leg: LegId, event: LegEvent, now: float) -> None:
@@ -209,9 +179,7 @@ class Call(Commands):
             self._gone.add(leg)
             return
         party = self.parties.get(leg)
-        if party is None:
-            return
-        if party.state is not PartyState.ENDED:
+        if party is not None and party.state is not PartyState.ENDED:
             self._advance(party, event, now)
 
     def handle_timer(self, now: float) -> None:
@@ -243,39 +211,6 @@ class Call(Commands):
         )
         return min((at for at in timers if at is not None), default=None)
 
-    def take_events(self) -> Sequence[CallEvent]:
-        """What happened since it was last asked."""
-        return self._room.take_events()
-
-    @property
-    def parties(self) -> dict[LegId, Party]:
-        """Everybody in it, also those who have ended."""
-        return self._room.parties
-
-    def heard_parties(self) -> list[Party]:
-        """The parties whose media takes part now."""
-        return self._room.heard()
-
-    def summary(self, now: float, *, measured: bool = True) -> CallSummary:
-        """What can be told about the call now, or after its end.
-
-        Args:
-            measured: how everybody's media fares too, which takes a moment for many calls.
-        """
-        ended_at = self.outcome.at if self.outcome is not None else now
-        answered_at = self.answered_at
-        return CallSummary(
-            id=self.id,
-            state=self.state,
-            caller=self.numbers[0],
-            called=self.numbers[1],
-            age_s=ended_at - self.started_at,
-            talked_s=0.0 if answered_at is None else ended_at - answered_at,
-            legs=tuple(describe_party(party, measured=measured) for party in self.parties.values()),
-            outcome=self.outcome,
-            metadata=dict(self._notes.values),
-        )
-
     @property
     def is_over(self) -> bool:
         """Whether it ended and every leg of it is gone."""
@@ -296,17 +231,15 @@ class Call(Commands):
             case DigitPressed():
                 self._on_key(party, event, now)
             case Disturbed() | Restored() | QualityAlert() | MediaChanged():
-                self._on_media(party, event, now)
+                on_media_news(self._room, party, event, now)
             case Held() | Resumed():
                 direction = event.direction if isinstance(event, Held) else None
                 self._room.note_held(party, direction, now)
             case TransferAsked():
-                if self._tools.lets_transfer(party, event):
-                    self._transfers.on_asked(party, event, now)
-                else:
-                    party.leg.transfer_progress(403)
+                may = self._tools.lets_use(party, "transfer")
+                self._transfers.on_asked(party, event, now, is_allowed=may)
             case HoldAsked() | MediaStopAsked() | ToolAsked() | OtherSideAsked() | Noted():
-                self._on_wish(party, event, now)
+                on_wish(self._room, self._tools, party, event, now)
             case TransferProgress():
                 self._transfers.on_progress(party, event.status, now)
             case Ended():
@@ -379,44 +312,6 @@ class Call(Commands):
         if hunt.digits and party.state is PartyState.UP:
             self._digits.press(party, hunt.digits, now)
 
-    def _on_media(
-        self, party: Party, event: Disturbed | Restored | QualityAlert | MediaChanged, now: float
-    ) -> None:
-        """How a party's media fares."""
-        if isinstance(event, MediaChanged):
-            self.hub.refresh(party.leg.id)
-        elif isinstance(event, QualityAlert):
-            self._room.tell(LegAlerted(self.id, now, party.leg.id, event))
-        else:
-            restored = isinstance(event, Restored)
-            self._room.tell(LegDisturbed(self.id, now, party.leg.id, restored))
-
-    def _on_wish(
-        self,
-        party: Party,
-        event: HoldAsked | MediaStopAsked | ToolAsked | OtherSideAsked | Noted,
-        now: float,
-    ) -> None:
-        """An agent wants something done, or something about it to be seen."""
-        if isinstance(event, Noted):
-            self._room.tell(LegNoted(self.id, now, party.leg.id, event.kind, event.data))
-        elif isinstance(event, ToolAsked):
-            self._tools.on_asked(party, event, now)
-        elif isinstance(event, OtherSideAsked):
-            self._room.let_overhear(party, event.listener, now)
-        else:
-            self._on_asked(party, event, now)
-
-    def _on_asked(self, party: Party, event: HoldAsked | MediaStopAsked, now: float) -> None:
-        """An agent wants something done to whom it talks with."""
-        for other in partners(party, self.parties.values()):
-            if other.state is not PartyState.UP:
-                continue
-            if isinstance(event, HoldAsked):
-                self._room.hold(other, now, on=event.on)
-            else:
-                other.leg.stop_media()
-
     def _on_ended(self, party: Party, event: Ended, now: float) -> None:
         hunt, blamed = self._hunt_of(party), self._blame(party, event)
         search = self._searches.find(party.leg.id)
@@ -488,34 +383,17 @@ class Call(Commands):
         """The call ends, once: everybody still in it is let go and told why."""
         if self.state is CallState.ENDED:
             return
-        answered_at = self.answered_at
         self.state = CallState.ENDED
         self._hunt = self._caller_until = self._limit_at = None
         self._digits.close()
-        self.outcome = CallEnded(
-            self.id,
-            now,
-            reason=why.reason,
-            fault=why.fault or why.reason.fault,
-            status=0 if answered_at is not None else why.status or why.reason.status,
-            text=why.text,
-            answered=answered_at is not None,
-            duration_s=0.0 if answered_at is None else now - answered_at,
-        )
+        self.outcome = outcome_of(self.id, why, self.answered_at, now)
         self._transfers.stop(now)
         self._tools.close(now)
         self._searches.close()
         self._notes.close()
-        bugs = []
-        for party in list(self.parties.values()):
-            if party.state is not PartyState.ENDED:
-                try:
-                    self._room.let_go(party, why, now)
-                except Exception as error:
-                    # One broken leg keeps neither the others nor the call from their end.
-                    self._gone.add(party.leg.id)
-                    bugs.append(error)
+        bugs = self._room.let_all_go(why, now)
+        self._gone |= bugs.keys()
         self._room.close(now)
         self._room.tell(self.outcome)
         if bugs:
-            raise bugs[0]
+            raise next(iter(bugs.values()))

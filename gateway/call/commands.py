@@ -7,19 +7,20 @@ from collections.abc import Collection, Mapping, Sequence
 from gateway.agents.event import Told
 from gateway.call.dial import Dialler
 from gateway.call.digits import GAP_MS, PRESS_MS, Digits
-from gateway.call.events import CallId, TransferEnded
+from gateway.call.events import CallEnded, CallEvent, CallId, TransferEnded
 from gateway.call.guests import Guests
+from gateway.call.hunt import Hunt
 from gateway.call.monitor import Monitor
 from gateway.call.notes import Notes
-from gateway.call.party import CallState, Names, Party, PartyState
+from gateway.call.party import CallState, CallSummary, Names, Party, PartyState, describe_party
 from gateway.call.policy import Policy, lay
 from gateway.call.room import Room
 from gateway.call.transfer import TransferMode, Transfers
 from gateway.errors import RoutingError
-from gateway.leg.leg import Ended, EndReason, LegId, LegKind, Role
+from gateway.leg.leg import Ended, EndReason, Leg, LegId, LegKind, Role
 from gateway.media.hub import PartyId
 from gateway.media.sound import Sound
-from gateway.private import Secret
+from gateway.private import Private, Secret
 from gateway.sip.uri import Uri
 from gateway.trunk.route import Plan
 
@@ -29,6 +30,10 @@ class Commands:
 
     id: CallId
     state: CallState
+    numbers: tuple[Private, Private]
+    started_at: float
+    answered_at: float | None
+    outcome: CallEnded | None
     _room: Room
     _digits: Digits
     _dialler: Dialler
@@ -158,6 +163,32 @@ class Commands:
             self._room.hold(other, now, on=False)
         self._room.lay_routes(now)
 
+    def replace(self, old: LegId, leg: Leg, target: str, now: float) -> None:
+        """Let a new party take the place of one (RFC 3891 §3); it is answered.
+
+        Raises:
+            RoutingError: 481, that one is not there any more; 491, a transfer is under way.
+        """
+        party = self.parties.get(old)
+        if party is None or party.state is PartyState.ENDED:
+            raise RoutingError("the dialog to be replaced has ended", status=481)
+        if self._transfers.is_active:
+            raise RoutingError("a transfer is under way in this call", status=491)
+        new = Party(leg, party.role, target, PartyState.UP, is_guest=party.is_guest)
+        new.hears, new.heard_by = party.hears, party.heard_by
+        hunt = self._hunt_of(party)
+        if hunt is not None:
+            # It only rings there: whoever takes its place picks the call up.
+            new.state, new.awaited_by = PartyState.DIALLED, hunt.waiting
+            hunt.take_over(old, leg.id)
+        self._room.join(new, now)
+        leg.answer()
+        if hunt is not None:
+            self._on_answered(new, now)
+        else:
+            self._room.let_go(party, Ended(EndReason.TRANSFERRED), now)
+            self._room.lay_routes(now)
+
     # ---- who else takes part
 
     def invite(
@@ -195,10 +226,6 @@ class Commands:
         if party is None or party.state is PartyState.ENDED:
             party = self._room.find_named(name)
         self._leave(party, Ended(EndReason.HANGUP), now)
-
-    def _leave(self, party: Party, why: Ended, now: float) -> None:
-        """Let a party go as if it had hung up."""
-        raise NotImplementedError
 
     def play(
         self,
@@ -263,3 +290,52 @@ class Commands:
             RoutingError: 404, there are none by this token.
         """
         return self._notes.fetch(token)
+
+    # ---- what there is to see
+
+    def take_events(self) -> Sequence[CallEvent]:
+        """What happened since it was last asked."""
+        return self._room.take_events()
+
+    @property
+    def parties(self) -> dict[LegId, Party]:
+        """Everybody in it, also those who have ended."""
+        return self._room.parties
+
+    def heard_parties(self) -> list[Party]:
+        """The parties whose media takes part now."""
+        return self._room.heard()
+
+    def summary(self, now: float, *, measured: bool = True) -> CallSummary:
+        """What can be told about the call now, or after its end.
+
+        Args:
+            measured: how everybody's media fares too, which takes a moment for many calls.
+        """
+        ended_at = self.outcome.at if self.outcome is not None else now
+        answered_at = self.answered_at
+        return CallSummary(
+            id=self.id,
+            state=self.state,
+            caller=self.numbers[0],
+            called=self.numbers[1],
+            age_s=ended_at - self.started_at,
+            talked_s=0.0 if answered_at is None else ended_at - answered_at,
+            legs=tuple(describe_party(party, measured=measured) for party in self.parties.values()),
+            outcome=self.outcome,
+            metadata=dict(self._notes.values),
+        )
+
+    # ---- what the call does
+
+    def _leave(self, party: Party, why: Ended, now: float) -> None:
+        """Let a party go as if it had hung up."""
+        raise NotImplementedError
+
+    def _on_answered(self, party: Party, now: float) -> None:
+        """One that rings has answered."""
+        raise NotImplementedError
+
+    def _hunt_of(self, party: Party) -> Hunt | None:
+        """The hunt that a party rings for."""
+        raise NotImplementedError

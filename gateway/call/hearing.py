@@ -31,6 +31,17 @@ def audience_of(party: Party, parties: Iterable[Party]) -> tuple[tuple[str, ...]
     return tuple(sorted(hears)), tuple(sorted(heard_by))
 
 
+def listeners_by_speaker(
+    hears: Mapping[PartyId, Mapping[PartyId, float]],
+) -> dict[PartyId, set[PartyId]]:
+    """Listeners by speaker."""
+    audiences: dict[PartyId, set[PartyId]] = {}
+    for listener, speakers in hears.items():
+        for name in speakers:
+            audiences.setdefault(name, set()).add(listener)
+    return audiences
+
+
 def routes(
     parties: Collection[Party], *, ringing_for: LegId | None
 ) -> Mapping[PartyId, Mapping[PartyId, float]]:

@@ -8,7 +8,7 @@ from enum import Enum
 from math import log10
 
 from gateway.call.events import CallEnded, CallId
-from gateway.leg.leg import Leg, LegId, LegKind, MediaQuality, Role
+from gateway.leg.leg import Ended, Leg, LegId, LegKind, MediaQuality, Role
 from gateway.private import Private
 from gateway.sdp.description import Direction
 
@@ -202,3 +202,18 @@ def quality_of(party: Party) -> MediaQuality | None:
     quality = party.quality or party.leg.quality()
     flows = (quality.received, quality.sent)
     return quality if any(flow is not None and flow.packets for flow in flows) else None
+
+
+def outcome_of(call: CallId, why: Ended, answered_at: float | None, now: float) -> CallEnded:
+    """How a call has ended."""
+    is_answered = answered_at is not None
+    return CallEnded(
+        call,
+        now,
+        reason=why.reason,
+        fault=why.fault or why.reason.fault,
+        status=0 if is_answered else why.status or why.reason.status,
+        text=why.text,
+        answered=is_answered,
+        duration_s=0.0 if answered_at is None else now - answered_at,
+    )

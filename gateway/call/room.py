@@ -21,7 +21,14 @@ from gateway.call.events import (
     LegSecured,
     LegStarted,
 )
-from gateway.call.hearing import MUSIC, RINGBACK, audience_of, partners, routes
+from gateway.call.hearing import (
+    MUSIC,
+    RINGBACK,
+    audience_of,
+    listeners_by_speaker,
+    partners,
+    routes,
+)
 from gateway.call.monitor import MAX_MONITORS, Monitor, add_monitors
 from gateway.call.party import EVERYBODY, Party, PartyState, quality_of
 from gateway.call.players import Players
@@ -74,6 +81,21 @@ class Room:
         """We let this party go."""
         self.mark_ended(party, why, now)
         party.leg.end(why.reason, why.status, why.text)
+
+    def let_all_go(self, why: Ended, now: float) -> dict[LegId, Exception]:
+        """The call is over. One broken leg keeps neither the others nor the call from their end.
+
+        Returns:
+            The legs that broke, and over what.
+        """
+        bugs: dict[LegId, Exception] = {}
+        for leg, party in tuple(self.parties.items()):
+            if party.state is not PartyState.ENDED:
+                try:
+                    self.let_go(party, why, now)
+                except Exception as error:
+                    bugs[leg] = error
+        return bugs
 
     def mark_ended(self, party: Party, why: Ended, now: float) -> None:
         """The party is out of the call."""
@@ -289,7 +311,7 @@ class Room:
         Music is nobody's secret. An agent goes on as long as somebody hears it to whom it spoke:
         who listens in besides cuts nobody short.
         """
-        before, now = self._said_to, _audiences(hears)
+        before, now = self._said_to, listeners_by_speaker(hears)
         # Whoever is heard by nobody spoke to those who heard it last.
         self._said_to = {name: before[name] for name in before if name in self.parties} | now
         return {
@@ -374,15 +396,6 @@ class Room:
         events = self._events.copy()
         self._events.clear()
         return events
-
-
-def _audiences(hears: Mapping[PartyId, Mapping[PartyId, float]]) -> dict[PartyId, set[PartyId]]:
-    """Listeners by speaker."""
-    audiences: dict[PartyId, set[PartyId]] = {}
-    for listener, speakers in hears.items():
-        for name in speakers:
-            audiences.setdefault(name, set()).add(listener)
-    return audiences
 
 
 def _other_side_of(leg: LegId) -> PartyId:

@@ -14,21 +14,14 @@ from gateway.agents.tool import (
     AskDigits,
     Dial,
     HangUp,
-    Hold,
-    Mute,
-    Play,
-    Record,
-    SendDigits,
-    SetMetadata,
     Transfer,
 )
 from gateway.call.aside import Aside
 from gateway.call.collect import Collection
 from gateway.call.consult import Consult
+from gateway.call.deeds import Deeds
 from gateway.call.dial import AgentRules, Dialler
 from gateway.call.digits import Digits
-from gateway.call.events import RecordAsked
-from gateway.call.hearing import partners
 from gateway.call.notes import Notes
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
@@ -37,7 +30,7 @@ from gateway.call.speech import Speech
 from gateway.call.transfer import Transfers
 from gateway.call.uses import NAMES, Use
 from gateway.errors import GatewayError, RoutingError
-from gateway.leg.leg import Ended, EndReason, LegId, Role, ToolAsked, TransferAsked
+from gateway.leg.leg import Ended, EndReason, LegId, Role, ToolAsked
 from gateway.private import Private
 from gateway.trunk.route import Plan
 
@@ -84,7 +77,7 @@ class Tools:
         """
         self._room = room
         self._dialler = dialler
-        self._digits = digits
+        self._deeds = Deeds(room, digits, notes, dialler.options)
         self._searches = searches
         self._transfers = transfers
         self._notes = notes
@@ -103,17 +96,21 @@ class Tools:
         use = Use(self._room, party, event.id, event.tool, now)
         try:
             # Nobody is kept in a call: an agent that may do nothing else can always leave.
-            if use.name != HANG_UP and not self._rules(party).lets_use(use.name):
+            if use.name != HANG_UP and not self.lets_use(party, use.name):
                 raise RoutingError(f"this agent may not use {use.name}", status=403)
             if party.state is not PartyState.UP and not isinstance(event.tool, HangUp):
                 raise RoutingError("the call is not answered", status=409)
-            _DO[type(event.tool)](self, use, now)
+            do = _DO.get(type(event.tool))
+            if do is None:
+                self._deeds.do(use, now)
+            else:
+                do(self, use, now)
         except GatewayError as error:
             use.done(now, error.status, str(error))
 
-    def lets_transfer(self, party: Party, event: TransferAsked) -> bool:
-        """Whether a party may ask for a transfer: an agent where its tools let it."""
-        return party.is_person or self._rules(party).lets_use("transfer")
+    def lets_use(self, party: Party, tool: str) -> bool:
+        """Whether a party may have something done: all but agents may."""
+        return party.is_person or self._rules(party).lets_use(tool)
 
     @property
     def is_bringing(self) -> bool:
@@ -191,7 +188,7 @@ class Tools:
         if tool.mode not in ("blind", "warm"):
             raise RoutingError("a transfer is blind or warm", status=400)
         begin = self._begin_blind if tool.mode == "blind" else self._begin_warm
-        self._person_of(use.party)
+        self._deeds.person_of(use.party)
         self._check_dials(use.party)
 
         def then(now: float) -> None:
@@ -204,7 +201,10 @@ class Tools:
         self._speech.when_said(use.party, wait_s, then, now)
 
     def _begin_blind(self, use: Use, tool: Transfer, now: float) -> None:
-        person, plan = self._person_of(use.party), self._plan(use.party, tool.to, tool.timeout_s)
+        person, plan = (
+            self._deeds.person_of(use.party),
+            self._plan(use.party, tool.to, tool.timeout_s),
+        )
         ledger = self._note_dial(use.party)
 
         def report(status: int, now: float) -> None:
@@ -215,7 +215,10 @@ class Tools:
         self._transfers.for_agent(use.party, person, tool.to, plan, report, now)
 
     def _begin_warm(self, use: Use, tool: Transfer, now: float) -> None:
-        person, plan = self._person_of(use.party), self._plan(use.party, tool.to, tool.timeout_s)
+        person, plan = (
+            self._deeds.person_of(use.party),
+            self._plan(use.party, tool.to, tool.timeout_s),
+        )
         ledger = self._note_dial(use.party)
         consult = Consult(
             self._room,
@@ -248,7 +251,7 @@ class Tools:
         if not tool.to:
             self._end_dial(use, now)
             return
-        person = self._person_of(use.party)
+        person = self._deeds.person_of(use.party)
         self._check_dials(use.party)
         plan = self._plan(use.party, tool.to, tool.timeout_s)
         if tool.caller_id and tool.caller_id not in [each.value for each in self._numbers]:
@@ -332,89 +335,19 @@ class Tools:
         found = (each for each in self._under_way if isinstance(each, Consult))
         return next((each for each in found if each.agent is agent and not each.is_over), None)
 
-    # ---- what is done at once
-
-    def _send_digits(self, use: Use, now: float) -> None:
-        tool = use.tool
-        assert isinstance(tool, SendDigits)
-        others = self._audience_of(use.party)
-        for other in others:
-            done = use.done if other is others[-1] else None
-            self._digits.press(other, tool.digits, now, on_done=done)
-
-    def _hold(self, use: Use, now: float) -> None:
-        tool = use.tool
-        assert isinstance(tool, Hold)
-        for other in self._audience_of(use.party):
-            self._room.hold(other, now, on=tool.on)
-        use.done(now)
-
-    def _play(self, use: Use, now: float) -> None:
-        tool = use.tool
-        assert isinstance(tool, Play)
-        to = frozenset(other.leg.id for other in self._audience_of(use.party))
-        sound = self._dialler.options.find_sound(tool.file)
-        if sound is None:
-            raise RoutingError("there is no such file among the sounds")
-        leg, done = use.party.leg.id, use.done
-        if tool.loop:
-            name = self._room.players.start(sound, tool.file, to, now, loops=True, by=leg)
-            use.done(now, result={"id": name})
-        else:
-            self._room.players.start(sound, tool.file, to, now, by=leg, on_done=done)
-        self._room.lay_routes(now)
-
-    def _mute(self, use: Use, now: float) -> None:
-        assert isinstance(use.tool, Mute)
-        self._room.mute(use.party, now, on=use.tool.on)
-        use.done(now)
-
-    def _record(self, use: Use, now: float) -> None:
-        assert isinstance(use.tool, Record)
-        self._room.tell(RecordAsked(self._room.id, now, use.party.leg.id, use.tool.on))
-        use.done(now)
-
-    def _set_metadata(self, use: Use, now: float) -> None:
-        assert isinstance(use.tool, SetMetadata)
-        self._notes.add(use.tool.values, use.party.leg.id, now)
-        use.done(now)
+    # ---- what is asked of people
 
     def _ask_digits(self, use: Use, now: float) -> None:
         assert isinstance(use.tool, AskDigits)
-        person = self._person_of(use.party)
+        person = self._deeds.person_of(use.party)
         if any(each.party is person for each in self._collections):
             raise RoutingError("keys of this party are asked for already", status=409)
         collection = Collection(self._room, use, use.tool, person, self._notes.put_away)
         self._collections.append(collection)
         collection.begin(now)
 
-    # ---- who it is about
-
     def _rules(self, agent: Party) -> AgentRules:
         return self._dialler.options.rules_of(agent.target)
-
-    def _audience_of(self, agent: Party) -> list[Party]:
-        """Who hears an agent, muted or not.
-
-        Raises:
-            RoutingError: 409, nobody.
-        """
-        others = partners(agent, self._room.parties.values())
-        hearing = [o for o in others if o.state is PartyState.UP and agent.is_open_to(o)]
-        if not hearing:
-            raise RoutingError("nobody hears this agent", status=409)
-        return hearing
-
-    def _person_of(self, agent: Party) -> Party:
-        """The one party that an agent talks with.
-
-        Raises:
-            RoutingError: 409, there is none, or there are several.
-        """
-        hosts = [each for each in self._audience_of(agent) if not each.is_guest]
-        if len(hosts) != 1:
-            raise RoutingError("it is not clear which party is meant", status=409)
-        return hosts[0]
 
 
 def _count(ledger: _Ledger) -> None:
@@ -425,11 +358,5 @@ _DO: Mapping[type, Callable[[Tools, Use, float], None]] = {
     HangUp: Tools._hang_up,
     Transfer: Tools._transfer,
     Dial: Tools._dial,
-    SendDigits: Tools._send_digits,
-    Hold: Tools._hold,
-    Play: Tools._play,
-    Mute: Tools._mute,
-    Record: Tools._record,
     AskDigits: Tools._ask_digits,
-    SetMetadata: Tools._set_metadata,
 }

@@ -93,12 +93,15 @@ class Transfers:
             raise RoutingError("this party cannot be asked to call by itself", status=409)
         self._begin(party, None, now).refer(target, replaces, now)
 
-    def on_asked(self, party: Party, event: TransferAsked, now: float) -> None:
+    def on_asked(
+        self, party: Party, event: TransferAsked, now: float, *, is_allowed: bool = True
+    ) -> None:
         """REFER, or the wish of an agent: as if the party had dialled it, where it may (A37)."""
         dialled = number_of(event.target)
         others = [other for other in self._room.hosts() if other is not party]
         try:
-            if len(others) != 1 or party.state is not PartyState.UP or party.is_guest:
+            is_there = is_allowed and party.state is PartyState.UP and not party.is_guest
+            if len(others) != 1 or not is_there:
                 raise RoutingError("there is nobody to be transferred", status=403)
             plan = self._dialler.options.plan_for(party.target, dialled)
             transfer = self._begin(others[0], party.leg.id, now)
