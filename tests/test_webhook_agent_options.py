@@ -6,12 +6,13 @@ import base64
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from gateway.agents import incoming
-from gateway.agents.openai_session import Settings
+from gateway.agents.openai_session import Settings, ToolName
+from gateway.agents.tool import TOOLS
 from gateway.config import parse_config
 from gateway.errors import ConfigError
 from gateway.options import AgentOptions
@@ -105,7 +106,14 @@ def test_settings_of_a_model_are_read() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("audio", "opus"), ("packet_ms", 10), ("greeting", 7), ("turn_detection", "none"), ("x", 1)],
+    [
+        ("tools", ["sing"]),
+        ("audio", "opus"),
+        ("packet_ms", 10),
+        ("greeting", 7),
+        ("turn_detection", "none"),
+        ("x", 1),
+    ],
 )
 def test_wrong_setting_of_a_model_is_named(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=key):
@@ -125,6 +133,10 @@ def test_page_shows_configurations_that_can_be_used() -> None:
     config = parse_config(tomllib.loads("\n".join(examples)), FILE, secrets)
 
     assert [agent.name for agent in config.agents] == ["helper", "front"]
+
+
+def test_every_tool_can_be_named() -> None:
+    assert set(get_args(ToolName)) == set(TOOLS)
 
 
 def test_page_names_every_setting() -> None:

@@ -24,6 +24,20 @@ MAX_DEPTH = 16
 "How deep a session is looked into: OpenAI's own is five deep."
 
 
+ToolName = Literal[
+    "hang_up",
+    "transfer",
+    "dial",
+    "send_digits",
+    "hold",
+    "play",
+    "mute",
+    "record",
+    "ask_digits",
+    "set_metadata",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """[agent.settings] of `protocol = "openai"`."""
@@ -51,7 +65,7 @@ class Settings:
     "Model that writes down what the caller says; where left out, nobody does."
     greeting: bool | str = True
     "Whether the model speaks first; a text: what it is told for that."
-    tools: tuple[str, ...] = ("hang_up", "transfer")
+    tools: tuple[ToolName, ...] = ("hang_up", "transfer")
     "Of the tools that the agent may use: those that the model is told of."
     digits: Literal["tell", "answer", "ignore"] = "tell"
     "Keys the caller presses: told to the model; answer: and it speaks to each."
@@ -101,7 +115,7 @@ def build_session(settings: Settings, call: CallFacts, audio: str) -> dict[str, 
     session = merge(session, {k: v for k, v in settings.session.items() if k != "model"})
     if isinstance(session.get("instructions"), str):
         session["instructions"] = _fill_in(session["instructions"], call)
-    offered = [name for name in settings.tools if name in call.tools]
+    offered: list[str] = [name for name in settings.tools if name in call.tools]
     session["tools"] = _tools(session.get("tools"), offered)
     wanted = {"format": _format(audio)}
     session = merge(session, {"type": "realtime", "audio": {"input": wanted, "output": wanted}})

@@ -31,6 +31,7 @@ from gateway.agents.protocol import (
     AudioFormat,
     CallFacts,
     Clear,
+    JudgeBargeIn,
     Message,
     Note,
     Player,
@@ -101,6 +102,7 @@ class OpenAiProtocol:
         "Told to the model when it is to speak first; None: it was, or is not to."
         self._waits_for_answer = False
         self._spoken = Spoken()
+        self._player: Player | None = None
         self._active = ""
         "The response that is being made."
         self._dropped: deque[str] = deque(maxlen=MAX_DROPPED)
@@ -121,7 +123,7 @@ class OpenAiProtocol:
     # ---- what is sent
 
     def open(self, call: CallFacts, player: Player) -> Iterable[Message]:
-        settings = self._settings
+        settings, self._player = self._settings, player
         if settings.audio == "auto":
             self._set_audio(call.codec.lower() if call.codec in ("PCMU", "PCMA") else "pcm")
         self._waits_for_answer = call.is_outbound and call.stream == 0
@@ -247,6 +249,8 @@ class OpenAiProtocol:
         if not self._settings.interrupt:
             return ()
         clears: tuple[Wish, ...] = (Clear(),) if self._spoken.is_queued else ()
+        if self._player is not None and self._player.is_paused:
+            clears = (JudgeBargeIn(is_real=True), *clears)
         cancels_itself = (self._turns or {}).get("interrupt_response", True)
         messages = self._cut_short(cancel=not cancels_itself)
         return (*clears, *map(Reply, messages))

@@ -27,6 +27,7 @@ from gateway.agents.protocol import (
     AudioFormat,
     CallFacts,
     Clear,
+    JudgeBargeIn,
     Message,
     Note,
     Ready,
@@ -41,6 +42,7 @@ from gateway.agents.wire import openai as wire
 from gateway.codec import PCMA, PCMU
 from gateway.media.playout import Cleared
 from gateway.private import Secret
+from tests.agents.wire.facts import Queue
 from tests.agents.wire.openai_types import check_client_event, check_server_event
 
 FACTS = CallFacts(
@@ -58,11 +60,6 @@ SECOND = bytes(48_000)
 "Of 24 kHz PCM."
 
 
-class Silence:
-    queued_ms = 0.0
-    is_paused = False
-
-
 class Talk:
     """One session, and what the gateway sent in it; every event of either side is checked."""
 
@@ -70,7 +67,8 @@ class Talk:
         self.protocol = wire.make(wire.Settings(**settings))
         self.sent: list[dict[str, Any]] = []
         self._events = 0
-        self.take(self.protocol.open(facts, Silence()))
+        self.queue = Queue()
+        self.take(self.protocol.open(facts, self.queue))
 
     def take(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         told = [check_client_event(str(message)) for message in messages]
@@ -334,6 +332,16 @@ def test_interrupted_speech_is_truncated_at_what_was_heard() -> None:
         }
     ]
     assert talk.sent_types() == ["conversation.item.truncate"]
+
+
+def test_server_that_hears_speech_judges_what_the_gateway_has_paused() -> None:
+    talk = answering()
+    talk.speak(SECOND)
+    talk.queue.is_paused = True
+
+    wishes = talk.interrupt()
+
+    assert wishes == [JudgeBargeIn(is_real=True), Clear()]
 
 
 def test_truncation_is_never_behind_what_came() -> None:
