@@ -239,6 +239,7 @@ class PageCall:
         legs = {
             "browser" if party.leg is self._leg else "peer": _quality(party.leg.quality())
             for party in self._call.heard_parties()
+            if party.leg is self._leg or not party.is_guest
         }
         self._report({"type": "quality", "call": self.name, "legs": legs})
 
@@ -252,10 +253,10 @@ def _hold_of(party: Party | None, call: Call) -> tuple[str, str] | None:
     """Who of a page's call is on hold, and by whom. None: nobody, or the page is in another."""
     if party is None:
         return None
-    if party.is_on_hold:
+    if party.hears_music:
         return "you", "gateway"
-    others = [each for each in call.parties.values() if each.state is PartyState.UP]
-    others.remove(party)
+    present = [each for each in call.parties.values() if each.state is PartyState.UP]
+    others = [each for each in present if each is not party and each.is_open_to(party)]
     if others and all(other.held is not None for other in others):
         return "you", "far-end"
     if others and all(other.is_on_hold for other in others):

@@ -19,6 +19,9 @@ from gateway.leg.leg import Ended, LegId, Role
 from gateway.private import Private
 from gateway.trunk.route import Guest, Plan, TargetKind
 
+MAX_LEGS = 256
+"That one call may ever have had: each is remembered as long as the call."
+
 MAX_GUESTS = 8
 "Of one call, those that ring counted: more is no conversation, but somebody's mistake."
 
@@ -58,11 +61,12 @@ class Guests:
             The legs that ring.
 
         Raises:
-            RoutingError: 503, there are `MAX_GUESTS`; else as `policy.check`.
+            RoutingError: 503, there are `MAX_GUESTS`, or were `MAX_LEGS`; else as `policy.check`.
         """
         check(policy)
         guests = [each for each in self._room.parties.values() if each.is_guest]
-        if sum(each.state is not PartyState.ENDED for each in guests) >= MAX_GUESTS:
+        now_there = sum(each.state is not PartyState.ENDED for each in guests)
+        if now_there >= MAX_GUESTS or len(self._room.parties) >= MAX_LEGS:
             raise RoutingError("this call has too many guests", status=503)
         if role is None:
             is_agent = plan.groups[0][0].kind is TargetKind.AGENT

@@ -30,6 +30,7 @@ from gateway.call.events import (
     CallStarted,
     LegAlerted,
     LegSignalled,
+    ToolEnded,
 )
 from gateway.call.monitor import Monitor
 from gateway.errors import CapacityError, Fault, RoutingError
@@ -535,6 +536,9 @@ class Registry:
                 event.alert.way.value,
                 event.alert.is_over,
             )
+        elif isinstance(event, ToolEnded):
+            told = (event.call, event.leg, event.tool, event.status)
+            log.info("call=%s leg=%s tool=%s status=%d", *told)
         _tell(self._observers, event)
 
     def tell(self, event: CallRefused) -> None:
