@@ -6,12 +6,16 @@ but for those of CPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import cycle, product
+from typing import Any
 
 import numpy as np
 
+from bench.answering import all_judged
 from bench.phone_line import (
     FRAME,
     RATE,
@@ -25,7 +29,10 @@ from bench.phone_line import (
 )
 from gateway.agents.event import Interrupted, SpeechStarted
 from gateway.leg.turns import TurnsOptions
+from gateway.media import silero
 from gateway.media.tone import dtmf, melody, ringback
+
+Row = dict[str, Any]
 
 DETECTORS = ("energy", "model")
 
@@ -90,11 +97,6 @@ class Taken:
     starts: int
 
 
-def options_of(detector: str, policy: str = "clear", **others: float) -> TurnsOptions:
-    """As the configuration's defaults are."""
-    return replace(TurnsOptions(detector, policy), **others)
-
-
 def reaction(
     detector: str,
     line: str,
@@ -110,7 +112,7 @@ def reaction(
     missed = 0
     for number, voice in zip(range(count), cycle(caller_voices()), strict=False):
         begins = 3.0 + 0.0137 * number
-        call = Line(options_of(detector, policy), 6.0, echo=echo, phase_ms=number * 7 % 20)
+        call = Line(TurnsOptions(detector, policy), 6.0, echo=echo, phase_ms=number * 7 % 20)
         caller = np.zeros(6 * RATE, np.float32)
         said = at_level(voice, level_dbfs)[: 2 * RATE]
         first = round(begins * RATE)
@@ -154,16 +156,13 @@ def false_cuts(
     noises: tuple[tuple[str, float], ...] = (),
 ) -> Falsely:
     """Let the agent speak over many lines, one after another, each as long as the others."""
-    kinds = list(echoes) or list(noises)
+    kinds = [(path, ("hiss", -62.0)) for path in echoes] + [(None, kind) for kind in noises]
     seconds = minutes * 60 / len(kinds)
     cuts = 0
     cpu_s = 0.0
-    for number, kind in enumerate(kinds):
-        is_echo = isinstance(kind, EchoPath)
-        call = Line(options_of(detector), seconds, echo=kind if is_echo else None)
-        hiss = noise("hiss", seconds, -62.0, number) if is_echo else noise(kind[0], seconds, kind[1])
-        for cut in _speak_on(call, hiss):
-            cuts += cut
+    for number, (path, (kind, level)) in enumerate(kinds):
+        call = Line(TurnsOptions(detector, "clear"), seconds, echo=path)
+        cuts += sum(_speak_on(call, noise(kind, seconds, level, number)))
         cpu_s += call.mouth.cpu_s
         call.close()
     return Falsely(detector, line, minutes, cuts, round(1000 * cpu_s / (minutes * 60), 2))
@@ -188,7 +187,7 @@ def _speak_on(call: Line, background: Sound) -> Iterator[int]:
 def taken(detector: str, sound: str, seconds: float = 60.0) -> Taken:
     """Let the agent hear something that nobody says, and say nothing."""
     heard = _sound_of(sound, seconds)
-    call = Line(options_of(detector, "off"), seconds)
+    call = Line(TurnsOptions(detector, "off"), seconds)
     for start in range(0, len(heard) - FRAME + 1, FRAME):
         call.step(heard[start : start + FRAME])
     starts = sum(isinstance(event, SpeechStarted) for _, event in call.mouth.events)
@@ -225,7 +224,7 @@ def all_reactions(detector: str) -> Iterator[Reaction]:
         yield reaction(detector, f"echo {loss:.0f} dB down", background=hiss, echo=path)
         yield reaction(
             detector,
-            f"the same, caller -30 dBFS",
+            "the same, caller -30 dBFS",
             background=hiss,
             echo=path,
             level_dbfs=-30.0,
@@ -233,9 +232,12 @@ def all_reactions(detector: str) -> Iterator[Reaction]:
 
 
 def all_false(detector: str, minutes: float = 10.0) -> Iterator[Falsely]:
-    """Ten minutes of each."""
+    """So many minutes of each."""
+    yield false_cuts(detector, "quiet", minutes=minutes, noises=(("hiss", -62.0),))
     yield false_cuts(detector, "noise", minutes=minutes, noises=NOISES)
-    yield false_cuts(detector, "echo", minutes=minutes, echoes=ECHOES)
+    for kind, name in (("flat", "plain"), ("hybrid", "of a hybrid"), ("room", "of a room")):
+        paths = tuple(path for path in ECHOES if path.kind == kind)
+        yield false_cuts(detector, f"echo {name}", minutes=minutes, echoes=paths)
 
 
 def all_taken(detector: str) -> Iterator[Taken]:
@@ -244,11 +246,40 @@ def all_taken(detector: str) -> Iterator[Taken]:
         yield taken(detector, sound)
 
 
-def report(detectors: tuple[str, ...], minutes: float = 10.0) -> dict[str, list[dict[str, object]]]:
+def report(detectors: Sequence[str], minutes: float = 10.0) -> dict[str, list[Row]]:
     """All figures, as JSON has them."""
-    found: dict[str, list[dict[str, object]]] = {"reaction": [], "false_cuts": [], "taken": []}
+    found: dict[str, list[Row]] = {"reaction": [], "false_cuts": [], "taken": []}
     for detector in detectors:
         found["reaction"] += [asdict(each) for each in all_reactions(detector)]
         found["false_cuts"] += [asdict(each) for each in all_false(detector, minutes)]
         found["taken"] += [asdict(each) for each in all_taken(detector)]
+    found["answering"] = [asdict(each) for each in all_judged()]
     return found
+
+
+def turns(detectors: Sequence[str], minutes: float, *, as_json: bool) -> int:
+    """Print them; returns the exit status."""
+    if "model" in detectors and not silero.load_model():
+        print('bench: no model here; pip install "voice-gateway[vad]"', file=sys.stderr)
+        detectors = [name for name in detectors if name != "model"]
+    found = report(detectors, minutes)
+    if as_json:
+        print(json.dumps(found))
+        return 0
+    for title, rows in found.items():
+        print(f"\n{title}\n")
+        print(table(rows))
+    return 0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown has it."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([_shown(row[name]) for name in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} × {name or 'nothing'}" for name, count in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -139,12 +139,14 @@ class Turns:
             pcm = frame.pcm(RATE)
             power = power_of(pcm)
             is_loud = self._loudness.push(power, duration_ms)
+            is_loud = is_loud and power > self._echo.threshold(frame.heard_at)
         else:
             pcm = frame.pcm(silero.RATE)
             power = power_of(pcm)
-            is_loud = self._model.push(pcm, duration_ms, is_silent=power <= self._quietest)
+            is_silent = power <= max(self._quietest, self._echo.threshold(frame.heard_at))
+            is_loud = self._model.push(pcm, duration_ms, is_silent=is_silent) and not is_silent
         self._echo.hear(pcm)
-        return is_loud and power > self._echo.threshold(frame.heard_at)
+        return is_loud
 
     def _is_echo_still(self, frame: AudioFrame, duration_ms: float) -> bool:
         """Of speech that goes on: it may have ended, and what is heard be the agent's answer."""
