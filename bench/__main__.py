@@ -9,6 +9,9 @@ from typing import Any
 
 import uvloop
 
+from bench.agent import AgentOptions, agent
+from bench.agent_calls import CALLERS
+from bench.agent_peer import PROTOCOLS
 from bench.bridge import PATHS, BridgeOptions, bridge
 from bench.flood import FloodOptions, flood
 from bench.restart import RestartOptions, restart
@@ -24,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_bridge(commands.add_parser("bridge", help="bridged calls, WebRTC Opus to SIP PCMU"))
+    _add_agent(commands.add_parser("agent", help="calls with agents over a WebSocket"))
     _add_signalling(commands.add_parser("signalling", help="calls a second, SIP to SIP"))
     _add_flood(commands.add_parser("flood", help="INVITEs of strangers while calls go on"))
     setups = commands.add_parser("setup", help="from a page's offer to its answer, beside calls")
@@ -67,6 +71,20 @@ def _signalling(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
             seconds=arguments.seconds,
             rounds=arguments.rounds,
             as_json=arguments.json,
+        )
+    )
+
+
+def _agent(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    return agent(
+        AgentOptions(
+            protocols=tuple(arguments.protocols),
+            callers=tuple(arguments.callers),
+            calls=tuple(arguments.calls),
+            seconds=arguments.seconds,
+            bursts=arguments.bursts,
+            as_json=arguments.json,
+            name=arguments.name,
         )
     )
 
@@ -147,6 +165,44 @@ def _add_signalling(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(SYSTEM_NAMES)}, with commas",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each system")
+
+
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--calls", type=_counts, default=[1, 50, 100], help="at a time (default 1,50,100)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="length of a window (default 20, at least 3)"
+    )
+    parser.add_argument(
+        "--bursts", type=_positive, default=4, help="for each call, more where they are few"
+    )
+    for name, known in (("protocols", PROTOCOLS), ("callers", CALLERS)):
+        parser.add_argument(
+            f"--{name}",
+            type=_some_of(known),
+            default=list(known),
+            help=f"of {', '.join(known)}, with commas",
+        )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each row")
+    parser.add_argument(
+        "--name", default="agent", help="of the file in bench/results (empty: none is written)"
+    )
+
+
+def _some_of(known: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+        return names
+
+    return read
+
+
+def _counts(text: str) -> list[int]:
+    return [_positive(each) for each in text.split(",")]
 
 
 def _add_flood(parser: argparse.ArgumentParser) -> None:
@@ -231,6 +287,7 @@ def _positive(text: str) -> int:
 
 MEASURES: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
     "bridge": _bridge,
+    "agent": _agent,
     "signalling": _signalling,
     "flood": _flood,
     "setup": _setup,
