@@ -190,6 +190,20 @@ async def test_expected_call_comes_once(site: Site) -> None:
     await site.gateway.wait_for_calls(0)
 
 
+async def test_line_on_hold_hears_music(site: Site) -> None:
+    async with audiosocket_call(site.audiosocket) as channel:
+        await channel.speak(np.zeros(1600, np.int16))
+        (call,) = (await site.gateway.get("/v1/calls"))["calls"]
+        channel.forget()
+        await site.gateway.request("POST", f"/v1/calls/{call['id']}/hold", {})
+
+        await channel.until(lambda: is_loud(channel.heard))
+
+        await channel.hang_up()
+    assert call["legs"][0]["kind"] == "line"
+    await site.gateway.wait_for_calls(0)
+
+
 async def test_connection_that_drops_ends_the_call(site: Site) -> None:
     async with audiosocket_call(site.audiosocket) as channel:
         await channel.speak(np.zeros(1600, np.int16))
@@ -342,6 +356,22 @@ async def test_connections_of_an_agent_share_its_calls(site: Site) -> None:
                 await asyncio.wait_for(second.started.wait(), 5)
 
     assert first.start["call"]["id"] != second.start["call"]["id"]
+    await site.gateway.wait_for_calls(0)
+
+
+async def test_f18_call_goes_on_with_another_connection_of_an_agent_that_is_lost(
+    site: Site,
+) -> None:
+    async with helper(site) as first, helper(site) as second:
+        id_ = await site.expect("helper")
+        async with audiosocket_call(site.audiosocket, id_) as channel:
+            await asyncio.wait_for(first.started.wait(), 5)
+            first.socket.transport.abort()
+            await channel.until(second.started.is_set)
+            await channel.hang_up()
+
+    assert second.start["call"]["id"] == first.start["call"]["id"]
+    assert (first.start["stream"], second.start["stream"]) == (0, 1)
     await site.gateway.wait_for_calls(0)
 
 
