@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
@@ -24,13 +24,16 @@ from gateway.agents.incoming import (
     read_secret,
     sign,
 )
-from gateway.agents.protocol import AgentAddress
+from gateway.agents.protocol import AgentAddress, Opening, WireModule
+from gateway.agents.remote import RemoteAgent, RemoteOptions
 from gateway.agents.sideband import Sideband
 from gateway.agents.tool import Transfer
+from gateway.agents.wire import openai
 from gateway.api.realtime import RealtimeControl, realtime_operations
 from gateway.api.server import Access, OpenSockets, create_server
 from gateway.errors import RoutingError
 from gateway.leg.leg import Answered, Ended, EndReason, Progressed, ToolAsked
+from gateway.net.agent_connection import AgentConnection, ConnectError
 from gateway.net.webhook import WebAnswer, WebhookError, WebRequest
 from gateway.private import Secret
 from tests.agents.wire.facts import FACTS
@@ -65,6 +68,10 @@ class Program:
         return str(json.loads(request.body)["data"]["call_id"])
 
 
+async def _nobody(opening: Opening, *, is_stream: bool) -> AgentConnection:
+    raise ConnectError("nobody is connected here")
+
+
 def new_app(control: RealtimeControl) -> Quart:
     return create_server(
         access=Access(None),
@@ -79,7 +86,9 @@ def new_app(control: RealtimeControl) -> Quart:
 class Desk:
     """An agent behind a webhook in a call, and the operations on it."""
 
-    def __init__(self, loop: VirtualLoop, program: Program | None = None) -> None:
+    def __init__(
+        self, loop: VirtualLoop, program: Program | None = None, fallback: str = ""
+    ) -> None:
         self.program = program or Program()
         self.calls = IncomingCalls()
         self.sessions: list[Mapping[str, Any]] = []
@@ -89,14 +98,27 @@ class Desk:
             calls=self.calls,
             web=self.program,
             answerer=self._answer,
+            give_up=self._fall_back if fallback else None,
         )
+        self._fallback = fallback
         self.bench = AgentBench(loop, agent)
         self.app = new_app(self)
 
     def incoming(self, call_id: str) -> IncomingCall:
         return self.calls.find(call_id)
 
-    def _answer(self, session: Mapping[str, Any], sideband: Sideband) -> Attendant:
+    async def _fall_back(self, call: AgentCall, detail: str) -> None:
+        """As an agent over a wire that was never there."""
+        others = {self._fallback: self._answer({"detail": detail}, None)}
+        options = RemoteOptions(fallback=(f"agent:{self._fallback}",))
+        address = AgentAddress("model", "wss://model.example.com/")
+        module = cast(WireModule, openai)
+        remote = RemoteAgent(
+            address, module, openai.Settings(), options, dial=_nobody, agents=others
+        )
+        await remote.give_up(call, detail)
+
+    def _answer(self, session: Mapping[str, Any], sideband: Sideband | None) -> Attendant:
         self.sessions.append(session)
 
         async def on_call(call: AgentCall) -> None:
@@ -359,6 +381,18 @@ async def test_f18_webhook_that_fails_ends_the_call_at_once(
 
     (ended,) = desk.bench.all(Ended)
     assert ended.reason is EndReason.AGENT_FAILED
+    await desk.bench.close()
+
+
+@in_virtual_time
+async def test_f18_fallback_takes_a_call_that_no_program_was_told_of(loop: VirtualLoop) -> None:
+    desk = Desk(loop, Program(None), fallback="backup")
+
+    await desk.ring()
+
+    assert desk.sessions == [{"detail": "app.example.com cannot be connected to"}]
+    assert desk.bench.all(Answered)
+    assert not desk.bench.all(Ended)
     await desk.bench.close()
 
 
