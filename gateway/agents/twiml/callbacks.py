@@ -60,6 +60,8 @@ class Callbacks:
         try:
             while waiting:
                 await self._tell_one(call, *waiting.popleft())
+        except Exception:
+            log.exception("call=%s its status callbacks broke", call)
         finally:
             del self._waiting[call], self._tasks[call]
 

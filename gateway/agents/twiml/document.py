@@ -158,6 +158,7 @@ class _Reader:
         if read is None:
             self._warn(f"<{_shown(element.name)}> is not understood, and skipped")
             return None
+        self._check_attributes(element)
         return read(self, element)
 
     # ---- each verb
@@ -188,8 +189,6 @@ class _Reader:
                 continue
             digits = child.attributes.get("sendDigits", "")
             nouns.append(Noun(kinds[child.name], child.text.strip(), digits))
-        self._ignored(element, "record", "do-not-record")
-        self._ignored(element, "hangupOnStar", "false")
         limit_s = self._number(element, "timeLimit", 0.0, MAX_SECONDS)
         return Dial(
             tuple(nouns),
@@ -321,14 +320,45 @@ class _Reader:
     def _flag(self, element: Element, name: str) -> bool:
         return element.attributes.get(name, "").strip().lower() == "true"
 
-    def _ignored(self, element: Element, name: str, harmless: str) -> None:
-        if element.attributes.get(name, harmless) != harmless:
-            self._warn(f"{name} of <{element.name}> is not understood")
+    def _check_attributes(self, element: Element) -> None:
+        """Say which attributes change nothing here, also of what is in the element."""
+        known = _ATTRIBUTES.get(element.name)
+        if known is None:
+            return
+        for name in element.attributes:
+            if name not in known:
+                self._warn(f"{_shown(name)} of <{element.name}> is not understood")
+        for child in element.children:
+            self._check_attributes(child)
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < MAX_WARNINGS and text not in self.warnings:
             self.warnings.append(text)
 
+
+_ATTRIBUTES: Mapping[str, frozenset[str]] = {
+    name: frozenset(known.split())
+    for name, known in {
+        "Connect": "action method",
+        "Start": "",
+        "Stop": "",
+        "Stream": "url name track statusCallback statusCallbackMethod",
+        "Parameter": "name value",
+        "Dial": "callerId timeout timeLimit action method answerOnBridge",
+        "Number": "sendDigits",
+        "Sip": "",
+        "Client": "",
+        "Say": "language loop voice",
+        "Play": "digits loop",
+        "Pause": "length",
+        "Gather": "input numDigits finishOnKey timeout action method actionOnEmptyResult",
+        "Hangup": "",
+        "Redirect": "method",
+        "Reject": "reason",
+        "Refer": "action method",
+    }.items()
+}
+"What is understood of each; `voice` is the engine's own, whatever is asked for."
 
 _READ: Mapping[str, Callable[[_Reader, Element], Verb | None]] = {
     "Connect": _Reader.connect,

@@ -127,6 +127,7 @@ class Session:
     def redirect(self, wish: Document | Action) -> None:
         """Stop what is done now, and go on with this."""
         self._wish = wish
+        self._knows_who.set()
         if self._doing is not None:
             self._doing.cancel()
 

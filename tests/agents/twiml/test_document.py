@@ -106,6 +106,21 @@ def test_unknown_verbs_are_warned_of_and_skipped() -> None:
     assert document.warnings == ("<Dance> is not understood, and skipped",)
 
 
+@pytest.mark.twiml("Dial record, hangupOnStar, ringTone; Number url, statusCallback", missing=True)
+def test_other_attributes_are_warned_of() -> None:
+    document = parse_twiml(
+        '<Response><Dial record="true"><Number url="/x">+1</Number></Dial>'
+        '<Gather hints="a"><Say x="y">z</Say></Gather></Response>'
+    )
+
+    assert document.warnings == (
+        "record of <Dial> is not understood",
+        "url of <Number> is not understood",
+        "hints of <Gather> is not understood",
+        "x of <Say> is not understood",
+    )
+
+
 @pytest.mark.parametrize(
     "verb",
     ["Record", "Enqueue", "Leave", "Pay", "Prompt", "Sms", "Queue", "Siprec", "Transcription"],
