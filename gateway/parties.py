@@ -42,6 +42,7 @@ from gateway.media.effort import Workload
 from gateway.media.file import read_sound, read_wav
 from gateway.media.sound import Sound
 from gateway.net.agent_connection import AgentConnection, ConnectError
+from gateway.net.agent_dial import prepare
 from gateway.net.chance import spread
 from gateway.net.destination import Destinations, look_up_by
 from gateway.net.dns import Resolver
@@ -440,6 +441,8 @@ def make_agents(
     """
     dial, web = Dialler(destinations), desk.web
     directed = TwimlAgents(config, desk, dial)
+    if any(options.url.startswith("wss:") for options in config.agents):
+        prepare()
     agents: dict[str, Agent] = {}
     for options in config.agents:
         if options.trunk is not None:

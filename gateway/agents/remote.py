@@ -20,6 +20,7 @@ from gateway.agents.attendance import Outcome as Outcome
 from gateway.agents.patience import SILENT_CLIP, Patience
 from gateway.agents.patience import Clip as Clip
 from gateway.agents.protocol import AgentAddress, CallFacts, Opening, WireModule
+from gateway.agents.tool import HangUp
 from gateway.net.agent_connection import AgentConnection
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class RemoteAgent:
             outcome = await self.serve(call, patience)
             if not outcome.is_finished:
                 await self._fall_back(call, outcome.detail, patience)
+            elif not call.is_answered:
+                call.use(HangUp(after_speech=False))  # it will not have it
         finally:
             patience.stop()
 
@@ -155,19 +158,17 @@ class RemoteAgent:
 
     async def _fall_back(self, call: AgentCall, detail: str, patience: Patience) -> None:
         for target in self.options.fallback:
-            if target.startswith("agent:"):
-                agent = self._agents.get(target.removeprefix("agent:"))
-                if agent is None:
-                    continue
-                call.note("fallback", to=target)
-                if not isinstance(agent, RemoteAgent):
-                    patience.stop()
-                    await agent.on_call(call)
-                    return
+            is_agent = target.startswith("agent:")
+            agent = self._agents.get(target.removeprefix("agent:")) if is_agent else None
+            call.note("fallback", to=target if is_agent else "number")
+            if isinstance(agent, RemoteAgent):
                 if (await agent.serve(call, patience)).is_finished:
                     return
-            else:
-                call.note("fallback", to="number")
+            elif agent is not None:
+                patience.stop()
+                await agent.on_call(call)
+                return
+            else:  # a number, or an agent at a SIP URI: somebody to be dialled
                 patience.stop()
                 await call.refer(target)  # once it has answered, this is cancelled
                 patience.begin()

@@ -56,6 +56,9 @@ FULL_MS, ROOM_MS = MAX_QUEUED_S * 900, MAX_QUEUED_S * 800
 TELL_EVERY_S = 1.0
 "Between two events of one kind about what was dropped: a flood is no flood of events."
 
+MAX_NOTES_PER_S = 100
+"Of an agent, for who watches: transcripts come word by word; more is a flood."
+
 MAX_MOUTHS = 4
 "Formats spoken at the same time, beside the protocol's own: each has state of its own."
 
@@ -118,6 +121,8 @@ class Session:
         self._refusal_told_at = float("-inf")
         self._missed = 0
         self._miss_told_at = float("-inf")
+        self._notes = 0
+        self._notes_since = float("-inf")
 
     @property
     def is_over(self) -> bool:
@@ -317,6 +322,12 @@ class Session:
         self._connection.send(wish.message)
 
     def _note(self, wish: Note) -> None:
+        now = self._loop.time()
+        if now - self._notes_since >= 1.0:
+            self._notes, self._notes_since = 0, now
+        self._notes += 1
+        if self._notes > MAX_NOTES_PER_S:
+            return
         self._call.note(wish.kind, **wish.data)
 
     def _judge(self, wish: JudgeBargeIn) -> None:

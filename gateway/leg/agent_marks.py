@@ -33,19 +33,21 @@ class OwnMarks:
     async def played(self) -> None:
         """Until everything said so far was played, or cleared."""
         reached: asyncio.Future[None] = self._loop.create_future()
-        name = self._set(partial(_resolve, reached))
+        name = self.new_name()
+        if not self._playout.mark(name):
+            return
+        self._reached[name] = partial(_resolve, reached)
         try:
-            if name:
-                await reached
+            await reached
         finally:
             self._reached.pop(name, None)
 
     def after_speech(self, act: Callable[[], None], wait_s: float) -> None:
         """Do it once all said so far was played, or cleared, or after `wait_s`."""
-        if self._playout.queued_ms <= 0:
+        name = self.new_name()
+        if self._playout.queued_ms <= 0 or not self._playout.mark(name):
             act()
             return
-        name = ""
 
         def go() -> None:
             timer = self._waits.pop(name, None)
@@ -54,7 +56,7 @@ class OwnMarks:
                 timer.cancel()
                 act()
 
-        name = self._set(go)
+        self._reached[name] = go
         self._waits[name] = self._loop.call_later(wait_s, go)
 
     def reach(self, name: str) -> bool:
@@ -76,14 +78,6 @@ class OwnMarks:
         for timer in self._waits.values():
             timer.cancel()
         self._waits.clear()
-
-    def _set(self, then: Callable[[], None]) -> str:
-        """Set a mark; empty: there are as many as may be."""
-        name = self.new_name()
-        if not self._playout.mark(name):
-            return ""
-        self._reached[name] = then
-        return name
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -166,7 +166,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_over and self._lost is None:
-            self._take(data)  # only the peer's own goodbye is waited for
+            if len(data) <= SLICE_BYTES:  # only the peer's own goodbye is waited for
+                self._take(data)
+            elif self._transport is not None:
+                self._transport.abort()
         elif len(data) <= SLICE_BYTES and not self._unread:
             self._take(data)
         else:

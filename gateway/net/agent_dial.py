@@ -23,6 +23,15 @@ SEND_BUFFER_BYTES = 32 * 1024
 at 24 kHz it is a second already."""
 
 
+NEXT_ADDRESS_S = 1.0
+"How long an address may take, before the next of the same name is tried."
+
+
+def prepare() -> None:
+    """Read what TLS needs, which takes some 20 ms: better at the start than during calls."""
+    _tls()
+
+
 async def connect(
     pinned: Pinned,
     *,
@@ -41,9 +50,11 @@ async def connect(
     loop = asyncio.get_running_loop()
     error = ConnectError("the agent has no address")
     for address in pinned.addresses:
+        limit_s = None if address == pinned.addresses[-1] else NEXT_ADDRESS_S
         try:
-            opened = await _open_socket(address, pinned.port, loop)
-        except OSError as failure:
+            async with asyncio.timeout(limit_s):
+                opened = await _open_socket(address, pinned.port, loop)
+        except OSError as failure:  # a TimeoutError too
             error = ConnectError(f"the agent cannot be reached ({failure.strerror or 'no answer'})")
             continue
         return await _speak(opened, pinned, is_stream, headers, subprotocols, loop)

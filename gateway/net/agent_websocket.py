@@ -22,7 +22,7 @@ from websockets.uri import WebSocketURI
 from gateway.net.agent_connection import SILENT_S, ConnectError, Connection, Lost, Message
 from gateway.net.destination import Pinned
 
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 "Largest message taken: the longest queue is 60 s, and 60 s of 48 kHz PCM in base64 are 7.7 MB."
 
 PING_S = SILENT_S / 2

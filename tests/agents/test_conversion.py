@@ -89,7 +89,7 @@ def test_hole_in_what_is_handed_on_is_filled() -> None:
     voice, ear = Voice(), Ear(AudioFormat(8000, PCMU))
     speech = frames_of(tone(400, 0.4, 8000), 160)
 
-    packets = []
+    packets: list[bytes] = []
     for number, piece in enumerate(speech):
         payload = MU_LAW.encode(piece)
         missing = number == 10

@@ -12,6 +12,7 @@ from gateway.agents.agent import Agent, AgentCall
 from gateway.agents.event import FarEndAnswered
 from gateway.agents.protocol import AgentAddress, CallFacts, Message, Opening, Wish
 from gateway.agents.remote import Clip, RemoteAgent, RemoteOptions
+from gateway.agents.session import MAX_NOTES_PER_S
 from gateway.agents.wire import gateway as wire
 from gateway.errors import Fault
 from gateway.leg.leg import (
@@ -489,6 +490,22 @@ async def test_f18_fallback_number_that_is_busy_leads_to_the_apology(loop: Virtu
 
 
 @in_virtual_time
+async def test_f18_fallback_at_a_sip_uri_is_dialled_too(loop: VirtualLoop) -> None:
+    exchange = Exchange()
+    bench = attended(loop, exchange, agents={}, fallback=("agent:elsewhere",))
+    await elapse(20)
+    exchange.outcomes.append(REFUSED)
+
+    exchange.line.drops()
+    await elapse(1)
+
+    (asked,) = bench.all(TransferAsked)
+    assert asked.target.user == "agent:elsewhere"
+    bench.leg.transfer_progress(200)
+    await bench.close()
+
+
+@in_virtual_time
 async def test_f18_agent_lost_during_its_transfer_does_not_end_that(loop: VirtualLoop) -> None:
     exchange = Exchange()
     bench = attended(loop, exchange)
@@ -518,6 +535,22 @@ async def test_agent_that_closes_in_good_order_is_heard_to_its_end(loop: Virtual
     assert ended.reason is EndReason.HANGUP
     assert bench.at(Ended) == pytest.approx(2.0, abs=0.1)
     assert len(exchange.attempts) == 1
+    await bench.close()
+
+
+@in_virtual_time
+async def test_agent_that_has_finished_before_it_answered_declines_the_call(
+    loop: VirtualLoop,
+) -> None:
+    exchange = Exchange(is_ready=False)
+    bench = attended(loop, exchange)
+    await elapse(1)
+
+    exchange.line.drops(is_finished=True)
+    await elapse(0.1)
+
+    (ended,) = bench.all(Ended)
+    assert (ended.reason, ended.status) == (EndReason.DECLINED, 603)
     await bench.close()
 
 
@@ -606,6 +639,21 @@ async def test_f19_three_wrong_messages_close_the_connection(loop: VirtualLoop) 
     assert len(notes(bench, "wrong")) == 3
     assert len(exchange.attempts) == 1
     assert bench.all(Ended)[0].reason is EndReason.AGENT_LOST
+    await bench.close()
+
+
+@in_virtual_time
+async def test_flood_of_notes_is_cut_short(loop: VirtualLoop) -> None:
+    exchange = Exchange()
+    bench = attended(loop, exchange)
+    await elapse(1)
+
+    for second in range(2):
+        for _ in range(5000):
+            exchange.line.tells("note", kind="thinking", data={"second": second})
+        await elapse(1.1)
+
+    assert len(notes(bench, "thinking")) == 2 * MAX_NOTES_PER_S
     await bench.close()
 
 

@@ -76,7 +76,7 @@ async def talk_both_ways() -> None:
         connection.close()
 
 
-async def drop_for_a_slow_reader() -> None:
+async def drop_for_a_slow_reader(tls: ssl.SSLContext | None = None, host: str = HOST) -> None:
     stuck = asyncio.Event()
 
     async def read_nothing(socket: ServerConnection) -> None:
@@ -84,8 +84,9 @@ async def drop_for_a_slow_reader() -> None:
         await stuck.wait()
         socket.transport.abort()
 
-    async with serving(read_nothing) as port:
-        connection = await connect(place(port), is_stream=False)
+    async with serving(read_nothing, tls) as port:
+        where = place(port, "ws" if tls is None else "wss", host)
+        connection = await connect(where, is_stream=False)
         taken = Taken(connection)
         for _ in range(20_000):
             connection.send_audio(bytes(960))
@@ -157,6 +158,13 @@ async def test_agent_over_tls_is_connected_by_its_name(trusted: Authority) -> No
         assert await taken.next() == b"\x01" * 640
         connection.close()
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_slow_reader_over_tls_misses_the_oldest_too(
+    trusted: Authority, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    run(drop_for_a_slow_reader(server_tls(trusted, "agent.example"), "agent.example"))
 
 
 async def test_a21_certificate_of_another_name_is_not_good(trusted: Authority) -> None:
