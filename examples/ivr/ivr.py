@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 from gateway.agents.agent import AgentCall
-from gateway.agents.tool import Transfer
 from gateway.media.file import read_wav
 
 PROMPTS = Path(__file__).parent / "prompts"
@@ -25,7 +24,7 @@ class Menu:
                 await self.play(call, "hours")
             elif key == "2":
                 await self.play(call, "moment")
-                outcome = await call.do(Transfer(self.operator))
+                outcome = await call.transfer(self.operator)
                 if outcome.is_done:
                     return
                 await self.play(call, "nobody")

@@ -142,6 +142,13 @@ class AgentCall(Protocol):
     async def do(self, tool: Tool) -> ToolDone:
         """Have something done, and wait for what becomes of it."""
 
+    async def transfer(self, to: str, *, mode: str = "blind", brief: str = "") -> ToolDone:
+        """Bring whom the agent talks with to a number or name; see `tool.Transfer`.
+
+        Returns:
+            What became of it, where the agent is still there: it failed, or was warm.
+        """
+
     async def ring(self) -> None:
         """Tell the caller that it rings (180)."""
 

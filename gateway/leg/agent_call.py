@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gateway.agents.event import AgentEvent, ToolDone
 from gateway.agents.protocol import CallFacts
-from gateway.agents.tool import Tool
+from gateway.agents.tool import Tool, Transfer
 from gateway.codec import Codec
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared
@@ -102,6 +102,9 @@ class CallOfAgent:
 
     async def do(self, tool: Tool) -> ToolDone:
         return await self._leg.do(tool)
+
+    async def transfer(self, to: str, *, mode: str = "blind", brief: str = "") -> ToolDone:
+        return await self._leg.do(Transfer(to, mode, brief))
 
     async def ring(self) -> None:
         self._leg.ring()
