@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.agents.protocol import Opening
 from gateway.net.agent_connection import AgentConnection, ConnectError
 from gateway.net.agent_dial import connect
 from gateway.net.destination import DestinationError, Destinations
+
+STREAM_CONNECT_S = 2.0
+"How long a TCP connection may take to open, as Asterisk gives an AudioSocket."
 
 
 class Dialler:
@@ -25,9 +30,13 @@ class Dialler:
             pinned = await self.destinations.pin(opening.url)
         except DestinationError as error:
             raise ConnectError(f"the agent cannot be reached: {error}") from None
-        return await connect(
-            pinned,
-            is_stream=is_stream,
-            headers=opening.headers,
-            subprotocols=opening.subprotocols,
-        )
+        try:
+            async with asyncio.timeout(STREAM_CONNECT_S if is_stream else None):
+                return await connect(
+                    pinned,
+                    is_stream=is_stream,
+                    headers=opening.headers,
+                    subprotocols=opening.subprotocols,
+                )
+        except TimeoutError:
+            raise ConnectError("the agent takes too long to connect") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -10,9 +11,13 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from gateway.agents import dialler
+from gateway.agents.dialler import Dialler
+from gateway.agents.protocol import Opening
 from gateway.net import audiosocket
-from gateway.net.agent_connection import AgentConnection, Lost, Message
+from gateway.net.agent_connection import AgentConnection, ConnectError, Lost, Message
 from gateway.net.audiosocket import AudioSocketServer
+from gateway.net.destination import Destinations
 from gateway.net.tcp import open_tcp_socket
 
 pytestmark = [pytest.mark.real, pytest.mark.beside]
@@ -129,3 +134,33 @@ def reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+async def test_audiosocket_that_does_not_take_connections_is_given_up_after_2_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert dialler.STREAM_CONNECT_S == 2.0
+    monkeypatch.setattr(dialler, "STREAM_CONNECT_S", 0.2)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        host, port = full.getsockname()
+        url = f"tcp://{host}:{port}"
+        dial = Dialler(Destinations(nobody, trusted=[url]))
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as waiting:
+            for _ in range(2):  # nobody accepts them: there is no room for a third
+                sock = waiting.enter_context(socket.socket())
+                sock.setblocking(False)
+                sock.connect_ex((host, port))
+            await asyncio.sleep(0.05)
+            began_at = loop.time()
+
+            with pytest.raises(ConnectError):
+                await dial(Opening(url), is_stream=True)
+
+    assert 0.1 < loop.time() - began_at < 1.5
+
+
+async def nobody(host: str, port: int) -> tuple[str, ...]:
+    return ()
