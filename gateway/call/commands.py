@@ -26,7 +26,7 @@ from gateway.trunk.route import Plan
 
 
 class Commands:
-    """The commands of a call to its parties."""
+    """The commands of a call to its parties: each by its leg's id, or by another of its names."""
 
     id: CallId
     state: CallState
@@ -45,9 +45,10 @@ class Commands:
         """Put a party on hold, or take it off: it hears music and is heard by nobody.
 
         Raises:
-            RoutingError: 404, it is not in the call; 409, it has not answered.
+            RoutingError: 404, it is not in the call; 409, it has not answered, or several go by
+                the name.
         """
-        self._room.hold(self._room.find_present(leg), now, on=on)
+        self._room.hold(self._room.find_named(leg), now, on=on)
 
     def press(
         self, leg: LegId, digits: str, now: float, *, press_ms: int = PRESS_MS, gap_ms: int = GAP_MS
@@ -58,7 +59,7 @@ class Commands:
             RoutingError: 404, it is not in the call; 409, it has not answered, or the last string
                 is not done yet; 484, it is no dial string.
         """
-        party = self._room.find_present(leg)
+        party = self._room.find_named(leg)
         self._digits.press(party, digits, now, press_ms=press_ms, gap_ms=gap_ms)
 
     def secure(self, leg: LegId, to: LegId | None, now: float) -> None:
@@ -68,10 +69,11 @@ class Commands:
             RoutingError: 404, one of them is not in the call; 409, one has not answered, or they
                 are the same.
         """
-        party = self._room.find_present(leg)
-        if to is not None and self._room.find_present(to) is party:
+        party = self._room.find_named(leg)
+        other = None if to is None else self._room.find_named(to)
+        if other is party:
             raise RoutingError("nobody is the only one to hear itself", status=409)
-        self._room.secure(party, to, now)
+        self._room.secure(party, None if other is None else other.leg.id, now)
 
     def mute(self, leg: LegId, now: float, *, on: bool = True) -> None:
         """Let nobody hear a party, or all again.
@@ -79,7 +81,7 @@ class Commands:
         Raises:
             RoutingError: as for `hold`.
         """
-        self._room.mute(self._room.find_present(leg), now, on=on)
+        self._room.mute(self._room.find_named(leg), now, on=on)
 
     def amplify(self, leg: LegId, gain_db: float, now: float) -> None:
         """Let the others hear a party so much louder than it is, or less loud.
@@ -87,7 +89,7 @@ class Commands:
         Raises:
             RoutingError: as for `hold`.
         """
-        self._room.amplify(self._room.find_present(leg), gain_db, now)
+        self._room.amplify(self._room.find_named(leg), gain_db, now)
 
     def attach(self, monitor: Monitor, now: float) -> None:
         """Let somebody hear the call, or speak into it, who is no party of it.
@@ -123,7 +125,8 @@ class Commands:
             RoutingError: 404 or 409 as for `hold`; 409, the party cannot be asked to call by
                 itself; 483, the call was passed on too often; 491, a transfer is under way.
         """
-        self._transfers.command(leg, dialled, plan, now, mode=mode)
+        party = self._room.find_named(leg)
+        self._transfers.command(party.leg.id, dialled, plan, now, mode=mode)
 
     def refer(self, leg: LegId, target: Uri, replaces: str, now: float) -> None:
         """Let a party call who is in another dialog of ours, in the place of that (RFC 5589 §7).

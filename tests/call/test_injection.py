@@ -470,6 +470,20 @@ def test_message_reaches_the_agent_alone() -> None:
     assert refused.value.status == 409
 
 
+def test_parties_are_commanded_by_name() -> None:
+    talk = Talk(AI)
+    now = talk.bench.now
+
+    talk.call.mute("ai", now)
+    talk.call.secure("caller", "callee", now)
+    with pytest.raises(RoutingError) as refused:
+        talk.call.hold("all", now)
+
+    assert talk.call.parties[AI].is_muted
+    assert talk.call.parties["caller"].secure_to == AI
+    assert refused.value.status == 409
+
+
 def test_each_policy_is_told() -> None:
     talk = Talk()
     talk.invite(COACH, Policy(Preset.WHISPER, "callee"))
