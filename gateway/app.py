@@ -328,6 +328,8 @@ def _announce(config: Config, node: Node) -> None:
             lines.append(f"          {notice}")
     for transport, (host, port) in node.sip_addresses:
         lines.append(f"  SIP     sip:{format_host_port(host, port)} ({transport})")
+    for host, port in node.lines.audiosocket_addresses:
+        lines.append(f"  lines   {format_host_port(host, port)} (AudioSocket)")
     if node.webrtc_port is not None:
         lines.append(f"  WebRTC  udp port {node.webrtc_port}")
     if config.lab is not None:

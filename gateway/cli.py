@@ -86,7 +86,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--from",
         dest="source",
         default="browser",
-        help="browser, api, sip, trunk:NAME or user:NAME",
+        help="browser, api, sip, audiosocket, asterisk, trunk:NAME, user:NAME or agent:NAME",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="without it, the default")
     parser.add_argument("--caller", default="", metavar="NUMBER", help="who calls")
