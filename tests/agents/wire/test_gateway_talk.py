@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.server import serve
 
 from gateway.leg.leg import Ended, EndReason
 from gateway.media.tone import tone_level_dbfs
 from tests.agents.wire.peer_gateway import GatewayPeer, peer
 from tests.media.sound import tone
-from tests.support.agent_peer import in_call, until
+from tests.support.agent_peer import WireBench, in_call, remote_agent, until
+
+PAGE = (Path(__file__).parents[3] / "docs/agent-protocol.md").read_text(encoding="utf-8")
 
 pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 
 def told(agent: GatewayPeer, kind: str) -> list[dict[str, Any]]:
     return [message for message in agent.told if message["type"] == kind]
+
+
+async def test_agent_of_the_page_says_what_it_hears() -> None:
+    example = PAGE.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {"json": json}
+    exec(example, names)
+    async with serve(names["agent"], "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        bench = WireBench(remote_agent("gateway", f"ws://127.0.0.1:{port}/"))
+        bench.leg.dial()
+        await until(lambda: bench.leg.is_answered)
+
+        await bench.says(tone(1000, 0.4, 8000))
+        await until(lambda: bench.leg.playout.queued_ms > 350)
+        heard = await bench.listens(0.3)
+        await bench.close()
+
+    assert tone_level_dbfs(heard[800:2400], 8000, 1000) == pytest.approx(-10, abs=1)
 
 
 async def test_agent_learns_how_much_of_each_item_was_heard() -> None:
