@@ -52,6 +52,16 @@ class NewExpectedCall(BaseModel):
             raise ValueError("write a number or a name that could be dialled")
         return text
 
+    @field_validator("attributes")
+    @classmethod
+    def _check_attributes(cls, attributes: dict[str, str]) -> dict[str, str]:
+        """They may become headers of a trunk's calls: no line may be broken in them (A15)."""
+        if not all(
+            name.isprintable() and value.isprintable() for name, value in attributes.items()
+        ):
+            raise ValueError("write text without line breaks and control characters")
+        return attributes
+
 
 class ExpectedCallInfo(BaseModel):
     """By what a call is to come."""

@@ -45,6 +45,12 @@ def test_json_media_start_brings_variables_and_is_answered_in_json() -> None:
     assert list(line.hang_up()) == ['{"command": "HANGUP"}']
 
 
+def test_a15_no_name_of_a_channel_breaks_a_line() -> None:
+    start = {"event": "MEDIA_START", "channel_id": "1\r\nX-Evil: 1", "format": "ulaw"}
+
+    assert list(AsteriskLine().receive(json.dumps(start))) == [Begun("", {})]
+
+
 def test_it_answers_and_hangs_up_in_plain_text() -> None:
     line = begun()
 

@@ -180,6 +180,29 @@ async def test_call_that_leads_nowhere_is_hung_up(site: Site) -> None:
     assert channel.told == ["hang-up"]
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"to": ""},
+        {"to": "x" * 129},
+        {"to": "echo", "id": "7"},
+        {"to": "echo", "from": "a b"},
+        {"to": "echo", "expires_s": 601},
+        {"to": "echo", "attributes": {"a": "1\r\nX-Evil: 1"}},
+        {"to": "echo", "attributes": {"X-Evil: 1\u2028": "1"}},
+        {"to": "echo", "attributes": {str(n): "1" for n in range(33)}},
+        {"to": "echo", "other": 1},
+    ],
+)
+async def test_a15_expected_call_has_nothing_in_it_that_breaks_a_line(
+    site: Site, wish: dict[str, Any]
+) -> None:
+    status, told = await site.gateway.request("POST", "/v1/expected-calls", wish)
+
+    assert (status, told["code"]) == (400, "bad-request")
+
+
 async def test_expected_call_comes_once(site: Site) -> None:
     id_ = await site.expect("nobody")
     for wanted in (["hang-up"], []):

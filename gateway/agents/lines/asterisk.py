@@ -77,8 +77,9 @@ class AsteriskLine:
         self.heard = format_
         self._has_begun = True
         variables = told.get("channel_variables")
+        channel = str(told.get("channel_id", ""))[:MAX_VALUE]
         return Begun(
-            str(told.get("channel_id", ""))[:MAX_VALUE],
+            channel if channel.isprintable() else "",
             _read_variables(variables if isinstance(variables, dict) else {}),
         )
 
