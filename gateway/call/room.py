@@ -248,7 +248,7 @@ class Room:
             RoutingError: 409, its id is a party's; 503, there are `MAX_MONITORS` already.
         """
         name, old = monitor.id, self.monitors.get(monitor.id)
-        if name in self.parties or name in self._sounds:
+        if name in self.parties or name in self._sounds or name in self.players:
             raise RoutingError("a party of this call has this id", status=409)
         if old is None and len(self.monitors) >= MAX_MONITORS:
             raise RoutingError("too many listen to this call", status=503)
@@ -284,8 +284,7 @@ class Room:
     def close(self, now: float) -> None:
         """The call is over: nothing is heard any more."""
         for name in tuple(self.monitors):
-            del self.monitors[name]
-            self.hub.leave(name)
+            self._let_go(name)
         self.players.stop_all(now)
         self.lay_routes(now)
 
@@ -386,10 +385,8 @@ class Room:
 
     def tell_routed(self, party: Party, now: float, preset: str = "") -> None:
         """Note whom a party hears and who hears it."""
-        hears, heard_by = party.hears, party.heard_by
-        alone_with, yields_to = party.alone_with, party.yields_to
-        told = LegRouted(self.id, now, party.leg.id, hears, heard_by, alone_with, yields_to, preset)
-        self.tell(told)
+        policy = (party.hears, party.heard_by, party.alone_with, party.yields_to)
+        self.tell(LegRouted(self.id, now, party.leg.id, *policy, preset))
 
     def take_events(self) -> list[CallEvent]:
         """What happened since it was last asked."""
