@@ -1,11 +1,11 @@
 """A bot of pipecat, as people write it: its transports, its serializers, nothing of ours in them.
 
-    .venv-pipecat/bin/python tests/pipecat/bot.py telephony|vonage PORT FOLDER
+    .venv-pipecat/bin/python tests/pipecat/bot.py telephony|vonage|pipecat PORT FOLDER
 
 `telephony` is pipecat's FastAPI transport, with the serializer of whoever calls (Twilio, Telnyx,
-Plivo, Exotel); `vonage` is its WebSocket server. What it hears goes into a file of the folder,
-16 kHz PCM; what happens to it is told on stdout, a line of JSON each. Keys tell it what to do: see
-`Bot`.
+Plivo, Exotel); `vonage` and `pipecat` are its WebSocket server, with the serializer of that name or
+with its own, of Protocol Buffers. What it hears goes into a file of the folder, 16 kHz PCM; what
+happens to it is told on stdout, a line of JSON each. Keys tell it what to do: see `Bot`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InputDTMFFrame,
+    InputTransportMessageFrame,
     OutputAudioRawFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
@@ -37,6 +38,7 @@ from pipecat.runner.utils import parse_telephony_websocket
 from pipecat.serializers.base_serializer import FrameSerializer
 from pipecat.serializers.exotel import ExotelFrameSerializer
 from pipecat.serializers.plivo import PlivoFrameSerializer
+from pipecat.serializers.protobuf import ProtobufFrameSerializer
 from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.twilio import TwilioFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
@@ -84,6 +86,8 @@ class Bot(FrameProcessor):  # type: ignore[misc]
         await self.push_frame(frame, direction)
         if isinstance(frame, InputDTMFFrame):
             await self._obey(str(frame.button.value))
+        elif isinstance(frame, InputTransportMessageFrame) and frame.message["type"] == "dtmf":
+            await self._obey(frame.message["data"]["digit"])
 
     async def _obey(self, digit: str) -> None:
         tell(kind=self._kind, digit=digit)
@@ -166,9 +170,10 @@ def serve_telephony(port: int, folder: Path) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
-async def serve_vonage(port: int, folder: Path) -> None:
+async def serve_socket(kind: str, port: int, folder: Path) -> None:
+    serializer = VonageFrameSerializer() if kind == "vonage" else ProtobufFrameSerializer()
     parameters = SingleClientWebsocketServerParams(
-        audio_in_enabled=True, audio_out_enabled=True, serializer=VonageFrameSerializer()
+        audio_in_enabled=True, audio_out_enabled=True, serializer=serializer
     )
     transport = SingleClientWebsocketServerTransport(parameters, host="127.0.0.1", port=port)
 
@@ -178,17 +183,17 @@ async def serve_vonage(port: int, folder: Path) -> None:
 
     @transport.event_handler("on_client_connected")  # type: ignore[untyped-decorator]
     async def on_client_connected(*_: object) -> None:
-        tell(event="connected", kind="vonage")
+        tell(event="connected", kind=kind)
 
-    await attend("vonage", transport, folder)
+    await attend(kind, transport, folder)
 
 
 def main() -> None:
     kind, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    if kind == "vonage":
-        asyncio.run(serve_vonage(port, folder))
-    else:
+    if kind == "telephony":
         serve_telephony(port, folder)
+    else:
+        asyncio.run(serve_socket(kind, port, folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """pipecat's own transports and serializers, unmodified, in processes of their own, against us.
 
 The bot (`tests/pipecat/bot.py`) is what people write with pipecat; keys tell it what to do. All
-five protocols are talked in at the same time, once; each test looks at one side of it.
+six protocols are talked in at the same time, once; each test looks at one side of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,12 @@ PROTOCOLS = {
     "vonage": "",
     "plivo": "",
     "exotel": "",
+    "pipecat": "",
 }
 "Each with its settings."
+
+SERVERS = ("telephony", "vonage", "pipecat")
+"Processes: one for all that come to pipecat's FastAPI transport, and one for each other server."
 
 TWILIO = f"""
 [twilio]
@@ -169,8 +173,7 @@ async def talk(kind: str, bot: Bot, phone: Phone) -> Talk:
     media.press("2")
     await bot.until(kind=kind, digit="2")
     await media.wait_for_packets(60, after=before)
-    heard = bot.heard(kind)
-    found.heard_by_bot = heard.part(heard.seconds - 0.7, heard.seconds - 0.1)
+    found.heard_by_bot = bot.heard(kind)
     media.press("3")
     interrupted = await bot.until(kind=kind, digit="3")
     await media.wait_for_packets(40, after=len(media.heard))
@@ -187,6 +190,13 @@ async def talk(kind: str, bot: Bot, phone: Phone) -> Talk:
     except TimeoutError:
         pass
     return found
+
+
+def clearest(heard: Recording, hz: float) -> Recording:
+    """The half second with the most of a tone: keys are silence, and busy machines late."""
+    starts = np.arange(0, heard.seconds - 0.5, 0.1)
+    parts = [heard.part(start, start + 0.5) for start in starts]
+    return max(parts, key=lambda part: part.level_at_dbfs(hz))
 
 
 def is_digit(told: dict[str, Any], kind: str) -> bool:
@@ -206,20 +216,25 @@ class Site:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folders = [tmp_path_factory.mktemp(name) for name in ("gateway", "telephony", "vonage")]
-    telephony, vonage = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("gateway", *SERVERS)}
+    ports = {name: free_port(socket.SOCK_STREAM) for name in SERVERS}
+    server = {name: name if name in SERVERS else "telephony" for name in PROTOCOLS}
     sections = TWILIO + "".join(
-        AGENT.format(name=name, port=vonage if name == "vonage" else telephony, settings=settings)
+        AGENT.format(name=name, port=ports[server[name]], settings=settings)
         for name, settings in PROTOCOLS.items()
     )
     environment = {"TWILIO_AUTH_TOKEN": TOKEN}
-    async with (
-        running_gateway(folders[0], sections, environment=environment) as gateway,
-        running_bot("telephony", folders[1], telephony, gateway.url) as bot,
-        running_bot("vonage", folders[2], vonage, gateway.url) as other,
-    ):
-        bots = {name: other if name == "vonage" else bot for name in PROTOCOLS}
-        talks = await asyncio.gather(*(call(gateway, name, bots[name]) for name in PROTOCOLS))
+    async with AsyncExitStack() as stack:
+        running = running_gateway(folders["gateway"], sections, environment=environment)
+        gateway = await stack.enter_async_context(running)
+        starting = (
+            stack.enter_async_context(running_bot(name, folders[name], ports[name], gateway.url))
+            for name in SERVERS
+        )
+        bots = dict(zip(SERVERS, await asyncio.gather(*starting), strict=True))
+        talks = await asyncio.gather(
+            *(call(gateway, name, bots[server[name]]) for name in PROTOCOLS)
+        )
         yield Site(dict(zip(PROTOCOLS, talks, strict=True)))
 
 
@@ -240,8 +255,7 @@ async def test_audio_goes_both_ways_as_loud_as_it_was(
     site: Site, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     talk = site.talks[name]
-    start = talk.said.onsets_s(quiet_s=0.02)[0]
-    said, heard = talk.said.part(start + 0.1, start + 0.9), talk.heard_by_bot
+    said, heard = clearest(talk.said, 1000), clearest(talk.heard_by_bot, 440)
 
     report(
         capsys,
@@ -267,7 +281,7 @@ async def test_an_interruption_stops_what_the_bot_says(
 
     report(capsys, f"{name}: silent {talk.stopped_after_s * 1000:.0f} ms after the interruption")
     long = talk.was_long
-    assert long.part(0.5, 0.9).peak_hz == pytest.approx(600, abs=2)
+    assert clearest(long, 600).peak_hz == pytest.approx(600, abs=1)
     assert long.part(long.seconds - 0.3, long.seconds).level_dbfs < -60
     assert talk.stopped_after_s < 0.3
 
