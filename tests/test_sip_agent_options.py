@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
+from gateway.call.party import Party, PartyState
 from gateway.config import parse_config
 from gateway.errors import ConfigError
 from gateway.explain import explain, render
+from gateway.leg.leg import Role
 from gateway.options import Config
 from gateway.private import Private
 from gateway.sdp.crypto import SrtpPolicy
 from gateway.trunk.identity import CallerIdentity
 from gateway.trunk.invite import build_invite
+from gateway.trunk.trunk import Peers
+from tests.support.legs import FakeLeg
 
 FILE = Path("gateway.toml")
 OPENAI = "sip:proj_x@sip.api.openai.com;transport=tls"
@@ -90,6 +94,21 @@ def test_explain_shows_the_invite_that_the_agent_would_get() -> None:
     shown = render(explained)
     assert "agent:model" in shown
     assert "INVITE sip:proj_x@sip.api.openai.com;transport=tls SIP/2.0" in shown
+
+
+def test_what_the_agent_calls_comes_from_it_in_the_words_of_routes() -> None:
+    config = config_with(uri="sip:model@192.0.2.7:5080")
+    peers = Peers(config.all_trunks, ())
+
+    assert peers.source_of(("192.0.2.7", 5080)) == "agent:model"
+    assert peers.source_of(("198.51.100.20", 5060)) == "trunk:carrier"
+
+
+def test_agent_at_a_sip_uri_is_no_person_though_it_is_called_like_a_phone() -> None:
+    names = Party(FakeLeg("leg-1"), Role.CALLEE, "agent:model", PartyState.UP).names
+
+    assert "ai" in names
+    assert not names & {"agent", "people"}
 
 
 def test_trunks_are_as_many_as_before() -> None:

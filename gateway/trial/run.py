@@ -30,6 +30,7 @@ from gateway.document import nearest
 from gateway.errors import ConfigError, GatewayError
 from gateway.lab.lab import CALLERS, LAB_FILE, LAB_SECRETS, lab_document
 from gateway.leg.leg import EndReason, Phase, Role
+from gateway.net.interface import is_loopback
 from gateway.net.media import MediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import RtpPortOptions
@@ -132,6 +133,11 @@ def _under_test(config: Config, agent: str, lab_port: int) -> Config:
         codecs=tuple(SPEECH[name] for name in CODECS),
         probe_s=0,
     )
+    listen, rtp = LOOPBACK, RtpPortOptions(LOOPBACK, first_port=40_000, last_port=44_999)
+    called = config.sip_agents.get(agent)
+    if called is not None and not is_loopback(called.uri.host):
+        # What is elsewhere cannot be spoken to from loopback.
+        listen, rtp = "0.0.0.0", config.rtp  # noqa: S104 - the caller alone is let in
     route = Route((f"trunk:{CALLER}",), DIALLED, ((Target(TargetKind.AGENT, agent),),))
     return replace(
         config,
@@ -144,12 +150,12 @@ def _under_test(config: Config, agent: str, lab_port: int) -> Config:
         users=(),
         sip=replace(
             config.sip,
-            listen=(Listen("udp", LOOPBACK, 0),),
+            listen=(Listen("udp", listen, 0),),
             allow=(),
             max_cps=None,
             domains=(),
         ),
-        rtp=RtpPortOptions(LOOPBACK, first_port=40_000, last_port=44_999),
+        rtp=rtp,
         trunks=(caller, *(_in_the_lab(trunk, lab) for trunk in config.trunks)),
         routes=(route, *config.routes),
     )
@@ -182,7 +188,7 @@ def _caller_document(port: int, codec: str) -> dict[str, Any]:
                 "name": "gateway",
                 "uri": f"sip:{LOOPBACK}:{port}",
                 "codecs": [codec],
-                "media_allow": ["127.0.0.0/8"],
+                "media_allow": ["0.0.0.0/0"],
                 "probe_s": 0,
             }
         ],
@@ -248,7 +254,8 @@ class _Call:
         draw = random.Random(script.line.seed * 1000 + self._number)  # noqa: S311 - no secret
         caller = ScriptedCaller(script, told, loop=self._loop, chance=draw.random)
         up, down = (Impairment(script.line, draw.random) for _ in range(2))
-        (_, (_, port)), *_ = self._node.sip_addresses
+        addresses = (address for _, address in self._node.sip_addresses)
+        port = next(port for host, port in addresses if host == LOOPBACK)
         document = _caller_document(port, script.line.codec)
         stop = self._node.observe(self._on_event)
         name, agents = self._options.agent, self._node.parties.agents

@@ -194,6 +194,38 @@ first_audio_ms = 100
 """
 
 
+BREAKS = """
+class Breaks:
+    def __init__(self):
+        self.calls = 0
+
+    async def on_call(self, call):
+        self.calls += 1
+        async for frame in call.hear():
+            if self.calls == 1:
+                raise ValueError("no more")
+            await call.say_frame(frame)
+"""
+
+
+@pytest.mark.beside
+def test_agent_that_raises_ends_its_own_call_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "breaking.py").write_text(BREAKS)
+    agent = '[[agent]]\nname = "breaks"\nprotocol = "python"\nclass = "breaking:Breaks"\n'
+
+    status, told = call(
+        tmp_path, capsys, "breaks", SPEAKS, "--repeat", "2", config=f"{CONFIG}\n{agent}"
+    )
+
+    first, second = told["trials"]
+    assert status == 1
+    assert first["checks"][0]["measured"].startswith("agent-failed")
+    assert first["ended_by"] == ""
+    assert second["passed"]
+
+
 @pytest.mark.beside
 def test_what_is_not_as_expected_is_told_to_people_programs_and_ci(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
