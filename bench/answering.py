@@ -60,10 +60,11 @@ class Judged:
     "From the answer to the first verdict."
 
 
-def answers() -> Iterator[Answer]:
-    """All calls."""
+def answers(*names: str, every: int = 1) -> Iterator[Answer]:
+    """All calls; or those of these names, and of them each so many's."""
     for line, kind, level in LINES:
-        for number, (name, is_right, said) in enumerate(_said()):
+        wanted = [each for each in _said() if not names or each[0] in names]
+        for number, (name, is_right, said) in enumerate(wanted[::every]):
             size = len(said) + round(PATIENCE_S * RATE)
             sound = noise(kind, size / RATE, level, number)[:size]
             sound[: len(said)] += said

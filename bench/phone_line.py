@@ -162,6 +162,10 @@ class Line:
         self._hub.push("far", frame)
         self.at += FRAME
 
+    def hang_on_hold(self) -> None:
+        """From now on the agent hears silence, as who talks with somebody on hold does."""
+        self._hub.route({"agent": {}, "far": {}})
+
     def close(self) -> None:
         """Free what is in use."""
         if self.mouth.turns is not None:

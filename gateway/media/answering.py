@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.media.pure import RATE, Tone, tone_in
+from gateway.media.pure import RATE, Tone, is_tone, tone_in
 from gateway.media.vad import DetectorOptions, Gate, Loudness, SpeechStarted, power_of
 
 AnsweringPolicy = Literal["off", "detect", "hang-up", "wait-for-beep"]
@@ -87,6 +87,7 @@ class AnsweringDetector:
         self._gate = Gate(_VOICE)
         self._loudness = Loudness(_VOICE)
         self._last = np.zeros(0, np.float32)
+        "40 ms of what was heard."
         self._clock_ms = 0.0
         self._first_voice_ms: float | None = None
         self._last_voice_ms = 0.0
@@ -103,7 +104,7 @@ class AnsweringDetector:
         tone = self._listen_for_tone(pcm.astype(np.float32))
         verdict = self._follow_tone(tone, duration_ms)
         if verdict is None:
-            self._follow_voice(power_of(pcm), duration_ms, is_tone=tone is not None)
+            self._follow_voice(power_of(pcm), duration_ms)
             verdict = self._judge()
         if verdict is None and self._clock_ms >= self._options.limit_ms:
             verdict = self._tell(UNKNOWN)
@@ -112,9 +113,8 @@ class AnsweringDetector:
     # ---- tones
 
     def _listen_for_tone(self, samples: NDArray[np.float32]) -> Tone | None:
-        both = np.concatenate((self._last, samples))[-RATE // 25 :]
-        self._last = both[-RATE // 50 :]
-        return tone_in(both)
+        self._last = np.concatenate((self._last, samples))[-RATE // 25 :]
+        return tone_in(self._last)
 
     def _follow_tone(self, tone: Tone | None, duration_ms: float) -> Verdict | None:
         known = self._tone
@@ -139,8 +139,8 @@ class AnsweringDetector:
 
     # ---- voices
 
-    def _follow_voice(self, power: float, duration_ms: float, *, is_tone: bool) -> None:
-        is_loud = self._loudness.push(power, duration_ms) and not is_tone
+    def _follow_voice(self, power: float, duration_ms: float) -> None:
+        is_loud = self._loudness.push(power, duration_ms) and not is_tone(self._last)
         event = self._gate.push(duration_ms, is_loud=is_loud)
         if isinstance(event, SpeechStarted) and self._first_voice_ms is None:
             self._first_voice_ms = event.at_ms
