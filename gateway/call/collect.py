@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gateway.agents.event import DigitHidden
 from gateway.agents.tool import AskDigits
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
@@ -52,8 +51,6 @@ class Collection:
     def on_key(self, digit: str, now: float) -> None:
         """The party has pressed a key and let go of it."""
         self.at = now + self._timeout_s
-        if self._is_secure:
-            self.agent.leg.inform(DigitHidden())
         if digit in self._finish_on:
             self._finish("key", now)
             return

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.agents.event import DigitHidden
 from gateway.call.events import CallDigit
 from gateway.call.hearing import partners
 from gateway.call.party import Party, PartyState
@@ -101,6 +102,14 @@ class Digits:
         told = CallDigit(self._room.id, now, leg, digit, event.phase, event.duration_ms)
         self._room.tell(told)
         self._pass_on(press, event.phase, event.duration_ms)
+        if press.is_secret and event.phase is Phase.END:
+            self._tell_of_secret(party)
+
+    def _tell_of_secret(self, party: Party) -> None:
+        """Agents that hear a party at other times learn that it has pressed a key: no more."""
+        for other in partners(party, self._room.parties.values()):
+            if party.is_open_to(other) and other.leg.id != party.secure_to:
+                other.leg.inform(DigitHidden())
 
     def on_left(self, party: Party) -> None:
         """A party is gone: the key that it had down is up."""

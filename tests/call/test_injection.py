@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.agents.event import AudienceChanged, Told
+from gateway.agents.event import AudienceChanged, DigitHidden, Told
 from gateway.call.call import CallState
 from gateway.call.events import GuestFailed, LegRouted
 from gateway.call.hearing import MUSIC, RINGBACK
 from gateway.call.policy import Policy, Preset
 from gateway.errors import RoutingError
-from gateway.leg.leg import Answered, Ended, EndReason, Progressed, Role
+from gateway.leg.leg import Answered, DigitPressed, Ended, EndReason, Phase, Progressed, Role
 from gateway.media.tone import tone_level_dbfs
 from gateway.trunk.route import Guest, RouteOptions, parse_target
 from tests.media.parties import Ear, Talker
@@ -482,6 +482,20 @@ def test_parties_are_commanded_by_name() -> None:
     assert talk.call.parties[AI].is_muted
     assert talk.call.parties["caller"].secure_to == AI
     assert refused.value.status == 409
+
+
+def test_a31_guest_learns_that_there_was_a_key_and_not_which() -> None:
+    talk = Talk()
+    coach = talk.invite(COACH, Policy(Preset.LISTEN))
+    talk.call.secure("caller", "callee", talk.bench.now)
+    coach.informed.clear()
+
+    talk.bench.tell(talk.bench.caller, DigitPressed("4", Phase.START))
+    talk.bench.tell(talk.bench.caller, DigitPressed("4", Phase.END, 100))
+
+    assert coach.informed == [DigitHidden()]
+    assert talk.leg(HUMAN).did[-2:] == ["digit 4 start", "digit 4 end"]
+    assert not any(did.startswith("digit") for did in coach.did)
 
 
 def test_each_policy_is_told() -> None:
