@@ -194,7 +194,9 @@ class Attendance:
     def _begin(self, connection: AgentConnection, facts: CallFacts) -> None:
         """A connection is there: nothing of before is heard over it, or in the call (F18)."""
         self._patience.stop()
-        if self._streams:
+        if not self._streams:
+            self._outage = None  # that was the start, and no outage
+        else:
             self._call.judge_barge_in(is_real=True)
             self._call.resume()
             self._call.clear()

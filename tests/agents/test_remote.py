@@ -356,6 +356,23 @@ async def test_f18_agent_that_is_back_hears_what_is_said_from_then_on(loop: Virt
     await bench.close()
 
 
+@pytest.mark.parametrize("talked_s", [0.5, 1.5, 6.0, 9.9])
+@in_virtual_time
+async def test_f18_agent_that_is_lost_soon_after_the_start_is_connected_again(
+    loop: VirtualLoop, talked_s: float
+) -> None:
+    exchange = Exchange()
+    bench = attended(loop, exchange, ready_timeout_s=1.0)
+    await elapse(talked_s)
+
+    exchange.line.drops()
+    await elapse(0.5)
+
+    assert len(exchange.lines) == 2
+    assert not bench.all(Ended)
+    await bench.close()
+
+
 @in_virtual_time
 async def test_f18_agent_that_is_lost_again_and_again_is_given_up(loop: VirtualLoop) -> None:
     exchange = Exchange()
