@@ -17,6 +17,9 @@ from gateway.trial.script import Line
 OVERTAKEN_S = 0.03
 "By how much a reordered packet is late: the next one, 20 ms after it, overtakes it."
 
+NEXT_S = 1e-5
+"So much later comes one that would overtake another: timers of one instant have no order."
+
 
 class Impairment:
     """One direction of a bad path: which packets are lost, and when the others come out."""
@@ -47,8 +50,9 @@ class Impairment:
         due = now + self._chance() * self._jitter_s
         if self._chance() < self._reorder:
             return due + OVERTAKEN_S
-        # By jitter none overtakes another: queues delay, and keep the order.
-        due = self._last_due = max(due, self._last_due)
+        if self._jitter_s:
+            # By jitter none overtakes another: queues delay, and keep the order.
+            due = self._last_due = max(due, self._last_due + NEXT_S)
         return due
 
     def _loses(self) -> bool:
