@@ -392,6 +392,20 @@ def test_agent_is_back_when_the_others_time_is_up() -> None:
     assert desk.hears["caller"] == {AI}
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_agent_lets_whom_it_dialled_go(is_there: bool) -> None:
+    desk = Desk()
+    desk.use(Dial("sales"))
+    if is_there:
+        desk.answer()
+
+    desk.use(Dial(""))
+
+    assert [done.status for done in desk.ai.done] == [200, 487]
+    assert desk.bench.legs[TARGET].did[-1].startswith("end")
+    assert desk.hears["caller"] == {AI}
+
+
 def test_agent_is_back_when_the_other_is_busy() -> None:
     desk = Desk()
 
