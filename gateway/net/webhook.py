@@ -225,7 +225,10 @@ async def _read_answer(http: h11.Connection, reader: asyncio.StreamReader, url: 
 
 def _redirected(request: WebRequest, answer: WebAnswer) -> WebRequest:
     """The request that a redirect asks for; what only the first host may see stays behind."""
-    url = urljoin(request.url, answer.headers["location"])
+    try:
+        url = urljoin(request.url, answer.headers["location"])
+    except ValueError:
+        raise DestinationError("a redirect leads to what is no URL") from None
     if not url.startswith(("https://", "http://")):
         raise DestinationError("a redirect leads to what is no web server")
     if request.url.startswith("https://") and url.startswith("http://"):

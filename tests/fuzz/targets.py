@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from gateway.agents.twiml.document import TwimlError, parse_twiml
+from gateway.agents.twiml.program import Fetch, Finish, Program
 from gateway.errors import GatewayError, RemoteProtocolError
 from gateway.leg.info import read_press
 from gateway.leg.leg import Ended
@@ -42,6 +44,7 @@ from gateway.trunk.numbers import NumberFormat, NumberOptions, called_of
 from gateway.users.domain import Domains
 from gateway.users.registrar import Registrar
 from gateway.users.user import User
+from tests.fuzz.wire_targets import WIRES
 from tests.sdp.media import BROWSER_CODECS, ORIGIN, udp_media, webrtc_media
 from tests.sip.samples import SDP, request_bytes
 from tests.sip.test_torture import check_contract
@@ -238,6 +241,21 @@ def files(*patterns: str) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in found)
 
 
+def read_twiml(data: bytes) -> None:
+    """A document, and what it has done, one step after the other, to its end."""
+    try:
+        document = parse_twiml(data)
+    except TwimlError:
+        return
+    program = Program()
+    program.load(document, "https://a.example/voice")
+    for _ in document.verbs:
+        step = program.step()
+        if isinstance(step, Fetch | Finish):
+            break
+        program.done(step, {"Digits": "1"})
+
+
 MESSAGES = files("rfc4475/*.dat", "rfc5118/*.dat")
 
 CALLER_LINES = (
@@ -270,6 +288,16 @@ RESPONSE_LINES = (
     b"Contact: <sip:1@h>;q=0.7, sip:2@h, <tel:+3>;q=1\r\nRSeq: 1\r\nRequire: 100rel",
 )
 
+TWIML = (
+    b'<?xml version="1.0"?><Response><Gather numDigits="1" action="/k"><Say loop="2">Hi</Say>'
+    b'<Play>a.wav</Play></Gather><Redirect method="GET">b?x=1&amp;y</Redirect></Response>',
+    b'<Response><Connect action="/c"><Stream url="wss://a/b" statusCallback="/s"><Parameter'
+    b' name="k" value="&#65;"/></Stream></Connect><Start><Stream url="wss://a" name="x"/></Start>'
+    b'<Stop><Stream name="x"/></Stop></Response>',
+    b'<Response><Dial timeout="9" callerId="+1"><Number sendDigits="w1">+2</Number></Dial>'
+    b'<Refer><Sip>sip:a@b</Sip></Refer><Reject reason="busy"/><Dance/></Response>',
+)
+
 TARGETS = {
     "message": Target(read_message, MESSAGES, 4),
     "stream": Target(read_stream, (*MESSAGES, b"\r\n\r\n" + MESSAGES[0] + b"\r\n"), 4),
@@ -297,5 +325,7 @@ TARGETS = {
         (b'"J \\" R" <sip:a@h;x>;tag=1, sip:b@h;tag=2, Name of many <tel:+1>;q=0.1', b"*"),
         4,
     ),
+    "twiml": Target(read_twiml, TWIML, 4),
     "endpoint": Target(receive, (*MESSAGES, request_bytes(body=SDP)), 6),
+    **{name: Target(run, seeds, 12) for name, (run, seeds) in WIRES.items()},
 }

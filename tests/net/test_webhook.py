@@ -129,6 +129,8 @@ async def test_redirects_are_followed_and_secrets_stay_with_the_first_host() -> 
         "//@127.0.0.1:1/",
         "https://[::ffff:169.254.169.254]/",
         "https://0x7f.1/",
+        "//[",
+        "https://[::1",
         "file:///etc/passwd",
         "gopher://127.0.0.1:1/",
     ],

@@ -53,6 +53,14 @@ class Finish:
 Step = Verb | Fetch | Finish
 
 
+def join_url(base: str, url: str) -> str:
+    """A URL relative to another; one that cannot be joined stays, and will be refused."""
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
+
+
 class ProgramError(Exception):
     """It goes in circles."""
 
@@ -124,5 +132,5 @@ class Program:
 
     def _fetching(self, action: Action, parameters: Mapping[str, str]) -> Fetch:
         """An empty URL is the document's own."""
-        url = urljoin(self._url, action.url) if action.url else self._url
+        url = join_url(self._url, action.url) if action.url else self._url
         return Fetch(url, action.method, parameters)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from urllib.parse import urljoin
 
 from gateway.agents.agent import AgentCall
+from gateway.agents.twiml.program import join_url
 from gateway.agents.twiml.sound import (
     FILE,
     Engine,
@@ -135,7 +135,7 @@ class Prompter:
         if isinstance(verb, Play) and verb.url.startswith(FILE):
             return found_sound(self._find_sound, verb.url)
         if isinstance(verb, Play):
-            url = urljoin(base, verb.url)
+            url = join_url(base, verb.url)
             return await fetch_sound(self._web, url, self._secret)
         if self._engine is None:
             raise SoundError("no engine is configured: set say_command of the agent's settings")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin
 
 from gateway.agents.agent import Agent, AgentCall
 from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, MachineDetected, ToolDone
@@ -19,7 +18,7 @@ from gateway.agents.twiml.callbacks import Callbacks
 from gateway.agents.twiml.dates import rfc_2822
 from gateway.agents.twiml.document import Document, TwimlError, parse_twiml
 from gateway.agents.twiml.options import TwimlOptions
-from gateway.agents.twiml.program import Fetch, Finish, Program, ProgramError, Step
+from gateway.agents.twiml.program import Fetch, Finish, Program, ProgramError, Step, join_url
 from gateway.agents.twiml.prompter import Prompter
 from gateway.agents.twiml.sound import Engine, FindSound, no_sound
 from gateway.agents.twiml.streams import MakeStream, Streams
@@ -351,7 +350,7 @@ class Session:
         told = stream.status_callback
         if told is None:
             return stream
-        url = urljoin(self._program.url, told.url)
+        url = join_url(self._program.url, told.url)
         return Stream(
             stream.url, stream.name, stream.track, Action(url, told.method), stream.parameters
         )

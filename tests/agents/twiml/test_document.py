@@ -255,6 +255,11 @@ def test_urls_are_relative_to_the_document() -> None:
     assert going.step() == Fetch("https://a.test/dir/next")
 
 
+@pytest.mark.parametrize("url", ["//[", "https://[::1", "x:["])
+def test_what_cannot_be_joined_is_left_to_be_refused(url: str) -> None:
+    assert program(f"<Redirect>{url}</Redirect>").step() == Fetch(url)
+
+
 def test_an_empty_redirect_is_to_the_same_document() -> None:
     assert program("<Redirect/>").step() == Fetch("https://a.test/dir/voice?x=1")
 
