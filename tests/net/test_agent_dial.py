@@ -184,6 +184,32 @@ async def test_port_that_nobody_listens_at_is_refused() -> None:
         await connect(place(port), is_stream=False)
 
 
+async def give_up_on_silence(scheme: str) -> None:
+    gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(say_nothing, HOST, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await connect(place(port, scheme), is_stream=False)
+        async with asyncio.timeout(2):  # the connection is closed, not left behind
+            await gone.wait()
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_f18_server_that_never_answers_is_given_up_and_left(
+    run: Callable[[Coroutine[Any, Any, None]], None], scheme: str
+) -> None:
+    run(give_up_on_silence(scheme))
+
+
 @pytest.mark.parametrize(
     "url",
     [
