@@ -258,6 +258,8 @@ def form_request(
         fields: name and value each; with GET they go into the query.
         secret: the account's auth token; empty: it is not signed.
     """
+    # A caller's name may have had bytes that are no UTF-8: they become question marks.
+    fields = [(name, value.encode("utf-8", "replace").decode()) for name, value in fields]
     if method == "GET":
         base = url.partition("#")[0]
         url = f"{base}{'&' if '?' in base else '?'}{urlencode(fields)}" if fields else base

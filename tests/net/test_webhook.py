@@ -69,6 +69,15 @@ async def test_a22_what_is_asked_is_signed_with_the_token() -> None:
         assert get.headers["x-twilio-signature"] == hmac_sha1("secret", web.url(get.target))
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_no_text_is_told_as_question_marks(method: str) -> None:
+    caller = b"Ann\xff".decode("utf-8", "surrogateescape")
+
+    request = form_request("https://a.test/", [("From", caller)], secret="s", method=method)
+
+    assert "From=Ann%3F" in request.url + request.body.decode()
+
+
 def hmac_sha1(token: str, text: str) -> str:
     return base64.b64encode(hmac.digest(token.encode(), text.encode(), "sha1")).decode()
 
