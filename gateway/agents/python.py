@@ -180,8 +180,8 @@ class WatchedAgent:
             return
         self._quiet_until = now + QUIET_S
         log.warning(
-            "agent=%s held up all calls for %d ms, before %s (%d times so far): await what takes"
-            " long, or give it to asyncio.to_thread",
+            "agent=%s held up all calls for %d ms, before %s: await what takes long, or give it to"
+            " asyncio.to_thread; such steps so far: %d",
             self.name,
             1000 * took_s,
             _place(work),

@@ -35,7 +35,7 @@ from gateway.net.media import MediaTransport
 from gateway.net.pacer import Pacer
 from gateway.net.ports import RtpPortOptions
 from gateway.node import Node
-from gateway.options import Config, Listen
+from gateway.options import Config, LineOptions, Listen
 from gateway.sdp.crypto import SrtpPolicy
 from gateway.sip.uri import Uri
 from gateway.trial.caller import ScriptedCaller
@@ -147,7 +147,7 @@ def _under_test(config: Config, agent: str, lab_port: int) -> Config:
         webrtc=None,
         turn=None,
         lab=None,
-        users=(),
+        lines=LineOptions(),
         sip=replace(
             config.sip,
             listen=(Listen("udp", listen, 0),),
