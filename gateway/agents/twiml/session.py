@@ -148,21 +148,25 @@ class Session:
             self._streams.close()
 
     async def _begin(self) -> None:
-        instructions = self._instructions
-        if instructions is None:
-            if not self._call.facts.is_outbound:
-                self._call.ring_now()
-            url = self._options.url
-            self._program.fetch(Action(url, Method(self._options.settings.method)))
-            return
-        self._call.accept_now()
-        self._wish = instructions.first
-        await self._far_end.wait()
-        if instructions.machine_wait:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(instructions.machine_timeout_s):
-                    await self._knows_who.wait()
-            self._answered_by = self._answered_by or ANSWERED_BY[UNKNOWN]
+        placed = self._instructions
+        if placed is not None:
+            self._wish = placed.first
+        else:
+            method = Method(self._options.settings.method)
+            self._program.fetch(Action(self._options.url, method))
+        if self._call.facts.is_outbound:
+            self._call.accept_now()
+            await self._far_end.wait()
+        else:
+            self._call.ring_now()
+        if placed is not None and placed.machine_wait:
+            await self._learn_who_answered(placed.machine_timeout_s)
+
+    async def _learn_who_answered(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._knows_who.wait()
+        self._answered_by = self._answered_by or ANSWERED_BY[UNKNOWN]
 
     async def _go_on(self) -> None:
         while True:
@@ -253,7 +257,7 @@ class Session:
             "Called": to,
             "CallStatus": "in-progress" if self._call.is_answered else "ringing",
             "ApiVersion": API_VERSION,
-            "Direction": "inbound" if placed is None else "outbound-api",
+            "Direction": "outbound-api" if facts.is_outbound else "inbound",
             **({"AnsweredBy": self._answered_by} if self._answered_by else {}),
             **headers,
         }
