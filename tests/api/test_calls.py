@@ -39,6 +39,19 @@ async def test_call_that_is_placed_rings_who_is_to_be_first(loop: VirtualLoop) -
 
 
 @in_virtual_time
+async def test_call_may_say_what_is_done_if_a_machine_answers(loop: VirtualLoop) -> None:
+    node = FakeNode(loop)
+    app = new_app(node)
+
+    placed, _ = await ask(app, "POST", "/v1/calls", NEW | {"answering_machine": "wait-for-beep"})
+    refused, _ = await ask(app, "POST", "/v1/calls", NEW | {"answering_machine": "maybe"})
+
+    assert (placed, refused) == (201, 400)
+    assert node.answering_machine == "wait-for-beep"
+    await node.close()
+
+
+@in_virtual_time
 async def test_calls_are_listed_while_they_go_on(loop: VirtualLoop) -> None:
     node = FakeNode(loop)
     app = new_app(node)
