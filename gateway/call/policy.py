@@ -126,6 +126,9 @@ class _Step:
             self._room.amplify(party, policy.gain_db, now)
         if policy.preset is Preset.TAKE_OVER:
             for other in self._others:
+                if other.leg.playout is not None:
+                    # The rest of its sentence is for nobody, and not for later.
+                    other.leg.playout.revoke()
                 data = {"by": party.target, "role": party.role.value}
                 other.leg.inform(Told("taken-over", data))
                 self._room.tell_routed(other, now)

@@ -17,6 +17,7 @@ from gateway.call.call import Call, CallState
 from gateway.call.events import ToolEnded
 from gateway.call.policy import Policy, Preset
 from gateway.leg.leg import EndReason
+from gateway.media.playout import Cleared
 from gateway.media.tone import MELODY_HZ, tone_level_dbfs
 from gateway.private import Private
 from tests.media.sound import Pcm, tone
@@ -191,6 +192,39 @@ def test_agent_whispers_to_one_side_of_two_phones() -> None:
         assert at.hears("a") == {PHONE_HZ, AGENT_HZ}
         at.hang_up()
         assert at.ended().reason is EndReason.HANGUP
+
+
+def test_human_takes_over_from_an_agent_in_the_same_stream_and_hands_back() -> None:
+    bot = Bot()
+    with scene(["agent:bot"], agent=bot) as at:
+        call = begin(at)
+        at.heard("phone")
+
+        at.registry.command(
+            call.id,
+            lambda call, now: call.invite(
+                "b", plan(["trunk:b"]), None, Policy(Preset.TAKE_OVER), now
+            ),
+        )
+        at.run(0.1)
+        at.respond("b", 200, body=sdp(40_000))
+        at.speak(0.84, phone=PHONE_HZ, b=TRUNK_HZ)
+        heard = at.heard("phone")
+        packets = len(heard) // 160
+        at.heard("b")
+        at.speak(0.4, phone=PHONE_HZ, b=TRUNK_HZ)
+        taken = at.hears("phone"), at.hears("b")
+        hand_back = Policy(Preset.HAND_BACK, summary={"text": "sorted out"})
+        at.registry.command(call.id, lambda call, now: call.route([("supervisor", hand_back)], now))
+        talk(at, phone=PHONE_HZ, b=TRUNK_HZ)
+
+        assert packets == pytest.approx(50, abs=1)
+        assert taken == ({TRUNK_HZ}, {PHONE_HZ})
+        assert at.hears("phone") == {AGENT_HZ}
+        assert at.hears("b") == {PHONE_HZ, AGENT_HZ}
+        kinds = [event.kind for event in bot.told if isinstance(event, Told)]
+        assert kinds == ["taken-over", "handed-back"]
+        assert [event for event in bot.told if isinstance(event, Cleared)]
 
 
 def test_who_listens_in_cuts_no_agent_short() -> None:
