@@ -194,6 +194,44 @@ first_audio_ms = 100
 """
 
 
+REFERRED = """
+[[agent]]
+name = "far"
+protocol = "sip"
+uri = "sip:+15550106@127.0.0.1:{port}"
+
+[agent.settings]
+media_allow = ["127.0.0.0/8"]
+allow_transfer = {may}
+
+[[route]]
+from = "agent:far"
+match = "+15550100"
+to = ["trunk:carrier"]
+"""
+
+WAITS = "[[step]]\nwait = 2" + SPEAKS
+
+
+@pytest.mark.beside
+@pytest.mark.parametrize("may", [True, False])
+async def test_agent_at_a_sip_uri_transfers_by_refer_where_it_may(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], may: bool
+) -> None:
+    async with running_gateway(tmp_path) as other:
+        agent = REFERRED.format(port=other.ports["lab"], may=str(may).lower())
+        folder = tmp_path / "trial"
+        folder.mkdir()
+
+        _, told = await asyncio.to_thread(
+            call, folder, capsys, "far", WAITS, config=f"{CONFIG}\n{agent}"
+        )
+
+    # Only who was transferred to the echo hears itself.
+    (trial,) = told["trials"]
+    assert (len(trial["measures"]["response_ms"]) == 1) is may
+
+
 BREAKS = """
 class Breaks:
     def __init__(self):
