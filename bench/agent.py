@@ -158,7 +158,7 @@ class _Session:
         heard = [self._heard(*each) for each in zip(placed, said, strict=True)]
         lost = sum(not call.is_talking for call in placed)
         await generator.set_calls(0, running.port)
-        return cost | _summary(heard) | {"calls_lost": lost} | _warning(cost)
+        return cost | _summary(heard) | {"calls_lost": lost} | _warning(cost, lost)
 
     async def _cost(
         self,
@@ -292,9 +292,11 @@ def _percentile(values: list[float] | Floats, percent: int) -> float | None:
     return round(float(np.percentile(values, percent)), 2) if len(values) else None
 
 
-def _warning(cost: dict[str, Any]) -> dict[str, str]:
-    """Why a row says more about the machine, or the bench, than about the gateway."""
+def _warning(cost: dict[str, Any], lost: int) -> dict[str, str]:
+    """Why a row does not count; as a rule it says more about the machine than about the gateway."""
     detail = cost["detail"]
+    if lost:
+        return {"warning": f"{lost} calls were ended by the gateway"}
     if detail["steal_percent"] > MAX_STEAL_PERCENT:
         return {"warning": f"steal {detail['steal_percent']} %"}
     if detail["generator_core_percent"] > MAX_GENERATOR_PERCENT:
