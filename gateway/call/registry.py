@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from gateway.call.call import (
     Call,
@@ -17,31 +16,24 @@ from gateway.call.call import (
     CallSummary,
     Errand,
     Party,
-    PartyState,
     TransferMode,
 )
-from gateway.call.digits import GAP_MS, PRESS_MS
 from gateway.call.dispatch import Dispatcher, Entry
 from gateway.call.events import (
-    CallEnded,
     CallEvent,
     CallId,
     CallRefused,
-    CallStarted,
-    LegAlerted,
     LegSignalled,
-    ToolEnded,
 )
-from gateway.call.monitor import Monitor
+from gateway.call.journal import log_event
+from gateway.call.orders import Orders, Result, are_of_one, caller_of, other_party, party_up
 from gateway.errors import CapacityError, Fault, RoutingError
-from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Role, Signalled, TransferAsked
+from gateway.leg.leg import EndReason, Leg, LegEvent, LegId, Signalled, TransferAsked
 from gateway.media.hub import Hub, PartyId
 from gateway.net.pacer import Pacer
 from gateway.private import Private
 from gateway.sip.invite import MAX_FORWARDS
 from gateway.trunk.route import Plan, Target
-
-Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +53,7 @@ class RegistryOptions:
     call: CallOptions = field(default_factory=CallOptions)
 
 
-class Registry:
+class Registry(Orders):
     """Every call of this process. All methods are plain defs: a transition is atomic."""
 
     def __init__(
@@ -200,97 +192,8 @@ class Registry:
         entry = self._calls.get(call_id)
         if entry is None or entry.call.state is CallState.ENDED:
             return False
-        step = partial(entry.call.end, self._loop.time(), reason, fault)
-        self._dispatcher.run((entry, step))
+        self._dispatcher.run((entry, partial(entry.call.end, self._loop.time(), reason, fault)))
         return True
-
-    def hold(self, call_id: CallId, *, leg: LegId | None = None, on: bool = True) -> None:
-        """Put a party on hold, or take it off.
-
-        Args:
-            leg: who; None: the caller.
-
-        Raises:
-            RoutingError: 404, there is no such call or party; 409, it has not answered.
-        """
-        entry = self._entry_of(call_id)
-        leg = leg or _caller_of(entry.call)
-        self._dispatcher.ask(entry, lambda now: entry.call.hold(leg, now, on=on))
-
-    def press(
-        self,
-        call_id: CallId,
-        digits: str,
-        *,
-        leg: LegId | None = None,
-        press_ms: int = PRESS_MS,
-        gap_ms: int = GAP_MS,
-    ) -> None:
-        """Press a dial string toward a party.
-
-        Args:
-            leg: who gets the keys; None: whom the caller talks with.
-
-        Raises:
-            RoutingError: as the call says.
-        """
-        entry = self._entry_of(call_id)
-        leg = leg or _callee_of(entry.call)
-        self._dispatcher.ask(
-            entry,
-            lambda now: entry.call.press(leg, digits, now, press_ms=press_ms, gap_ms=gap_ms),
-        )
-
-    def secure(self, call_id: CallId, to: LegId | None, *, leg: LegId | None = None) -> None:
-        """Secure input: let one party alone hear another and get its keys.
-
-        Args:
-            to: who; None: all do again.
-            leg: who is heard; None: the caller.
-
-        Raises:
-            RoutingError: as the call says.
-        """
-        entry = self._entry_of(call_id)
-        leg = leg or _caller_of(entry.call)
-        self._dispatcher.ask(entry, lambda now: entry.call.secure(leg, to, now))
-
-    def mute(self, call_id: CallId, *, leg: LegId | None = None, on: bool = True) -> None:
-        """Let nobody hear a party, or all again.
-
-        Args:
-            leg: who; None: the caller.
-
-        Raises:
-            RoutingError: as for `hold`.
-        """
-        entry = self._entry_of(call_id)
-        leg = leg or _caller_of(entry.call)
-        self._dispatcher.ask(entry, lambda now: entry.call.mute(leg, now, on=on))
-
-    def amplify(self, call_id: CallId, gain_db: float, *, leg: LegId | None = None) -> None:
-        """Let the others hear a party so much louder than it is, or less loud.
-
-        Args:
-            leg: who; None: the caller.
-
-        Raises:
-            RoutingError: as for `hold`.
-        """
-        entry = self._entry_of(call_id)
-        leg = leg or _caller_of(entry.call)
-        self._dispatcher.ask(entry, lambda now: entry.call.amplify(leg, gain_db, now))
-
-    def attach(self, call_id: CallId, monitor: Monitor) -> None:
-        """Let somebody hear a call, or speak into it, who is no party of it: until the call ends.
-
-        One whose ears raise is detached; the call goes on.
-
-        Raises:
-            RoutingError: 404, there is no such call; 409 and 503 as the room says.
-        """
-        entry = self._entry_of(call_id)
-        self._dispatcher.ask(entry, lambda now: entry.call.attach(monitor, now))
 
     def detach(self, call_id: CallId, name: PartyId) -> None:
         """Let such a one go; one that is not there is ignored."""
@@ -299,40 +202,12 @@ class Registry:
             self._dispatcher.run((entry, lambda: entry.call.detach(name, self._loop.time())))
 
     def command(self, call_id: CallId, do: Callable[[Call, float], Result]) -> Result:
-        """Have something done in a call that goes on; it is given the time.
-
-        Raises:
-            RoutingError: 404, there is no such call; 500, it broke over it; else as it says.
-        """
         entry = self._entry_of(call_id)
         results: list[Result] = []
         self._dispatcher.ask(entry, lambda now: results.append(do(entry.call, now)))
         if not results:
             raise RoutingError("the call broke", status=500)
         return results[0]
-
-    def transfer(
-        self,
-        call_id: CallId,
-        to: str,
-        plan: Plan,
-        *,
-        leg: LegId | None = None,
-        mode: TransferMode = TransferMode.AUTO,
-    ) -> None:
-        """Bring a party together with whom a number leads to; everybody else is let go.
-
-        Args:
-            to: what is dialled, and where that leads: `plan`.
-            leg: who is transferred; None: the caller.
-
-        Raises:
-            RoutingError: 404, there is no such call or party; 409, it has not answered, or cannot
-                be asked to call by itself; 483, 491 as the call says.
-        """
-        entry = self._entry_of(call_id)
-        leg = leg or _caller_of(entry.call)
-        self._dispatcher.ask(entry, lambda now: entry.call.transfer(leg, to, plan, now, mode=mode))
 
     def join(
         self,
@@ -356,9 +231,8 @@ class Registry:
         entry, other = self._entry_of(call_id), self._entry_of(other_id)
         if other is entry:
             raise RoutingError("these are one call", status=409)
-        leg = leg or _caller_of(entry.call)
-        other_leg = other_leg or _caller_of(other.call)
-        party, moved = _party_up(entry.call, leg), _party_up(other.call, other_leg)
+        leg, other_leg = leg or caller_of(entry.call), other_leg or caller_of(other.call)
+        party, moved = party_up(entry.call, leg), party_up(other.call, other_leg)
         if mode is not TransferMode.REFER:
             self._merge(entry, leg, other, other_leg)
             return
@@ -382,7 +256,7 @@ class Registry:
         party = None if entry is None else entry.call.parties.get(old)
         if entry is None or party is None:
             raise RoutingError("the dialog to be replaced has ended", status=481)
-        if not _are_of_one(party.target, source):
+        if not are_of_one(party.target, source):
             raise RoutingError("that dialog is somebody else's", status=403)
         self._dispatcher.own(leg, entry)
         try:
@@ -436,11 +310,9 @@ class Registry:
             log.debug("call=%s leg=%s %s %s", entry.call.id, leg, arrow, event.text)
         party = entry.call.parties.get(leg) if self._watchers else None
         if party is not None:
-            call_id, now, kind = entry.call.id, self._loop.time(), party.leg.kind
-            _tell(
-                self._watchers,
-                LegSignalled(call_id, now, leg, kind, party.role, event.sent, event.text),
-            )
+            now, kind = self._loop.time(), party.leg.kind
+            told = (entry.call.id, now, leg, kind, party.role, event.sent, event.text)
+            _tell(self._watchers, LegSignalled(*told))
 
     def _transfer_attended(self, entry: Entry, leg: LegId, replaced: LegId) -> None:
         """A party brings the other of this call together with the other of its second call."""
@@ -448,9 +320,9 @@ class Registry:
         try:
             if other is None or other is entry:
                 raise RoutingError("the dialog to be replaced has ended", status=481)
-            if not _are_of_one(_party_up(other.call, replaced).target, asker.target):
+            if not are_of_one(party_up(other.call, replaced).target, asker.target):
                 raise RoutingError("that dialog is somebody else's", status=403)
-            kept, moved = _other_party(entry.call, leg), _other_party(other.call, replaced)
+            kept, moved = other_party(entry.call, leg), other_party(other.call, replaced)
         except RoutingError as error:
             asker.leg.transfer_progress(480 if error.status == 409 else error.status)
             return
@@ -490,7 +362,8 @@ class Registry:
     def _after(self, entry: Entry) -> None:
         call = entry.call
         for event in call.take_events():
-            self._publish(event)
+            log_event(event)
+            _tell(self._observers, event)
         timer_at = call.next_timer()
         if timer_at != entry.timer_at:
             if entry.timer is not None:
@@ -512,34 +385,7 @@ class Registry:
 
     def _on_timer(self, entry: Entry) -> None:
         entry.timer, entry.timer_at = None, None
-        step = partial(entry.call.handle_timer, self._loop.time())
-        self._dispatcher.run((entry, step))
-
-    def _publish(self, event: CallEvent) -> None:
-        if isinstance(event, CallStarted):
-            log.info("call=%s started from %s to %s", event.call, event.caller, event.called)
-        elif isinstance(event, CallEnded):
-            log.info(
-                "call=%s ended reason=%s fault=%s status=%d talked_s=%.1f",
-                event.call,
-                event.reason.value,
-                event.fault.value,
-                event.status,
-                event.duration_s,
-            )
-        elif isinstance(event, LegAlerted):
-            log.info(
-                "call=%s leg=%s alert=%s direction=%s over=%s",
-                event.call,
-                event.leg,
-                event.alert.alert.value,
-                event.alert.way.value,
-                event.alert.is_over,
-            )
-        elif isinstance(event, ToolEnded):
-            told = (event.call, event.leg, event.tool, event.status)
-            log.info("call=%s leg=%s tool=%s status=%d", *told)
-        _tell(self._observers, event)
+        self._dispatcher.run((entry, partial(entry.call.handle_timer, self._loop.time())))
 
     def tell(self, event: CallRefused) -> None:
         """Pass on what happened to one who got no call."""
@@ -552,39 +398,3 @@ def _tell(observers: list[Callable[[CallEvent], None]], event: CallEvent) -> Non
             observer(event)
         except Exception:
             log.exception("an observer of call events broke on %s", type(event).__name__)
-
-
-def _caller_of(call: Call) -> LegId:
-    """The party that called, or that now is in its place."""
-    present = [p for p in call.parties.values() if p.state is not PartyState.ENDED]
-    return next((p.leg.id for p in present if p.role is Role.CALLER), "")
-
-
-def _callee_of(call: Call) -> LegId:
-    """Whom the caller talks with: the first of them."""
-    caller = _caller_of(call)
-    present = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
-    return next((p.leg.id for p in present if p.leg.id != caller), "")
-
-
-def _party_up(call: Call, leg: LegId) -> Party:
-    party = call.parties.get(leg)
-    if party is None or party.state is PartyState.ENDED:
-        raise RoutingError("there is no such party in this call")
-    if party.state is not PartyState.UP or call.state is not CallState.UP:
-        raise RoutingError("this party has not answered", status=409)
-    return party
-
-
-def _other_party(call: Call, leg: LegId) -> Party:
-    """Whom a party talks with."""
-    present = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
-    others = [party for party in present if party.leg.id != leg]
-    if len(others) != 1 or call.state is not CallState.UP:
-        raise RoutingError("there is nobody to be transferred", status=403)
-    return others[0]
-
-
-def _are_of_one(one: str, other: str) -> bool:
-    """Whether two parties belong together: to one trunk, or both to the users (A37)."""
-    return one == other or (one.startswith("user:") and other.startswith("user:"))
