@@ -28,7 +28,7 @@ from tests.support.kamailio import Kamailio, KamailioOptions, running_kamailio
 from tests.support.softphone import Says, open_softphone
 
 # One gateway behind one Kamailio for the whole file.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
 
 DOMAIN = "edge.test"
 "Whose certificate Kamailio has; its port is in the DNS alone."

@@ -26,7 +26,7 @@ from tests.support.baresip import Baresip, Registration, free_sip_port, running_
 from tests.support.gateway import Gateway, free_port, running_gateway
 from tests.support.linphone import Linphone, running_linphone
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="module")]
 
 SETTLE_S = 0.4
 "What is heard first after a change is not measured."

@@ -21,7 +21,7 @@ from tests.support.sipp import Sipp, running_sipp
 from tests.support.wire import SipSocket
 
 # One gateway for the whole file.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="module")]
 
 VECTORS = sorted((Path(__file__).parents[1] / "vectors/rfc4475").glob("*.dat"))
 

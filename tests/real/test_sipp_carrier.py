@@ -27,7 +27,7 @@ from tests.support.sipp import Sipp, running_sipp
 from tests.support.wire import SipSocket
 
 # One gateway for the whole file: each test has a trunk of its own in it.
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="session")]
 
 TRUNKS = 40
 USERNAME, PASSWORD = "gateway", "s3cret"

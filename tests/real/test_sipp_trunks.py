@@ -26,7 +26,7 @@ from tests.support.rtp import HeardPacket, RtpPeer, rtp_peer
 from tests.support.sipp import Sipp, running_sipp
 from tests.support.wire import SipSocket
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="module")]
 
 Values = Mapping[str, str | int]
 

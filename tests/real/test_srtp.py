@@ -17,7 +17,7 @@ from tests.support.gateway import free_port
 from tests.support.linphone import running_linphone
 from tests.support.sipp import running_sipp
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="module")]
 
 FAR = "+12015550100"
 FAR_PORT = free_sip_port()
