@@ -12,10 +12,10 @@ import pytest
 from gateway.agents.protocol import Mark, Use
 from gateway.agents.wire import exotel, pipecat, plivo, telnyx, twilio, vonage
 from gateway.agents.wire.telnyx import MAX_WAITING
-from gateway.agents.wire.vonage import MAX_PACKETS
 from gateway.agents.wire_json import MAX_NAME_CHARS, MAX_TEXT_CHARS
 from gateway.agents.wire_protobuf import read_fields, write_bytes
 from gateway.config import parse_config
+from gateway.media.playout import MAX_QUEUED_S
 from tests.agents.wire.facts import FACTS, Queue
 
 PAGE = (Path(__file__).parents[1] / "docs/media-streams.md").read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def test_its_limits_are_those_of_the_code() -> None:
     assert f"{MAX_NAME_CHARS} characters at most" in PAGE
     assert f"{MAX_TEXT_CHARS:,}".replace(",", " ") in PAGE
     assert f"up to {MAX_WAITING} chunks ahead" in PAGE
-    assert f"Vonage keeps {MAX_PACKETS} packets" in PAGE
+    assert f"| {MAX_QUEUED_S:.0f} s, as of all agents" in PAGE
 
 
 def test_its_messages_of_pipecat_are_those_that_are_sent() -> None:

@@ -132,12 +132,14 @@ class Session:
         """Say the first words, and read."""
         self._send(self.protocol.open(facts, self._call))
         packet_ms = self.protocol.heard.packet_ms
-        self._connection.max_audio_waiting = max(1, MAX_UNHEARD_MS // packet_ms)
+        waiting = max(1, MAX_UNHEARD_MS // packet_ms)
         if getattr(self.protocol, "hears_other_side", False):
             protocol: Any = self.protocol
             self._other_ear = Ear(protocol.heard)
             self._hear_other_side = protocol.hear_other_side
             self._stop_overhearing = self._call.overhear(self._overhear)
+            waiting *= 2
+        self._connection.max_audio_waiting = waiting
         self._connection.start(self._on_message, self._on_lost)
 
     def close(self, reason: str) -> None:

@@ -25,10 +25,11 @@ from tests.support.gateway import ROOT, Gateway, free_port, running_gateway
 from tests.support.phone import Phone, calling
 from tests.support.rtp import decode_pcmu
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="module")]
 
 PYTHON = ROOT / ".venv-pipecat/bin/python"
 BOT = ROOT / "tests/pipecat/bot.py"
+IS_INSTALLED = PYTHON.exists()
 TIMEOUT_S = 20.0
 
 ACCOUNT = "AC" + 32 * "7"
@@ -216,6 +217,7 @@ class Site:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    assert IS_INSTALLED, "make .venv-pipecat/pipecat.stamp"
     folders = {name: tmp_path_factory.mktemp(name) for name in ("gateway", *SERVERS)}
     ports = {name: free_port(socket.SOCK_STREAM) for name in SERVERS}
     server = {name: name if name in SERVERS else "telephony" for name in PROTOCOLS}

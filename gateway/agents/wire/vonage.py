@@ -4,6 +4,7 @@
     audio, clear, notify                                                            ◂ the agent
 
 A notify comes back when all that was said before it has been played; one that is cleared does not.
+Vonage keeps 3072 packets, 61 s, of what an agent says; a playout keeps 60 s of anybody's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from gateway.agents.protocol import (
     Clear,
     Mark,
     Message,
-    Note,
     Opening,
     Player,
     Say,
@@ -32,11 +32,6 @@ from gateway.agents.wire_json import MAX_NAME_CHARS, read_object
 from gateway.media.playout import Cleared, MarkReached
 
 IS_STREAM = False
-
-PACKET_MS = 20
-
-MAX_PACKETS = 3072
-"What Vonage keeps of what an agent says: a minute. More is dropped, newest first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +64,11 @@ class VonageSocket:
     end with a call, as pipecat's, say it so."""
 
     def __init__(self, settings: Settings) -> None:
-        self.heard = self.said = AudioFormat(settings.rate, packet_ms=PACKET_MS)
+        self.heard = self.said = AudioFormat(settings.rate)
         self.tells_ready = False
         self._settings = settings
-        self._player: Player | None = None
-        self._is_full = False
 
     def open(self, call: CallFacts, player: Player) -> Iterable[Message]:
-        self._player = player
         connected = {
             "from": call.caller,
             "to": call.called,
@@ -94,7 +86,7 @@ class VonageSocket:
 
     def receive(self, message: Message) -> Iterable[Wish]:
         if not isinstance(message, str):
-            return self._say(message)
+            return (Say(message),) if message else ()
         said = read_object(message)
         match said and said.get("action"):
             case "clear":
@@ -106,18 +98,6 @@ class VonageSocket:
                     return (Mark(payload),)
                 return (Wrong("the payload of notify is longer than is kept"),)
         return (Wrong("neither audio nor the actions clear and notify"),)
-
-    def _say(self, audio: bytes) -> Iterable[Wish]:
-        if not audio:
-            return ()
-        queued_ms = 0.0 if self._player is None else self._player.queued_ms
-        if queued_ms < MAX_PACKETS * PACKET_MS:
-            self._is_full = False
-            return (Say(audio),)
-        if self._is_full:
-            return ()
-        self._is_full = True
-        return (Note("buffer_full", {"queued_ms": round(queued_ms)}),)
 
     def notice(self, event: AgentEvent) -> Iterable[Message]:
         match event:

@@ -14,21 +14,20 @@ from gateway.agents.protocol import (
     Clear,
     Mark,
     Message,
-    Note,
     Say,
     Wrong,
 )
 from gateway.agents.wire import vonage
-from gateway.agents.wire.vonage import MAX_PACKETS, PACKET_MS, Settings, VonageSocket
+from gateway.agents.wire.vonage import Settings, VonageSocket
 from gateway.agents.wire_json import MAX_NAME_CHARS
 from gateway.media.playout import Cleared, MarkReached
 from gateway.private import Secret
 from tests.agents.wire.facts import FACTS, Queue
 
 
-def _open(settings: Settings | None = None, queue: Queue | None = None) -> VonageSocket:
+def _open(settings: Settings | None = None) -> VonageSocket:
     socket = vonage.make(settings or Settings())
-    socket.open(FACTS, queue or Queue())
+    socket.open(FACTS, Queue())
     return socket
 
 
@@ -120,20 +119,6 @@ def test_a_notify_comes_back_as_it_was_sent(payload: Any) -> None:
 )
 def test_what_is_not_in_the_protocol_is_wrong(message: str) -> None:
     assert [type(wish) for wish in _open().receive(message)] == [Wrong]
-
-
-def test_more_than_3072_packets_are_dropped_and_that_is_noted_once() -> None:
-    queue = Queue(queued_ms=MAX_PACKETS * PACKET_MS - PACKET_MS)
-    socket = _open(queue=queue)
-    fits = list(socket.receive(bytes(640)))
-    queue.queued_ms += PACKET_MS
-
-    full = [list(socket.receive(bytes(640))) for _ in range(3)]
-    queue.queued_ms -= PACKET_MS
-    again = list(socket.receive(bytes(640)))
-
-    assert fits == again == [Say(bytes(640))]
-    assert [[type(wish) for wish in wishes] for wishes in full] == [[Note], [], []]
 
 
 def test_a_secret_is_a_bearers_token_and_the_end_has_no_words() -> None:
