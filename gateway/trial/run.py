@@ -60,6 +60,9 @@ LOOPBACK = "127.0.0.1"
 RINGING_S = 60.0
 "An agent that has not answered by then is given up."
 
+LOOK_S = 0.01
+"How often it is looked at what the agent has still to say."
+
 _BROKEN = frozenset({EndReason.AGENT_FAILED, EndReason.AGENT_LOST})
 
 
@@ -218,11 +221,25 @@ class _Overheard:
         self.unsaid_ms: float | None = None
 
     async def on_call(self, call: AgentCall) -> None:
+        loop = asyncio.get_running_loop()
+        watching = loop.create_task(self._watch(call, loop))
         try:
             await self.agent.on_call(call)
             await call.played()
+            self.unsaid_ms = 0.0
         finally:
-            self.unsaid_ms = call.queued_ms
+            watching.cancel()
+
+    async def _watch(self, call: AgentCall, loop: asyncio.AbstractEventLoop) -> None:
+        """Once the agent has left its queue is empty, whatever was in it: look all the time."""
+        queued_ms, looked_at = 0.0, loop.time()
+        try:
+            while True:
+                queued_ms, looked_at = call.queued_ms, loop.time()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            if self.unsaid_ms is None:
+                self.unsaid_ms = max(0.0, queued_ms - 1000 * (loop.time() - looked_at))
 
 
 class _Call:

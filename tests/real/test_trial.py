@@ -246,6 +246,38 @@ class Breaks:
 """
 
 
+CUTS_OFF = f"""
+import asyncio
+from pathlib import Path
+
+from gateway.agents.tool import HangUp
+from gateway.media.file import read_wav
+
+
+class CutsOff:
+    async def on_call(self, call):
+        await call.say(*read_wav(Path("{PROMPTS}/goodbye.wav")))
+        await asyncio.sleep(0.4)
+        call.use(HangUp(after_speech=False))
+        await asyncio.sleep(5)
+"""
+
+
+@pytest.mark.beside
+@pytest.mark.parametrize("goodbye", ["whole", f"{PROMPTS}/goodbye.wav"])
+def test_goodbye_that_is_cut_off_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], goodbye: str
+) -> None:
+    (tmp_path / "cutting.py").write_text(CUTS_OFF)
+    agent = '[[agent]]\nname = "cuts"\nprotocol = "python"\nclass = "cutting:CutsOff"\n'
+    script = f'[[step]]\nwait_for_end = 5\n[expect]\nended_by = "agent"\ngoodbye = "{goodbye}"\n'
+
+    status, told = call(tmp_path, capsys, "cuts", script, config=f"{CONFIG}\n{agent}")
+
+    failed = [c["name"] for c in told["trials"][0]["checks"] if not c["passed"]]
+    assert (status, failed) == (1, ["goodbye"])
+
+
 @pytest.mark.beside
 def test_agent_that_raises_ends_its_own_call_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
