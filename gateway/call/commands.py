@@ -102,8 +102,17 @@ class Commands:
         self._room.attach(monitor, now)
 
     def detach(self, name: PartyId, now: float) -> None:
-        """Let such a one go; one that is not there is ignored."""
-        self._room.detach(name, now)
+        """Let such a one go, or a guest whose ears broke; one that is not there is ignored."""
+        party = self._room.parties.get(name)
+        if party is None:
+            self._room.detach(name, now)
+        elif party.is_guest and party.state is not PartyState.ENDED:
+            self._leave(party, Ended(EndReason.GATEWAY_ERROR), now)
+
+    def can_spare(self, name: PartyId) -> bool:
+        """Whether the call goes on without regard to somebody: a monitor, or a guest."""
+        party = self._room.parties.get(name)
+        return name in self._room.monitors or (party is not None and party.is_guest)
 
     @property
     def monitors(self) -> Collection[PartyId]:

@@ -351,8 +351,8 @@ class Registry(Orders):
         entry = self._calls.get(call_id)
         if entry is None or entry.is_broken:
             return
-        if party in entry.call.monitors:
-            log.error("call=%s monitor=%s broke, and is let go", call_id, party, exc_info=error)
+        if entry.call.can_spare(party):
+            log.error("call=%s party=%s broke, and is let go", call_id, party, exc_info=error)
             self._loop.call_soon(self.detach, call_id, party)
             return
         entry.is_broken = True

@@ -13,13 +13,14 @@ import pytest
 from gateway.agents.agent import AgentCall
 from gateway.agents.event import AgentEvent, DigitHeard, DigitHidden, Told, ToolDone
 from gateway.agents.tool import AskDigits, Dial, HangUp, Tool, Transfer
-from gateway.call.call import Call, CallState
+from gateway.call.call import Call, CallState, PartyState
 from gateway.call.events import ToolEnded
 from gateway.call.policy import Policy, Preset
 from gateway.leg.leg import EndReason
 from gateway.media.playout import Cleared
 from gateway.media.tone import MELODY_HZ, tone_level_dbfs
 from gateway.private import Private
+from tests.media.parties import Broken
 from tests.media.sound import Pcm, tone
 from tests.support.legs import plan
 from tests.support.scene import AGENT_HZ, PHONE_HZ, TRUNK_HZ, Scene, scene
@@ -245,3 +246,24 @@ def test_who_listens_in_cuts_no_agent_short() -> None:
         pieces = [heard[at : at + 160] for at in range(0, len(heard) - 159, 160)]
         assert all(tone_level_dbfs(piece, 8000, AGENT_HZ) > -25 for piece in pieces)
         assert AGENT_HZ in at.hears("b")
+
+
+def test_guest_whose_ears_break_ends_nobodys_call() -> None:
+    bot = Bot()
+    with scene(["trunk:a"], agent=bot) as at:
+        call = at.call()
+        at.respond("a", 200, body=sdp(40_000))
+        (leg,) = at.registry.command(
+            call.id,
+            lambda call, now: call.invite(
+                "coach", plan(["agent:bot"]), None, Policy(Preset.LISTEN), now
+            ),
+        )
+        at.run(0.2)
+        call.hub.join(leg, listener=Broken())
+
+        talk(at, phone=PHONE_HZ, a=TRUNK_HZ)
+
+        assert call.parties[leg].state is PartyState.ENDED
+        assert at.hears("phone") == {TRUNK_HZ}
+        assert at.hears("a") == {PHONE_HZ}
