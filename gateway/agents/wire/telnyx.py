@@ -40,7 +40,7 @@ from gateway.agents.wire_json import (
     read_object,
     read_part,
 )
-from gateway.codec import G722, PCMA, PCMU
+from gateway.codec import G722, OPUS, PCMA, PCMU
 from gateway.media.playout import Cleared, MarkReached
 
 IS_STREAM = False
@@ -54,11 +54,11 @@ MAX_LATE = 50
 
 PACKET_MS = 20
 
-CodecName = Literal["PCMU", "PCMA", "G722", "L16"]
+CodecName = Literal["PCMU", "PCMA", "G722", "OPUS", "L16"]
 
 Rate = Literal[8000, 16000, 22050, 24000, 48000]
 
-_CODECS = {"PCMU": PCMU, "PCMA": PCMA, "G722": G722, "L16": None}
+_CODECS = {"PCMU": PCMU, "PCMA": PCMA, "G722": G722, "OPUS": OPUS, "L16": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class Settings:
     """`[agent.settings]`, by the names of Telnyx' API."""
 
     stream_codec: CodecName = "PCMU"
-    "What the agent hears. The rate of L16 is stream_bidirectional_sampling_rate."
+    "What the agent hears."
     stream_bidirectional_codec: CodecName | None = None
     "What the agent says; where left out, as it hears."
     stream_bidirectional_sampling_rate: Rate = 8000
-    "Hz of L16. PCMU and PCMA have 8000, G722 has 16000 always."
+    "Hz of L16 and OPUS. PCMU and PCMA have 8000, G722 has 16000 always."
     client_state: str = ""
     "Handed to the agent as it is."
     custom_parameters: Mapping[str, str] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class TelnyxStream:
             return self._refuse(_MALFORMED, "a binary message")
         audio = self._media.read(message)
         if audio is not None:
-            return self._say(audio)
+            return self._say((audio,))
         said = read_object(message)
         if said is None:
             return self._refuse(_MALFORMED, "a message that is not a JSON object")
@@ -190,19 +190,19 @@ class TelnyxStream:
             return self._refuse(_INVALID_MEDIA, "the payload of media is not base64")
         if "chunk" not in media:
             self._media.learn(message, payload)
-            return self._say(audio)
+            return self._say((audio,))
         number = _read_number(media["chunk"])
         if number is None:
             return self._refuse(_INVALID_MEDIA, "the chunk of media is not a number")
         return self._say(self._chunks.add(number, audio))
 
-    def _say(self, audio: bytes) -> Iterable[Wish]:
-        if self.said.codec is None:
-            audio = self._odd + audio
-            whole = len(audio) & ~1
-            self._odd = audio[whole:]
-            audio = _swap(audio[:whole])
-        return (Say(audio),) if audio else ()
+    def _say(self, pieces: Iterable[bytes]) -> list[Wish]:
+        if self.said.codec is not None:
+            return [Say(audio) for audio in pieces if audio]
+        audio = self._odd + b"".join(pieces)
+        whole = len(audio) & ~1
+        self._odd = audio[whole:]
+        return [Say(_swap(audio[:whole]))] if whole else []
 
     def _refuse(self, error: tuple[int, str], why: str) -> Iterable[Wish]:
         return (Reply(self._error(error, f"We received {why}.")), Wrong(why))
@@ -256,7 +256,7 @@ class _Chunks:
         self._due = 0
         self._waiting: dict[int, bytes] = {}
 
-    def add(self, number: int, audio: bytes) -> bytes:
+    def add(self, number: int, audio: bytes) -> list[bytes]:
         """Take one.
 
         Returns:
@@ -271,24 +271,24 @@ class _Chunks:
             # 1 may come after 2; of one that begins at 100 nobody knows.
             self._first = due = 1 if 1 < number <= MAX_WAITING else number
         elif number < due:
-            return b""
+            return []
         else:
-            ready = b""
+            ready = []
         waiting[number] = audio
         if len(waiting) > MAX_WAITING:
             due = min(waiting)
         while due in waiting:
-            ready += waiting.pop(due)
+            ready.append(waiting.pop(due))
             due += 1
         self._due = due
         return ready
 
-    def flush(self) -> bytes:
+    def flush(self) -> list[bytes]:
         """Wait for nothing that is missing."""
         waiting = self._waiting
         if not waiting:
-            return b""
-        ready = b"".join(waiting[number] for number in sorted(waiting))
+            return []
+        ready = [waiting[number] for number in sorted(waiting)]
         self._due = max(waiting) + 1
         waiting.clear()
         return ready
@@ -302,7 +302,9 @@ def _read_number(value: object) -> int | None:
 
 def _format(name: CodecName, rate: int) -> AudioFormat:
     codec = _CODECS[name]
-    return AudioFormat(rate if codec is None else codec.sample_rate, codec, PACKET_MS)
+    if codec is not None and codec is not OPUS:
+        rate = codec.sample_rate
+    return AudioFormat(rate, codec, PACKET_MS)
 
 
 def _swap(audio: bytes) -> bytes:

@@ -62,6 +62,19 @@ class JsonPeer(SocketPeer):
             payload = b64encode(audio[at : at + size]).decode()
             await self.tell({"event": self.said_event, "media": self.media(payload)})
 
+    async def say_payload(self, payload: bytes) -> None:
+        """Say a packet that is encoded already."""
+        media = self.media(b64encode(payload).decode())
+        await self.tell({"event": self.said_event, "media": media})
+
+    def packets(self) -> int:
+        """How many messages of audio have come."""
+        return len(self._heard)
+
+    def payloads(self) -> list[bytes]:
+        """What each of them held."""
+        return list(self._heard)
+
     def media(self, payload: str) -> dict[str, Any]:
         """The object that a piece of speech is in."""
         return {"payload": payload}

@@ -16,7 +16,6 @@ class TelnyxPeer(JsonPeer):
 
     name = "telnyx"
     rate = 16_000
-    encoding = "L16"
     order = ">i2"
     garbage_texts = (
         "no json",
@@ -26,13 +25,14 @@ class TelnyxPeer(JsonPeer):
         '{"event":"media","media":{"payload":"AAAA","chunk":[]}}',
     )
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str = "L16") -> None:
         super().__init__()
+        self.encoding = encoding
         self._chunk = 0
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"stream_codec": "L16", "stream_bidirectional_sampling_rate": 16_000}
+        return {"stream_codec": self.encoding, "stream_bidirectional_sampling_rate": 16_000}
 
     @property
     def errors(self) -> list[int]:

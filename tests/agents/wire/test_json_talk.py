@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
+from gateway.codec import OPUS
 from gateway.leg.leg import Ended, EndReason, OtherSideAsked
+from gateway.media.coding import make_encoder
+from gateway.media.opus import OpusDecoder
 from gateway.media.tone import tone_level_dbfs
 from tests.agents.wire.json_peer import JsonPeer
 from tests.agents.wire.peer_exotel import ExotelPeer
@@ -107,6 +111,24 @@ async def test_f19_telnyx_is_told_what_was_wrong_and_given_up_at_the_third() -> 
 
     assert len(peer.errors) == 3
     assert bench.all(Ended)[0].reason is not EndReason.HANGUP
+
+
+async def test_agent_of_telnyx_hears_and_says_opus() -> None:
+    peer = TelnyxPeer("OPUS")
+    encoder = make_encoder(OPUS, rate=16_000)
+    async with in_call(peer) as bench:
+        await bench.says(tone(400, 0.6, 8000))
+        await until(lambda: peer.packets() >= 30)
+        for piece in np.split(tone(700, 0.6, 16_000), 30):
+            await peer.say_payload(encoder.encode(piece))
+        await until(lambda: bench.leg.playout.said_ms > 590)
+        said = await bench.listens(0.6)
+        decoder = OpusDecoder(16_000)
+        heard = np.concatenate([decoder.decode(packet) for packet in peer.payloads()])
+    encoder.close()
+
+    assert tone_level_dbfs(heard[4800:8000], 16_000, 400) == pytest.approx(-10, abs=1)
+    assert tone_level_dbfs(said[1600:4000], 8000, 700) == pytest.approx(-10, abs=1)
 
 
 async def test_agent_of_vonage_that_goes_away_has_hung_up() -> None:

@@ -22,7 +22,7 @@ from gateway.agents.protocol import (
 )
 from gateway.agents.wire import telnyx
 from gateway.agents.wire.telnyx import MAX_WAITING, Settings, TelnyxStream
-from gateway.codec import G722, PCMA, PCMU
+from gateway.codec import G722, OPUS, PCMA, PCMU
 from gateway.media.playout import Cleared, MarkReached
 from gateway.private import Secret
 from tests.agents.wire.facts import FACTS, TOKEN, Queue
@@ -103,6 +103,11 @@ def test_audio_is_numbered_and_told_in_base64() -> None:
         (Settings(), AudioFormat(8000, PCMU), AudioFormat(8000, PCMU)),
         (Settings(stream_codec="PCMA"), AudioFormat(8000, PCMA), AudioFormat(8000, PCMA)),
         (Settings(stream_codec="G722"), AudioFormat(16000, G722), AudioFormat(16000, G722)),
+        (
+            Settings(stream_codec="OPUS", stream_bidirectional_sampling_rate=16000),
+            AudioFormat(16000, OPUS),
+            AudioFormat(16000, OPUS),
+        ),
         (
             Settings(stream_bidirectional_codec="L16", stream_bidirectional_sampling_rate=24000),
             AudioFormat(8000, PCMU),
@@ -233,6 +238,14 @@ def test_chunks_are_said_in_the_order_of_their_numbers(numbers: list[int], said:
     )
 
     assert list(heard) == said
+
+
+def test_packets_of_opus_that_waited_stay_apart() -> None:
+    stream = _open(Settings(stream_codec="OPUS"))
+    for number in (1, 3):
+        stream.receive(_media(bytes([number]), chunk=number))
+
+    assert list(stream.receive(_media(b"\x02", chunk=2))) == [Say(b"\x02"), Say(b"\x03")]
 
 
 def test_a_mark_and_a_clear_wait_for_no_chunk() -> None:
