@@ -20,6 +20,7 @@ from enum import Enum
 from typing import Any
 
 from gateway.agents.event import Told
+from gateway.call.events import LegAmplified
 from gateway.call.party import EVERYBODY, NOBODY, Names, Party
 from gateway.call.room import Room
 from gateway.errors import RoutingError
@@ -123,7 +124,9 @@ class _Step:
         if policy.heard_by is not None:
             party.heard_by = policy.heard_by
         if policy.gain_db is not None:
-            self._room.amplify(party, policy.gain_db, now)
+            party.gain = 10 ** (policy.gain_db / 20)
+            told = LegAmplified(self._room.id, now, party.leg.id, policy.gain_db)
+            self._room.tell(told)
         if policy.preset is Preset.TAKE_OVER:
             for other in self._others:
                 if other.leg.playout is not None:

@@ -164,7 +164,8 @@ def test_several_policies_are_one_change_of_routes() -> None:
     before = talk.bench.hub.count
 
     talk.call.route(
-        [(COACH, Policy(Preset.SPEAK)), ("caller", Policy(hears=frozenset({COACH})))], 0.0
+        [(COACH, Policy(Preset.SPEAK, gain_db=-3)), ("caller", Policy(hears=frozenset({COACH})))],
+        0.0,
     )
 
     assert talk.bench.hub.count == before + 1
