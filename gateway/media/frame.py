@@ -86,7 +86,11 @@ class AudioFrame:
         if pcm is None:
             voice = self._voice
             pcm = self._render(rate) if voice is None else voice.render(self, rate)
-            self._rate, self._pcm = rate, pcm
+            if self._pcm is None:
+                self._rate, self._pcm = rate, pcm
+            else:
+                # It was made of that at another rate, which cannot be made twice.
+                self._others = {rate: pcm, **(self._others or {})}
         elif rate != self._rate:
             if self._others is None:
                 self._others = {}

@@ -74,6 +74,22 @@ def test_a_tone_is_the_same_tone_at_every_rate(codec: Codec, rate: int) -> None:
     assert level_dbfs(pcm) == pytest.approx(-12, abs=0.5)
 
 
+@pytest.mark.parametrize("codec", [PCMU, G722])
+def test_rate_of_a_frame_may_be_asked_for_after_one_that_is_made_of_it(codec: Codec) -> None:
+    """An agent hears at 24 kHz, and a recorder at what was decoded for that."""
+    pcm = tone(1000, 0.2, codec.sample_rate)
+    encode = G722Encoder().encode if codec is G722 else MU_LAW.encode
+    voice, other = Voice(), Voice()
+    payloads = [encode(piece) for piece in frames_of(pcm, codec.sample_rate // 50)]
+
+    frames = [voice.frame(codec, payload, 960, START) for payload in payloads]
+    both = [(frame.pcm(24_000), frame.pcm(codec.sample_rate)) for frame in frames]
+    alone = [other.frame(codec, payload, 960, START).pcm(codec.sample_rate) for payload in payloads]
+
+    assert np.array_equal(np.concatenate([late for _, late in both]), np.concatenate(alone))
+    assert all(frame.pcm(24_000) is first for frame, (first, _) in zip(frames, both, strict=True))
+
+
 def test_rates_do_not_disturb_each_other() -> None:
     alone, both = (Talker(speechlike(0.4, 8000), codec=OPUS) for _ in range(2))
 
