@@ -53,6 +53,9 @@ MAX_UNHEARD_MS = 2000
 FULL_MS, ROOM_MS = MAX_QUEUED_S * 900, MAX_QUEUED_S * 800
 "Where the queue counts as full, and as having room again: 90 and 80 % (chan_websocket's levels)."
 
+CHECK_BYTES = 8000
+"Said before the queue is looked at: a second at most. From 90 % of it to its end are six."
+
 TELL_EVERY_S = 1.0
 "Between two events of one kind about what was dropped: a flood is no flood of events."
 
@@ -117,6 +120,7 @@ class Session:
         self._others: dict[AudioFormat, Mouth] = {}
         self._wrong = 0
         self._is_full = False
+        self._unchecked_bytes = 0
         self._refused_ms = 0.0
         self._refusal_told_at = float("-inf")
         self._missed = 0
@@ -272,8 +276,11 @@ class Session:
         if refused_ms:
             self._refused_ms += refused_ms
             self._tell_refused()
-        if not self._is_full and self._call.queued_ms > FULL_MS:
-            self._tell_full(is_full=True)
+        self._unchecked_bytes += len(audio)
+        if self._unchecked_bytes >= CHECK_BYTES:
+            self._unchecked_bytes = 0
+            if not self._is_full and self._call.queued_ms > FULL_MS:
+                self._tell_full(is_full=True)
 
     def _tell_full(self, *, is_full: bool) -> None:
         self._is_full = is_full

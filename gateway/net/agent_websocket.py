@@ -14,16 +14,20 @@ from typing import Any
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, WebSocketException
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from gateway.net.agent_connection import SILENT_S, ConnectError, Connection, Lost, Message
+from gateway.net.agent_frames import BINARY, OTHER, TEXT, FrameReader, write_frame
 from gateway.net.destination import Pinned
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 "Largest message taken: the longest queue is 60 s, and 60 s of 48 kHz PCM in base64 are 7.7 MB."
+
+MAX_HEAD_BYTES = 16 * 1024
+"Longest answer to a handshake."
 
 PING_S = SILENT_S / 2
 "Between two pings."
@@ -60,6 +64,9 @@ class WebSocketConnection(Connection):
             uri, subprotocols=names, max_size=MAX_MESSAGE_BYTES, logger=_SILENT
         )
         self._headers = headers
+        self._head = b""
+        self._is_open = self._is_refused = False
+        self._reader = FrameReader(MAX_MESSAGE_BYTES)
         self._parts: list[bytes] = []
         "Of a message that comes in pieces."
         self._is_text = False
@@ -85,6 +92,39 @@ class WebSocketConnection(Connection):
         self._flush()
 
     def _take(self, data: bytes) -> None:
+        if not self._is_open:
+            self._take_answer(data)
+            return
+        for kind, payload in self._reader.feed(data):
+            if self._lost is not None:
+                return
+            if kind == OTHER:
+                self._take_other(payload)
+            elif self._parts:
+                self._protocol.fail(CloseCode.PROTOCOL_ERROR, "in the middle of another message")
+                self._flush()
+                self._lose(Lost(False, "the agent broke the WebSocket protocol"))
+            else:
+                self._on_data(payload, is_text=kind == TEXT)
+
+    def _take_answer(self, data: bytes) -> None:
+        """The answer to the handshake, which ends with an empty line; then come frames."""
+        head = self._head + data
+        end = head.find(b"\r\n\r\n") + 4
+        if end < 4 and len(head) <= MAX_HEAD_BYTES and not self._is_refused:
+            self._head = head
+            return
+        if self._is_refused or end < 4:
+            end = len(head)
+        self._head = b""
+        self._take_other(head[:end])
+        self._is_open = self._protocol.state is State.OPEN
+        self._is_refused = not self._is_open
+        if end < len(head) and self._lost is None:
+            self._take(head[end:])
+
+    def _take_other(self, data: bytes) -> None:
+        """By the library: all that is no plain message."""
         protocol = self._protocol
         protocol.receive_data(data)
         for event in protocol.events_received():
@@ -152,14 +192,14 @@ class WebSocketConnection(Connection):
             self._hand_over(text)
 
     def _write(self, message: Message) -> None:
-        protocol = self._protocol
-        if protocol.state is not State.OPEN:
+        if self._protocol.state is not State.OPEN:
+            return
+        if self._transport is None or self._transport.is_closing():
             return
         if isinstance(message, str):
-            protocol.send_text(message.encode())
+            self._transport.write(write_frame(TEXT, message.encode()))
         else:
-            protocol.send_binary(message)
-        self._flush()
+            self._transport.write(write_frame(BINARY, message))
 
     def _say_goodbye(self) -> None:
         if self._protocol.state is State.OPEN:

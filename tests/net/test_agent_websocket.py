@@ -266,6 +266,9 @@ async def test_what_comes_before_anybody_reads_is_kept(loop: VirtualLoop) -> Non
         b"\x81\x02\xff\xff",  # text that is none
         b"\x82\x7f" + (MAX_MESSAGE_BYTES + 1).to_bytes(8, "big"),
         b"\x81\x82\x00\x00\x00\x00hi",  # masked by a server
+        b"\x82\xfe\x00\x80" + bytes(132),  # likewise, and longer
+        b"\x01\x02ab\x81\x02cd",  # a message within another
+        b"\x80\x02ab",  # the end of none
     ],
 )
 @in_virtual_time
