@@ -13,9 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gateway.agents.agent import Agent
 from gateway.agents.event import AgentEvent, DigitHeard, FarEndAnswered, ToolDone
 from gateway.agents.protocol import CallFacts, call_token
@@ -27,7 +24,6 @@ from gateway.leg.agent_queues import AgentQueues
 from gateway.leg.answering import Answering
 from gateway.leg.leg import (
     Answered,
-    DigitPressed,
     Ended,
     EndReason,
     Gone,
@@ -48,29 +44,16 @@ from gateway.leg.turns import Turns, TurnsOptions
 from gateway.media.answering import AnsweringPolicy
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared, MarkReached, Playout, PlayoutEvent
-from gateway.rtp.dial_string import parse_dial_string
 from gateway.sdp.description import Direction
 from gateway.sip.uri import Uri
 
 log = logging.getLogger(__name__)
-
-MAX_SAID_AHEAD_MS = 30_000
-"`say` waits while more than this is queued."
-
-PIECE_S = 10
-"What `say` queues at once: a longer recording waits for its room piece by piece."
-
-TICK_S = 0.02
-"How often a queue that is full is looked at, at most."
 
 UNDER_WAY = 491
 "What a second REFER gets while one is under way, as it would on the wire (RFC 3261 §21.4.27)."
 
 MAX_SPEECH_WAIT_S = 30.0
 "A tool that waits for speech waits so long at most, whatever the agent allows."
-
-DIGIT_MS = 100
-DIGIT_GAP_S = 0.2
 
 
 class AgentLeg:
@@ -136,7 +119,7 @@ class AgentLeg:
         self.queues = AgentQueues()
         "What the agent asks for in its own time."
         self._hear: Callable[[AudioFrame], None] | None = None
-        self._other_side = OtherSide(self._tell)
+        self._other_side = OtherSide(self.tell)
         self._on_agent_event: Callable[[AgentEvent], None] | None = None
         self._done: dict[str, asyncio.Future[ToolDone]] = {}
         self._referred: asyncio.Future[int] | None = None
@@ -145,11 +128,12 @@ class AgentLeg:
         "Whether the agent has taken the call. To be read only."
         self._is_early = False
         self._is_paused = self._is_held_back = False
-        self._far_end_hears = asyncio.Event()
+        self.far_end_hears = asyncio.Event()
+        "Set from when what the agent says can be heard."
         if is_caller:
             self.playout.pause()
         else:
-            self._far_end_hears.set()
+            self.far_end_hears.set()
 
     # ---- commands
 
@@ -175,7 +159,7 @@ class AgentLeg:
         self._on_far_end(FarEndAnswered())
 
     def _on_far_end(self, event: FarEndAnswered) -> None:
-        self._far_end_hears.set()
+        self.far_end_hears.set()
         self.pause(on=self._is_paused)
         self.inform(event)
 
@@ -221,7 +205,7 @@ class AgentLeg:
         """Cancel the agent's attendance."""
         self._close()
         if self._task is None:
-            self._loop.call_soon(self._tell, Gone())
+            self._loop.call_soon(self.tell, Gone())
         else:
             self._task.cancel()
 
@@ -260,7 +244,7 @@ class AgentLeg:
         self._is_paused = on
         if self.turns is not None and not on:
             self.turns.let_go()
-        if on or self._is_held_back or not self._far_end_hears.is_set():
+        if on or self._is_held_back or not self.far_end_hears.is_set():
             self.playout.pause()
         else:
             self.playout.resume()
@@ -275,7 +259,7 @@ class AgentLeg:
             self.turns.judge(is_real=is_real)
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        self._tell(Noted(kind, data))
+        self.tell(Noted(kind, data))
 
     def use(self, tool: Tool, tool_id: str) -> None:
         if isinstance(tool, HangUp):
@@ -283,7 +267,7 @@ class AgentLeg:
         else:
             # What is waited for here is not waited for again.
             asked = replace(tool, after_speech=False) if isinstance(tool, Transfer) else tool
-            act = partial(self._tell, ToolAsked(tool_id, asked))
+            act = partial(self.tell, ToolAsked(tool_id, asked))
         if isinstance(tool, HangUp | Transfer) and tool.after_speech:
             self._marks.after_speech(act, min(tool.max_wait_s, MAX_SPEECH_WAIT_S))
         else:
@@ -304,39 +288,22 @@ class AgentLeg:
         self._stop(Ended(reason, reason.status, detail, fault=Fault.AGENT))
 
     def ring(self) -> None:
-        self._tell(Progressed(180, "Ringing"))
+        self.tell(Progressed(180, "Ringing"))
 
     def open_early_media(self) -> None:
         if not self._is_early:
             self._is_early = True
-            self._tell(Progressed(183, "Session Progress", early_media=True))
+            self.tell(Progressed(183, "Session Progress", early_media=True))
 
     def accept(self) -> None:
         if not self.is_answered:
             self.is_answered = True
-            self._tell(Answered())
+            self.tell(Answered())
 
     def speak_up(self) -> None:
         """To hear or to say something takes the call, unless early media is open."""
         if not self._is_early:
             self.accept()
-
-    async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
-        self.speak_up()
-        for start in range(0, len(pcm), PIECE_S * rate):
-            await self._room_to_say()
-            self.playout.say_pcm(pcm[start : start + PIECE_S * rate], rate)
-
-    async def say_frame(self, frame: AudioFrame) -> None:
-        await self._room_to_say()
-        self.playout.say(frame)
-
-    async def _room_to_say(self) -> None:
-        self.speak_up()
-        await self._far_end_hears.wait()
-        # A playout tells nobody that it has room again.
-        while (ahead_ms := self.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(max(ahead_ms / 1000, TICK_S))
 
     async def played(self) -> None:
         await self._marks.played()
@@ -348,34 +315,19 @@ class AgentLeg:
         self._loop.call_soon(self.playout.tell)
         return self._marks.take_out(cleared)
 
-    async def press(self, digits: str) -> None:
-        steps = parse_dial_string(digits)
-        self.speak_up()
-        for digit in steps:
-            if isinstance(digit, float):
-                await asyncio.sleep(digit)
-                continue
-            self._tell(DigitPressed(digit, Phase.START))
-            try:
-                await asyncio.sleep(DIGIT_MS / 1000)
-            finally:
-                # Also when the agent is interrupted: no key stays down.
-                self._tell(DigitPressed(digit, Phase.END, DIGIT_MS))
-            await asyncio.sleep(DIGIT_GAP_S)
-
     def put_on_hold(self, *, on: bool) -> None:
         self.accept()
-        self._tell(HoldAsked(on))
+        self.tell(HoldAsked(on))
 
     async def ask_to_call(self, to: str) -> int:
         """The status in which it failed; while it does not, the agent is let go."""
         if self._referred is not None:
             return UNDER_WAY
         self.accept()
-        await self._far_end_hears.wait()
+        await self.far_end_hears.wait()
         referred: asyncio.Future[int] = self._loop.create_future()
         self._referred = referred
-        self._tell(TransferAsked(Uri("sip", to)))
+        self.tell(TransferAsked(Uri("sip", to)))
         try:
             return await referred
         finally:
@@ -383,7 +335,7 @@ class AgentLeg:
 
     def stop_others_media(self) -> None:
         self.accept()
-        self._tell(MediaStopAsked())
+        self.tell(MediaStopAsked())
 
     async def leave(self) -> None:
         """Hang up once everything said was played."""
@@ -432,7 +384,8 @@ class AgentLeg:
             self.turns = None
         self._marks.close()
 
-    def _tell(self, event: LegEvent) -> None:
+    def tell(self, event: LegEvent) -> None:
+        """Tell the call something, unless the leg has left it."""
         if not self._has_ended or isinstance(event, Gone):
             self.on_event(event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,25 @@ from gateway.agents.event import AgentEvent, ToolDone
 from gateway.agents.protocol import CallFacts
 from gateway.agents.tool import Tool, Transfer
 from gateway.codec import Codec
+from gateway.leg.leg import DigitPressed, Phase
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared
+from gateway.rtp.dial_string import parse_dial_string
 
 if TYPE_CHECKING:
     from gateway.leg.agent import AgentLeg
+
+MAX_SAID_AHEAD_MS = 30_000
+"`say` waits while more than this is queued."
+
+PIECE_S = 10
+"What `say` queues at once: a longer recording waits for its room piece by piece."
+
+TICK_S = 0.02
+"How often a queue that is full is looked at, at most."
+
+DIGIT_MS = 100
+DIGIT_GAP_S = 0.2
 
 
 class CallOfAgent:
@@ -125,10 +140,21 @@ class CallOfAgent:
                 yield frame
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
-        await self._leg.say(pcm, rate)
+        self._leg.speak_up()
+        for start in range(0, len(pcm), PIECE_S * rate):
+            await self._room_to_say()
+            self._leg.playout.say_pcm(pcm[start : start + PIECE_S * rate], rate)
 
     async def say_frame(self, frame: AudioFrame) -> None:
-        await self._leg.say_frame(frame)
+        await self._room_to_say()
+        self._leg.playout.say(frame)
+
+    async def _room_to_say(self) -> None:
+        self._leg.speak_up()
+        await self._leg.far_end_hears.wait()
+        # A playout tells nobody that it has room again.
+        while (ahead_ms := self._leg.playout.queued_ms - MAX_SAID_AHEAD_MS) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(max(ahead_ms / 1000, TICK_S))
 
     async def played(self) -> None:
         await self._leg.played()
@@ -140,7 +166,19 @@ class CallOfAgent:
         await self._leg.queues.digit_waiting()
 
     async def send_digits(self, digits: str) -> None:
-        await self._leg.press(digits)
+        steps = parse_dial_string(digits)
+        self._leg.speak_up()
+        for digit in steps:
+            if isinstance(digit, float):
+                await asyncio.sleep(digit)
+                continue
+            self._leg.tell(DigitPressed(digit, Phase.START))
+            try:
+                await asyncio.sleep(DIGIT_MS / 1000)
+            finally:
+                # Also when the agent is interrupted: no key stays down.
+                self._leg.tell(DigitPressed(digit, Phase.END, DIGIT_MS))
+            await asyncio.sleep(DIGIT_GAP_S)
 
     async def hold(self, *, on: bool = True) -> None:
         self._leg.put_on_hold(on=on)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.agents.agent import AgentCall
 from gateway.errors import Fault
-from gateway.leg.agent import MAX_SAID_AHEAD_MS
+from gateway.leg.agent_call import MAX_SAID_AHEAD_MS
 from gateway.leg.agent_queues import MAX_DIGITS_WAITING, MAX_HEARD_BEHIND
 from gateway.leg.leg import (
     Answered,
