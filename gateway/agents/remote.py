@@ -166,8 +166,13 @@ class RemoteAgent:
                     return
             elif agent is not None:
                 patience.stop()
-                await agent.on_call(call)
-                return
+                try:
+                    await agent.on_call(call)
+                except Exception:
+                    log.exception("call=%s %s broke, too", call.id, target)
+                    patience.begin()
+                else:
+                    return
             else:  # a number, or an agent at a SIP URI: somebody to be dialled
                 patience.stop()
                 await call.refer(target)  # once it has answered, this is cancelled

@@ -450,6 +450,28 @@ async def test_f18_fallback_agent_takes_the_call_over(loop: VirtualLoop) -> None
 
 
 @in_virtual_time
+async def test_f18_fallback_that_breaks_is_followed_by_the_next(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(call: AgentCall) -> None:
+        raise RuntimeError("boom")
+
+    exchange, third = Exchange(), Exchange()
+    agents: dict[str, Agent] = {"second": Attendant(work), "third": remote_agent(third)}
+    bench = attended(loop, exchange, agents=agents, fallback=("agent:second", "agent:third"))
+    await elapse(20)
+    exchange.outcomes.append(REFUSED)
+
+    exchange.line.drops()
+    await elapse(1)
+
+    assert len(third.lines) == 1
+    assert not bench.all(Ended)
+    assert "boom" in caplog.text
+    await bench.close()
+
+
+@in_virtual_time
 async def test_f18_fallback_over_a_wire_takes_over_and_is_followed_by_the_next(
     loop: VirtualLoop,
 ) -> None:
