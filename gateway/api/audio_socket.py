@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from quart import websocket
 
-from gateway.api.close_code import CLOSE_CODE
 from gateway.api.outbox import TOO_SLOW, close
+from gateway.api.peer_watch import PEER, Peer
 from gateway.net.agent_connection import (
     MAX_AUDIO_WAITING,
     MAX_CONTROL_WAITING,
@@ -29,10 +31,13 @@ before the server's queue of what we have not read grows."""
 MESSAGES_PER_TURN = 32
 "Handled in one go, before others have their turn: the server's queue never makes us wait."
 
+PING_S, SILENT_S = 4.0, 7.0
+"Between two pings, and how long none may be answered: who is gone is noticed within 10 s (F18)."
+
 LINGER_S = 1.0
 "How long what waits may take to be sent, once the socket is to end."
 
-NORMAL = 1000
+NORMAL, GOING_AWAY = 1000, 1001
 "RFC 6455 §7.4.1."
 
 
@@ -106,7 +111,9 @@ class AudioSocketConnection:
 
     async def serve(self) -> None:
         """Carry messages both ways, until either side ends it."""
-        tasks = [asyncio.ensure_future(work) for work in (self._read(), self._write())]
+        peer: Any = websocket.scope.get(PEER)
+        works = (self._read(), self._write(), self._watch(peer))
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait([*tasks, self._cut], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -114,7 +121,7 @@ class AudioSocketConnection:
                 task.cancel()
             self._cut.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            code = websocket.scope.get(CLOSE_CODE)
+            code = None if peer is None else peer.close_code
             self._lose(Lost(code == NORMAL, f"the connection was closed ({code})"))
         if self._close is not None:
             await close(*self._close)
@@ -147,6 +154,20 @@ class AudioSocketConnection:
             if self._close is not None:
                 return
             await self._has_more.wait()
+
+    async def _watch(self, peer: Peer | None) -> None:
+        """Ask the peer whether it is there, for as long as it says so."""
+        if peer is None:  # of another server than hypercorn
+            await asyncio.shield(self._cut)
+            return
+        while self._loop.time() < peer.answered_at + SILENT_S:
+            next_at = self._loop.time() + PING_S
+            # Where nothing can be sent, nothing will be answered.
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(next_at):
+                    await peer.ping()
+            await asyncio.sleep(next_at - self._loop.time())
+        self.end(GOING_AWAY, "pings are not answered")
 
     def _hand_over(self, message: Message) -> None:
         if self._on_message is not None:

@@ -26,10 +26,10 @@ from quart import (
 )
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from gateway.api.close_code import note_close_codes
 from gateway.api.compression import refuse_compression
 from gateway.api.crowd import Crowd, SocketLimits, client_address
 from gateway.api.openapi import Operation, build_document
+from gateway.api.peer_watch import watch_peers
 from gateway.errors import GatewayError
 from gateway.net.interface import Network
 from gateway.private import Secret
@@ -206,7 +206,7 @@ def create_server(
     """
     refuse_compression()
     app = Quart("gateway", static_folder=None)
-    note_close_codes()
+    watch_peers()
     own_locks = tuple(door.prefix for door in doors)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
