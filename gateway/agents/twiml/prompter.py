@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gateway.agents.agent import AgentCall
 from gateway.agents.twiml.program import join_url
@@ -119,13 +123,18 @@ class Prompter:
         except GatewayError as error:
             self._warn(f"<{type(verb).__name__}> is skipped: {error}")
             return
-        times = verb.loop
-        while len(pcm):
-            await self._call.say(pcm, rate)
-            times -= 1
-            if times == 0:
-                break
+        if len(pcm):
+            await self._repeat(pcm, rate, verb.loop)
         await self._call.played()
+
+    async def _repeat(self, pcm: NDArray[np.int16], rate: int, times: int) -> None:
+        """Say it so often; 0: for ever. What is very short is said many times at once."""
+        at_once = max(1, rate // len(pcm))
+        left: float = times or math.inf
+        while left > 0:
+            count = int(min(left, at_once))
+            await self._call.say(np.tile(pcm, count), rate)
+            left -= count
 
     async def _sound_of(self, verb: Say | Play, base: str) -> Sound:
         """

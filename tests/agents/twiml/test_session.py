@@ -31,8 +31,8 @@ from gateway.leg.leg import (
     TransferAsked,
 )
 from gateway.media.folder import Sounds
-from gateway.media.frame import AudioFrame
-from gateway.media.playout import MarkReached
+from gateway.media.frame import AudioFrame, Pcm
+from gateway.media.playout import MarkReached, Playout
 from gateway.media.sound import Sound
 from gateway.media.tone import tone_level_dbfs
 from gateway.net.webhook import twilio_signature
@@ -238,6 +238,29 @@ async def test_play_answers_and_plays_as_often_as_it_is_told(loop: VirtualLoop) 
     assert scene.heard_s() == pytest.approx(2.0, abs=0.06)
     assert scene.bench.all(Ended)[0].reason is EndReason.HANGUP
     await scene.close()
+
+
+def test_a_loop_of_next_to_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[int] = []
+    say_pcm = Playout.say_pcm
+
+    def counting(playout: Playout, pcm: Pcm, rate: int, item: str = "") -> bool:
+        said.append(len(pcm))
+        return say_pcm(playout, pcm, rate, item)
+
+    monkeypatch.setattr(Playout, "say_pcm", counting)
+
+    @in_virtual_time
+    async def play(loop: VirtualLoop) -> None:
+        scene = Scene(loop, '<Play loop="0">tick.wav</Play>')
+        scene.site.pages["/tick.wav"] = wav(1 / 8000)
+        await elapse(1)
+        await scene.close()
+
+    play()
+
+    assert sum(said) >= 30 * 8000  # as much as is queued of anything
+    assert len(said) < 40
 
 
 @pytest.mark.twiml("Play of a file", differs="file:NAME, of the folder [media] sounds")
