@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
+from gateway.agents.protocols import find_wire
 from gateway.config import parse_config
 from gateway.lab.lab import LAB_PASSWORD, LAB_SECRETS, LAB_USER
 
@@ -98,3 +103,18 @@ def test_what_is_shown_of_pbxs_and_agents_that_dial_us_can_be_used() -> None:
     for to in (config.lines.audiosocket_to, config.lines.asterisk_calls["support"]):
         assert to is not None
         assert config.router.plan("audiosocket", to).groups
+
+
+@pytest.mark.parametrize("name", ["jambonz", "asterisk", "audiosocket"])
+def test_settings_of_pbx_protocols_are_described_and_can_be_used(name: str) -> None:
+    page = (ROOT / "docs/pbx-protocols.md").read_text(encoding="utf-8")
+    (chapter,) = (text for text in page.split("\n## ") if f'protocol = "{name}"' in text)
+    example = chapter.partition("```toml\n")[2].partition("```")[0]
+    module = find_wire(name)
+    assert module is not None
+
+    config = parse_config(tomllib.loads(example), ROOT / "x.toml", {"LISTEN_PASSWORD": "a"})
+
+    described = re.findall(r"^\| `(\w+)` \|", chapter, re.MULTILINE)
+    assert described == [each.name for each in fields(module.Settings)]
+    assert config.agents[0].protocol == name
