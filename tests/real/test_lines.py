@@ -304,6 +304,16 @@ async def test_a19_nobody_brings_calls_without_the_password(
     assert refused.value.response.status_code == status
 
 
+@pytest.mark.parametrize("path", ["/media/help", "/v1/agents/helper"])
+async def test_a19_no_page_of_another_site_opens_a_door(site: Site, path: str) -> None:
+    headers = {"Authorization": PASSWORD, "Origin": "https://evil.example"}
+
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(site.ws + path, additional_headers=headers)
+
+    assert refused.value.response.status_code == 403
+
+
 # ---- our own protocol: an agent dials us
 
 
