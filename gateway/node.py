@@ -377,7 +377,9 @@ class Node:
         if answering_machine is not None:
             options = replace(plan.options, answering_machine=answering_machine)
             plan = replace(plan, options=options)
-        told = (Private(""), Private(from_))
+        # An agent is told whom it will talk with, and not that it is itself.
+        dialled = number if first.kind is TargetKind.AGENT else from_
+        told = (Private(""), Private(dialled))
         return self._ring_first(first, told, (Private(from_), Private(number)), plan)
 
     def call_from_agent(self, name: str, to: str, connection: AgentConnection) -> CallSummary:

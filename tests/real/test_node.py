@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.agents.agent import AgentCall
 from gateway.api.calls import describe_call
 from gateway.call.hunt import Errand
 from gateway.config import parse_config
@@ -283,18 +284,21 @@ async def test_options_says_once_what_we_can_do() -> None:
                 assert answer.text.count(f"\r\n{name}: ") == 1
 
 
-async def test_agent_called_by_the_api_knows_its_call() -> None:
-    known = asyncio.get_running_loop().create_future()
+async def test_agent_called_by_the_api_knows_its_call_and_whom_it_will_talk_with() -> None:
+    known: asyncio.Future[AgentCall] = asyncio.get_running_loop().create_future()
 
     class Knowing:
-        async def on_call(self, call: object) -> None:
+        async def on_call(self, call: AgentCall) -> None:
             known.set_result(call)
 
     async with running_node(free_port()) as node:
         node.parties.agents["echo"] = Knowing()
-        placed = node.originate("echo", "+15550100")
+        placed = node.originate("agent:echo", "+15550100,,42#")
+        call = await known
 
-        assert (await known).id == placed.id
+        assert call.id == placed.id
+        assert (call.facts.caller, call.facts.called) == ("", "+15550100")
+        assert call.facts.is_outbound
 
 
 async def test_bye_at_the_end_of_a_drain_is_sent_again_when_it_was_lost() -> None:
