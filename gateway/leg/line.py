@@ -69,6 +69,8 @@ MAX_BROKEN = 3
 DIGIT_MS = 100
 "How long a key counts as pressed: we are told when it is over, not for how long it was."
 
+TICK_S = 0.02
+
 _RING_RATE = 8000
 _PIECE_TICKS = TICK_RATE // 50
 
@@ -124,13 +126,13 @@ class LineLeg:
     def progress(self, *, ringing: bool, early_media: bool) -> None:
         """Its PBX has answered it long ago: so that it hears that it rings, we play that."""
         if early_media:
-            self._ring = None
-        elif ringing and self._ring is None:
-            self._ring = _Ring()
+            self._stop_ringing()
+        elif ringing and self._ring is None and not self._has_ended:
+            self._ring = _Ring(self._say_to_it, self._loop)
 
     def answer(self) -> None:
         """The call is answered."""
-        self._ring = None
+        self._stop_ringing()
         if not self._has_ended:
             self._send(self._protocol.answer())
 
@@ -190,10 +192,12 @@ class LineLeg:
         return not self._has_ended
 
     def hear(self, frame: AudioFrame) -> None:
-        if self._has_ended or self._is_stopped or frame.is_past:
+        if self._ring is None and not frame.is_past:
+            self._say_to_it(frame)
+
+    def _say_to_it(self, frame: AudioFrame) -> None:
+        if self._has_ended or self._is_stopped:
             return
-        if self._ring is not None:
-            frame = self._ring.replace(frame)
         if self._pad.is_active:
             frame = self._pad.replace(frame)
         if self._ear.format != self._protocol.heard:
@@ -261,7 +265,13 @@ class LineLeg:
             self.on_event(ended)
             self._close()
 
+    def _stop_ringing(self) -> None:
+        if self._ring is not None:
+            self._ring.stop()
+            self._ring = None
+
     def _close(self) -> None:
+        self._stop_ringing()
         self._patience.cancel()
         self._connection.close()
         self._pad.close()
@@ -343,18 +353,29 @@ class _Mouth:
 
 
 class _Ring:
-    """The ringing tone, frame by frame."""
+    """The ringing tone, at its own pace: before the answer nobody else clocks a line."""
 
-    def __init__(self) -> None:
+    def __init__(self, hear: Callable[[AudioFrame], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._hear = hear
+        self._loop = loop
         self._voice = Voice()
         self._tone = ringback(_RING_RATE)
         self._at = 0
+        self._due_at = loop.time()
+        self._timer: asyncio.Handle = loop.call_soon(self._tick)
 
-    def replace(self, frame: AudioFrame) -> AudioFrame:
-        """What is heard instead of a frame, and is as long."""
-        places = np.arange(self._at, self._at + frame.samples(_RING_RATE)) % len(self._tone)
-        self._at = int(places[-1]) + 1 if len(places) else self._at
-        return self._voice.frame_of_pcm(self._tone[places], _RING_RATE, frame.heard_at)
+    def stop(self) -> None:
+        """No more of it."""
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        now, size = self._loop.time(), _RING_RATE // 50
+        piece = self._tone[self._at : self._at + size]
+        self._at = (self._at + size) % len(self._tone)
+        # After a stall it goes on from now: nobody misses a piece of it.
+        self._due_at = max(self._due_at + TICK_S, now)
+        self._timer = self._loop.call_at(self._due_at, self._tick)
+        self._hear(self._voice.frame_of_pcm(piece, _RING_RATE, now))
 
 
 def _nobody(event: LegEvent) -> None:

@@ -170,15 +170,17 @@ async def test_it_hears_20_ms_in_each_frame_whatever_the_length_of_the_speakers(
 @in_virtual_time
 async def test_it_hears_that_it_rings_until_it_is_answered(loop: VirtualLoop) -> None:
     bench = audiosocket(loop)
-    bench.hub.route({"line": {}})
+    bench.hub.route({})  # as in a call before its answer
 
     bench.leg.progress(ringing=True, early_media=False)
     await elapse(0.9)
     ringing = bench.heard
     bench.leg.answer()
+    bench.hub.route({"line": {}})
     await elapse(0.3)
     bench.leg.end(EndReason.HANGUP)
 
+    assert len(ringing) == pytest.approx(7200, abs=320)
     assert tone_level_dbfs(ringing[1600:6400], 8000, 425) == pytest.approx(-18, abs=1)
     assert not bench.heard[-1600:].any()
 

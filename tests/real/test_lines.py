@@ -130,7 +130,7 @@ def is_loud(pcm: Pcm) -> bool:
 @pytest.mark.parametrize("rate", [8000, 16_000])
 async def test_call_over_audiosocket_is_heard_both_ways(site: Site, rate: int) -> None:
     async with audiosocket_call(site.audiosocket, rate=rate) as channel:
-        await channel.speak(tone(1000, 1.5, rate))
+        await channel.speak(tone(1000, 1.1, rate))
 
         assert level(channel.heard, rate, 1000) == pytest.approx(-10, abs=2)
         assert await site.gateway.get("/v1/calls") != {"calls": []}
@@ -142,7 +142,7 @@ async def test_call_that_was_told_of_goes_over_a_trunk_and_is_hung_up_by_us(site
     id_ = await site.expect("+15550100", **{"from": "+15550199"})
 
     async with audiosocket_call(site.audiosocket, id_) as channel:
-        await channel.speak(tone(1000, 1.5, 8000))
+        await channel.speak(tone(1000, 1.1, 8000))
         heard = channel.heard
         (call,) = (await site.gateway.get("/v1/calls"))["calls"]
         await site.gateway.request("DELETE", f"/v1/calls/{call['id']}")
@@ -151,6 +151,18 @@ async def test_call_that_was_told_of_goes_over_a_trunk_and_is_hung_up_by_us(site
     assert channel.told == ["hang-up"]
     assert (call["from"], call["to"]) == ("+15550199", "+15550100")
     assert level(heard, 8000, 1000) == pytest.approx(-10, abs=2)
+    await site.gateway.wait_for_calls(0)
+
+
+async def test_line_hears_that_it_rings(site: Site) -> None:
+    id_ = await site.expect("+15550109")  # rings for ever
+
+    async with audiosocket_call(site.audiosocket, id_) as channel:
+        await channel.until(lambda: is_loud(channel.heard))
+        await channel.speak(np.zeros(4800, np.int16))
+
+        assert level(channel.heard, 8000, 425) == pytest.approx(-18, abs=2)
+        await channel.hang_up()
     await site.gateway.wait_for_calls(0)
 
 
@@ -258,7 +270,7 @@ async def test_call_over_chan_websocket_is_answered_and_heard_both_ways(
         f"{site.ws}/media/help?from=+15550111", codec=codec, is_json=is_json, authorization=PASSWORD
     ) as channel:
         await asyncio.wait_for(channel.is_answered.wait(), 5)
-        await channel.speak(tone(1000, 1.5, channel.rate))
+        await channel.speak(tone(1000, 1.1, channel.rate))
 
         assert level(channel.heard, channel.rate, 1000) == pytest.approx(-10, abs=2)
         await channel.hang_up()
@@ -366,7 +378,7 @@ async def test_agent_that_dials_us_gets_the_calls_that_come(site: Site) -> None:
     async with helper(site) as agent:
         id_ = await site.expect("helper", **{"from": "+15550123"}, attributes={"ticket": "7"})
         async with audiosocket_call(site.audiosocket, id_) as channel:
-            await channel.speak(tone(1000, 1.5, 8000))
+            await channel.speak(tone(1000, 1.1, 8000))
             heard = channel.heard
             await channel.hang_up()
         await asyncio.wait_for(agent.socket.wait_closed(), 5)
@@ -480,7 +492,7 @@ async def test_agent_of_an_asterisk_attends_a_call_at_its_connection_id(site: Si
             assert start.startswith(f"MEDIA_START connection_id:{connection_id} ")
             assert (await site.gateway.get(f"/v1/calls/{connection_id}"))["to"] == "app"
             echoing = asyncio.ensure_future(_echo(app))
-            await channel.speak(tone(1000, 1.5, 8000))
+            await channel.speak(tone(1000, 1.1, 8000))
             heard = channel.heard
             await app.send("HANGUP")
             await channel.until(channel.ended.is_set)
