@@ -35,6 +35,7 @@ from gateway.api.twilio_form import (
     read_form,
     refusal,
     refuse_unsupported,
+    shown,
 )
 from gateway.api.twilio_record import (
     API_VERSION,
@@ -179,7 +180,7 @@ class TwilioCalls:
         digits = form.get("SendDigits", "")
         summary = self._place(
             f"{dialled(to)},{digits}" if digits else dialled(to),
-            from_,
+            shown(from_),
             ringing_s=timeout,
             detects=bool(waits),
         )
@@ -203,10 +204,12 @@ class TwilioCalls:
         told = self._action(form, "AsyncAmdStatusCallback", "AsyncAmdStatusCallbackMethod")
         return MACHINE_WAITS.get(wanted, ""), told if flag(form, "AsyncAmd") else None
 
-    def _place(self, to: str, from_: str, *, ringing_s: float | None, detects: bool) -> CallSummary:
+    def _place(
+        self, to: str, caller_id: str, *, ringing_s: float | None, detects: bool
+    ) -> CallSummary:
         try:
             return self._control.place(
-                self._options.agent, to, caller_id=from_, ringing_s=ringing_s, detects=detects
+                self._options.agent, to, caller_id=caller_id, ringing_s=ringing_s, detects=detects
             )
         except CapacityError as error:
             raise TwilioError(HTTPStatus.TOO_MANY_REQUESTS, 20429, str(error)) from None
@@ -333,6 +336,8 @@ class TwilioCalls:
             raise bad(21403, f"{method} is either GET or POST")
         try:
             self._control.check_url(url)
+            if not url.startswith(("https://", "http://")):
+                raise DestinationError("a web server's URL begins with https:// or http://")
         except DestinationError as error:
             raise bad(21205, f"{name}: {error}") from None
         return Action(url, Method(how))

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from quart import Response, jsonify, request
 
 from gateway.errors import GatewayError
+from gateway.trunk.route import is_dialable
 
 MAX_FIELDS = 100
 "Of a form; Twilio knows 40."
@@ -80,6 +81,14 @@ def dialled(to: str) -> str:
     if colon and scheme in ("sip", "sips"):
         return rest.partition("@")[0]
     return f"user:{rest}" if colon and scheme == "client" else to
+
+
+def shown(from_: str) -> str:
+    """The number or name that a call is from, as it is shown to whom is called."""
+    caller = dialled(from_).removeprefix("user:")
+    if not is_dialable(caller):
+        raise bad(21212, "The 'From' number is not a valid phone number")
+    return caller
 
 
 def bad(code: int, message: str) -> TwilioError:

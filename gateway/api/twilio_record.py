@@ -125,7 +125,8 @@ class Records:
         machine_callback: Action | None = None,
     ) -> Record:
         """The REST interface has placed a call."""
-        record = self._by_call.get(call) or self._add(call, from_, to)
+        # By its sid: one that nobody would take may be over already.
+        record = self._by_sid.get(f"CA{call_token(call)}") or self._add(call, from_, to)
         record.from_, record.to, record.direction = from_, to, "outbound-api"
         record.callback, record.machine_callback = callback, machine_callback
         if record.status == "ringing":  # as all are taken to be that others placed

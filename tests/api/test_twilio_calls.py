@@ -47,6 +47,7 @@ class FakeNode:
         self.hung_up: list[str] = []
         self.detects: list[bool] = []
         self.refuses: GatewayError | None = None
+        self.ends_at_once = False
         self._observers: list[Callable[[CallEvent], None]] = []
         self._destinations = Destinations(self._nobody, trusted=["https://site.test/"])
 
@@ -62,6 +63,8 @@ class FakeNode:
         self.detects.append(detects)
         call = f"gw-{len(self.placed)}"
         self.tell(CallStarted(call, 0.0, Private(caller_id), Private(to)))
+        if self.ends_at_once:
+            self.tell(ended(call, EndReason.UNAVAILABLE, answered=False, status=480))
         return SimpleNamespace(id=call)
 
     def hang_up(self, call_id: str) -> bool:
@@ -208,10 +211,38 @@ async def test_whom_a_call_is_to(to: str, dialled: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("from_", "shown"),
+    [("client:ann", "ann"), ("sip:bob@example.com", "bob"), ("+15550001", "+15550001")],
+)
+async def test_whom_a_call_is_from(from_: str, shown: str) -> None:
+    scene = Scene()
+
+    call = await scene.create(From=from_)
+
+    assert call["from"] == from_
+    assert scene.node.placed[0][2] == shown
+
+
+async def test_call_that_is_over_at_once_is_told_of_and_not_kept_as_a_live_one() -> None:
+    scene = Scene()
+    scene.node.ends_at_once = True
+
+    call = await scene.create()
+
+    assert call["status"] == "no-answer"
+    assert call["end_time"] is not None
+
+
+@pytest.mark.parametrize(
     ("form", "wanted"),
     [
         ({"To": ""}, (400, 21201)),
         ({"From": ""}, (400, 21213)),
+        ({"From": "+1\r\nX-Evil: 1"}, (400, 21212)),
+        ({"From": '"><sip:x@evil.example>'}, (400, 21212)),
+        ({"From": "client:"}, (400, 21212)),
+        ({"Url": "wss://agent.example.com/"}, (400, 21205)),
+        ({"StatusCallback": "wss://site.test/s"}, (400, 21205)),
         ({"Url": ""}, (400, 21205)),
         ({"Url": "http://agent.example.com/"}, (400, 21205)),
         ({"Url": "https://127.0.0.1/"}, (400, 21205)),
