@@ -10,8 +10,11 @@ import pytest
 
 from gateway.agents.lines.asterisk import AsteriskLine
 from gateway.agents.lines.audiosocket import AudioSocketLine
+from gateway.agents.wire.asterisk import FORMATS
 from gateway.agents.wire.audiosocket import RATE_OF_KIND, write_frame
 from gateway.leg.leg import DigitPressed, Ended, EndReason, Gone, Phase
+from gateway.media.coding import make_encoder
+from gateway.media.frame import Voice
 from gateway.media.g711 import MU_LAW
 from gateway.media.tone import dtmf_of, tone_level_dbfs
 from tests.media.sound import frames_of, tone
@@ -102,6 +105,35 @@ async def test_every_rate_is_heard_and_answered(loop: VirtualLoop, kind: int, ra
     audio = b"".join(payload for each, payload in bench.frames if each == kind)
     heard = np.frombuffer(audio, "<i2")[-rate // 4 :]
     assert tone_level_dbfs(heard, rate, 1000) == pytest.approx(-10, abs=1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@in_virtual_time
+async def test_every_format_of_asterisk_is_heard_and_answered(loop: VirtualLoop, name: str) -> None:
+    bench = LineBench(loop, AsteriskLine())
+    bench.connection.receive(f"MEDIA_START channel_id:7 format:{name}")
+    codec, rate = FORMATS[name].codec, FORMATS[name].rate
+    encoder = None if codec is None else make_encoder(codec, rate=rate)
+    spoken = tone(1000, 0.6, rate)
+    bench.person.forget()
+
+    for piece in frames_of(spoken, rate // 50):
+        coded = piece.astype("<i2").tobytes() if encoder is None else encoder.encode(piece)
+        bench.connection.receive(coded)
+        await asyncio.sleep(0.02)
+    await bench.says(SECOND[:6400])
+    bench.leg.end(EndReason.HANGUP)
+
+    assert tone_level_dbfs(bench.person.pcm[1600:4000], 8000, 1000) == pytest.approx(-10, abs=1.5)
+    sent = [message for message in bench.connection.sent if isinstance(message, bytes)][-20:]
+    voice = Voice()
+    heard = [
+        np.frombuffer(audio, "<i2")
+        if codec is None
+        else voice.frame(codec, audio, 960, 0.0).pcm(rate)
+        for audio in sent
+    ]
+    assert tone_level_dbfs(np.concatenate(heard), rate, 1000) == pytest.approx(-10, abs=1.5)
 
 
 @in_virtual_time
