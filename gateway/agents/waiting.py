@@ -8,8 +8,10 @@ url: a call waits at its connection id, as at an Asterisk, until its agent dials
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from gateway.agents.agent import AgentCall
 from gateway.agents.protocol import Opening
@@ -121,9 +123,10 @@ class AwaitedAgent(RemoteAgent):
 
     async def serve(self, call: AgentCall, patience: Any = None) -> Outcome:
         """Attend a call over the connection that comes; those who watch learn what it waits for."""
-        token = call.facts.token
+        # Who knows the id may come: it must not follow from the call's, which many are told.
+        token = secrets.token_hex(16)
         call.note("waiting", agent=self.address.name, connection_id=_uuid(token))
-        return await super().serve(call, patience)
+        return await super().serve(cast(AgentCall, _CallAt(call, token)), patience)
 
     def over(self, connection: AgentConnection) -> RemoteAgent:
         """The same agent, that attends its next call over this connection first of all."""
@@ -135,6 +138,17 @@ class AwaitedAgent(RemoteAgent):
             dial=_First(connection, self._dial),
             agents=self._agents,
         )
+
+
+class _CallAt:
+    """A call whose agent comes to an id of its own."""
+
+    def __init__(self, call: AgentCall, token: str) -> None:
+        self._call = call
+        self.facts = replace(call.facts, token=token)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
 
 
 class _First:
