@@ -341,9 +341,11 @@ class Call(Commands):
         party.leg.end(why.reason)
 
     def _on_key(self, party: Party, event: DigitPressed, now: float) -> None:
-        self._digits.on_pressed(party, event, now)
+        if party.leg.kind is LegKind.AGENT and not self._tools.lets_use(party, "send_digits"):
+            return
+        press = self._digits.on_pressed(party, event, now)
         if event.phase is Phase.END:
-            self._tools.on_key(party, event.digit, now)
+            self._tools.on_key(party, press, now)
 
     def _blame(self, party: Party, event: Ended) -> Ended:
         if event.fault is not None or event.reason not in (EndReason.HANGUP, EndReason.LEFT):

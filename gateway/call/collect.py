@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.agents.tool import AskDigits
+from gateway.call.digits import Press
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
 from gateway.call.uses import Use
@@ -48,8 +49,19 @@ class Collection:
         if self._is_secure:
             self._room.secure(self.party, VAULT, now)
 
-    def on_key(self, digit: str, now: float) -> None:
-        """The party has pressed a key and let go of it."""
+    def on_key(self, press: Press, now: float) -> None:
+        """The party has pressed a key and let go of it.
+
+        It counts if it was for who asks: what is keyed for another in secure input never is, nor
+        what the agent would not have got by itself.
+        """
+        if self._is_secure:
+            is_meant = press.secure_to == VAULT
+        else:
+            is_meant = press.secure_to is None and self.agent.leg.id in press.audience
+        if not is_meant:
+            return
+        digit = press.digit
         self.at = now + self._timeout_s
         if digit in self._finish_on:
             self._finish("key", now)

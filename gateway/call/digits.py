@@ -69,11 +69,12 @@ class _Pressing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Press:
-    """A key that a party has down."""
+class Press:
+    """A key that a party has down, or has let go of."""
 
     digit: str
-    is_secret: bool
+    secure_to: LegId | None
+    "Who alone might get it as it went down; None: whom the party talked with."
     audience: tuple[LegId, ...]
     "To whom it was passed on."
 
@@ -84,9 +85,9 @@ class Digits:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._pressing: dict[LegId, _Pressing] = {}
-        self._down: dict[LegId, _Press] = {}
+        self._down: dict[LegId, Press] = {}
 
-    def on_pressed(self, party: Party, event: DigitPressed, now: float) -> None:
+    def on_pressed(self, party: Party, event: DigitPressed, now: float) -> Press:
         """A party presses or releases a key: it goes to whom it talks with.
 
         In secure input it goes to the party that alone hears it, and all others learn only that
@@ -94,16 +95,18 @@ class Digits:
         """
         leg = party.leg.id
         if event.phase is Phase.START:
-            is_secret = party.secure_to is not None
-            press = self._down[leg] = _Press(event.digit, is_secret, self._audience(party))
+            audience = self._audience(party)
+            press = self._down[leg] = Press(event.digit, party.secure_to, audience)
         else:
-            press = self._down.pop(leg, _Press(event.digit, party.secure_to is not None, ()))
-        digit = None if press.is_secret else Private(event.digit)
+            press = self._down.pop(leg, None) or Press(event.digit, party.secure_to, ())
+        is_secret = press.secure_to is not None
+        digit = None if is_secret else Private(event.digit)
         told = CallDigit(self._room.id, now, leg, digit, event.phase, event.duration_ms)
         self._room.tell(told)
         self._pass_on(press, event.phase, event.duration_ms)
-        if press.is_secret and event.phase is Phase.END:
+        if is_secret and event.phase is Phase.END:
             self._tell_of_secret(party)
+        return press
 
     def _tell_of_secret(self, party: Party) -> None:
         """Agents that hear a party at other times learn that it has pressed a key: no more."""
@@ -149,6 +152,8 @@ class Digits:
             pressing = _Pressing(party, steps, now, press_ms, gap_ms, on_done)
             self._pressing[party.leg.id] = pressing
             self._advance(pressing, now)
+        elif on_done is not None:
+            on_done(now)
 
     def handle_timer(self, now: float) -> None:
         """Go on with what is being pressed."""
@@ -182,7 +187,7 @@ class Digits:
         heard = [each for each in others if not each.hears_music and party.gives_keys_to(each)]
         return tuple(each.leg.id for each in heard)
 
-    def _pass_on(self, press: _Press, phase: Phase, duration_ms: int) -> None:
+    def _pass_on(self, press: Press, phase: Phase, duration_ms: int) -> None:
         for leg in press.audience:
             listener = self._room.parties.get(leg)
             if listener is not None and listener.state is not PartyState.ENDED:

@@ -54,10 +54,11 @@ def add_monitors(
     silence of the same length. Who is on hold hears no monitor, but music.
     """
     routes = {name: dict(speakers) for name, speakers in hears.items()}
+    by_name = {party.leg.id: party for party in parties}
     heard = [party for party in parties if party.leg.id in hears and _is_open(party)]
     for monitor in monitors:
         if monitor.beyond is not None:
-            routes[monitor.id] = _other_side(monitor.beyond, hears)
+            routes[monitor.id] = _other_side(monitor.beyond, hears, by_name)
         elif monitor.listener is not None:
             routes[monitor.id] = {
                 party.leg.id: party.gain for party in heard if _is_of(monitor.hears, party)
@@ -70,15 +71,27 @@ def add_monitors(
 
 
 def _other_side(
-    name: LegId, hears: Mapping[PartyId, Mapping[PartyId, float]]
+    name: LegId,
+    hears: Mapping[PartyId, Mapping[PartyId, float]],
+    parties: Mapping[PartyId, Party],
 ) -> dict[PartyId, float]:
-    """What is heard by those whom a party hears, as loud as they hear it."""
+    """What is heard by those whom a party hears, as loud as they hear it.
+
+    Not what is said to them alone: in secure input, or by one who whispers.
+    """
     near = hears.get(name, {})
+
+    def may_hear(speaker: PartyId) -> bool:
+        said_by = parties.get(speaker)
+        if said_by is None or speaker == name:
+            return True
+        return said_by.secure_to is None and parties[name].is_of(said_by.heard_by)
+
     return {
         speaker: gain
         for listener in near
         for speaker, gain in hears.get(listener, {}).items()
-        if speaker not in near
+        if speaker not in near and may_hear(speaker)
     }
 
 

@@ -118,6 +118,10 @@ class Party:
         """Whether another may get its keys: who is let hear it, but for secure input."""
         return self.is_open_to(other) and self.secure_to in (None, other.leg.id)
 
+    def is_said_to(self, other: Party) -> bool:
+        """Whether what it says is meant for another too, whether that one hears it or not."""
+        return self.alone_with in (None, other.leg.id) and other.is_of(self.heard_by)
+
     def is_open_to(self, other: Party) -> bool:
         """Whether another is let hear it, muted or not, by what both were set to."""
         if self.yields_to is not None or self.alone_with not in (None, other.leg.id):

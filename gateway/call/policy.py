@@ -24,6 +24,7 @@ from gateway.call.events import LegAmplified
 from gateway.call.party import EVERYBODY, NOBODY, Names, Party
 from gateway.call.room import Room
 from gateway.errors import RoutingError
+from gateway.leg.leg import LegId
 
 AI = "ai"
 "Whose place is taken where nobody else is named."
@@ -70,9 +71,25 @@ def lay(room: Room, policies: Sequence[tuple[str, Policy]], now: float) -> None:
             or the preset makes no sense of it.
     """
     steps = [_Step(room, room.find_named(name), policy) for name, policy in policies]
+    before = _let_hear(room)
     for step in steps:
         step.lay(now)
+    for leg, audience in _let_hear(room).items():
+        playout = room.parties[leg].leg.playout
+        if playout is not None and not audience <= before[leg]:
+            # What it has not said yet was for those who were let hear it, and for nobody else.
+            playout.revoke()
     room.lay_routes(now)
+
+
+def _let_hear(room: Room) -> dict[LegId, set[LegId]]:
+    """Those who are let hear each that queues its words, by what was laid on that one."""
+    present = room.present()
+    return {
+        party.leg.id: {each.leg.id for each in present if party.is_said_to(each)}
+        for party in present
+        if party.leg.playout is not None
+    }
 
 
 def check(policy: Policy) -> None:
@@ -106,18 +123,30 @@ class _Step:
                 raise RoutingError("this party has taken nobody's place", status=409)
             return yielding
         if preset is Preset.TAKE_OVER:
+            if to is None:
+                # An agent that was let in to listen holds nobody's place.
+                hosts = [each for each in self._room.hosts() if each.yields_to in (None, leg)]
+                found = [each for each in hosts if each is not self._party and AI in each.names]
+                if len(found) == 1:
+                    return found
             to = to or AI
         elif preset is not Preset.ALONE:
             return ()
         assert to is not None
         other = self._room.find_named(to, besides=self._party)
+        if other is self._party:
+            raise RoutingError("that is the party itself: name another", status=409)
         return (other,)
 
     def lay(self, now: float) -> None:
         party, policy = self._party, self._policy
         if policy.preset is not None:
-            self._room.free(party, now, policy.summary)
+            gives_back = policy.preset is Preset.HAND_BACK
+            self._room.free(party, now, policy.summary, passes_on=not gives_back)
             party.yields_to = None
+            if policy.preset is Preset.ALONE:
+                for other in self._others:
+                    self._room.part(other)
             _LAY[policy.preset](party, self._others, policy)
         if policy.hears is not None:
             party.hears = policy.hears

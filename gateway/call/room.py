@@ -162,20 +162,35 @@ class Room:
             raise RoutingError(f"there is no {name} in this call")
         return named[0]
 
-    def free(self, party: Party, now: float, summary: Mapping[str, Any] | None = None) -> None:
+    def free(
+        self,
+        party: Party,
+        now: float,
+        summary: Mapping[str, Any] | None = None,
+        *,
+        passes_on: bool = True,
+    ) -> None:
         """Let nobody be bound to a party any more: neither alone with it, nor in its shadow.
 
         Args:
             summary: for an agent that gets its place back.
+            passes_on: a place that another has taken from the party in turn stays that one's.
         """
+        self.part(party)
+        leg, heir = party.leg.id, party.yields_to if passes_on else None
+        for other in self.parties.values():
+            if other.yields_to == leg and other.state is not PartyState.ENDED:
+                other.yields_to = heir
+                if heir is None:
+                    other.leg.inform(Told("handed-back", summary or {}))
+                self.tell_routed(other, now)
+
+    def part(self, party: Party) -> None:
+        """Let nobody be alone with a party any more."""
         leg, party.alone_with = party.leg.id, None
         for other in self.parties.values():
             if other.alone_with == leg:
                 other.alone_with = None
-            if other.yields_to == leg and other.state is not PartyState.ENDED:
-                other.yields_to = None
-                other.leg.inform(Told("handed-back", summary or {}))
-                self.tell_routed(other, now)
 
     # ---- hold
 

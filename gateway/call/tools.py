@@ -21,7 +21,7 @@ from gateway.call.collect import Collection
 from gateway.call.consult import Consult
 from gateway.call.deeds import Deeds
 from gateway.call.dial import AgentRules, Dialler
-from gateway.call.digits import Digits
+from gateway.call.digits import Digits, Press
 from gateway.call.notes import Notes
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
@@ -119,11 +119,11 @@ class Tools:
 
     # ---- what happens
 
-    def on_key(self, party: Party, digit: str, now: float) -> None:
+    def on_key(self, party: Party, press: Press, now: float) -> None:
         """A party has pressed a key."""
         for collection in tuple(self._collections):
             if collection.party is party:
-                collection.on_key(digit, now)
+                collection.on_key(press, now)
         self._forget()
 
     def on_left(self, party: Party, now: float) -> None:
@@ -342,6 +342,8 @@ class Tools:
         person = self._deeds.person_of(use.party)
         if any(each.party is person for each in self._collections):
             raise RoutingError("keys of this party are asked for already", status=409)
+        if person.secure_to is not None:
+            raise RoutingError("this party is in secure input for another", status=409)
         collection = Collection(self._room, use, use.tool, person, self._notes.put_away)
         self._collections.append(collection)
         collection.begin(now)

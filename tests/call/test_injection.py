@@ -508,3 +508,49 @@ def test_each_policy_is_told() -> None:
     assert isinstance(told, LegRouted)
     assert (told.leg, told.preset) == (COACH, "whisper")
     assert told.heard_by == frozenset({"callee"})
+
+
+# ---- who is bound to whom
+
+
+def test_supervisor_takes_over_though_another_agent_listens() -> None:
+    talk = Talk(AI)
+    talk.invite(COACH, Policy(Preset.LISTEN))
+
+    talk.invite(BOSS, Policy(Preset.TAKE_OVER))
+
+    assert talk.bench.hears("caller") == {BOSS}
+    assert talk.call.parties[AI].yields_to == BOSS
+
+
+def test_place_that_was_taken_twice_stays_taken_when_the_first_leaves() -> None:
+    talk = Talk(AI)
+    talk.invite(BOSS, Policy(Preset.TAKE_OVER))
+    talk.invite(HUMAN, Policy(Preset.TAKE_OVER, BOSS))
+
+    talk.leave(BOSS)
+
+    assert talk.bench.hears("caller") == {HUMAN}
+    talk.lay(HUMAN, Policy(Preset.HAND_BACK))
+    assert talk.bench.hears("caller") == {AI}
+
+
+@pytest.mark.parametrize("preset", [Preset.TAKE_OVER, Preset.ALONE])
+def test_nobody_is_alone_with_itself(preset: Preset) -> None:
+    talk = Talk()
+
+    with pytest.raises(RoutingError) as refusal:
+        talk.lay(HUMAN, Policy(preset, HUMAN))
+
+    assert refusal.value.status == 409
+    assert talk.bench.hears("caller") == {HUMAN}
+
+
+def test_who_was_alone_with_somebody_is_free_when_another_is() -> None:
+    talk = Talk()
+    talk.invite(COACH, Policy(Preset.ALONE, "caller"))
+
+    talk.invite(BOSS, Policy(Preset.ALONE, "caller"))
+
+    assert talk.call.parties[COACH].alone_with is None
+    assert talk.bench.hears("caller") == {BOSS}
