@@ -141,8 +141,9 @@ class IncomingCalls:
         self._calls[call.id] = call
 
     def leave(self, call: IncomingCall) -> None:
-        """It is over."""
-        self._calls.pop(call.id, None)
+        """It is over; another program may have been offered the same call since."""
+        if self._calls.get(call.id) is call:
+            del self._calls[call.id]
 
 
 class WebhookAgent:
@@ -186,6 +187,7 @@ class WebhookAgent:
             await self._answerer(session, sideband).on_call(sideband.view(call))
         except _Failed as failed:
             log.info("call=%s agent=%s: %s", call.id, self._address.name, failed)
+            self._calls.leave(incoming)  # the program has no more say in it
             if self._give_up is None:
                 call.fail(str(failed))
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -61,6 +61,9 @@ TELL_EVERY_S = 1.0
 
 MAX_NOTES_PER_S = 100
 "Of an agent, for who watches: transcripts come word by word; more is a flood."
+
+MAX_NOTE_DEPTH = 20
+"Of objects and lists in a note: whoever shows it walks them by recursion (A19)."
 
 MAX_MOUTHS = 4
 "Formats spoken at the same time, beside the protocol's own: each has state of its own."
@@ -331,6 +334,9 @@ class Session:
         self._connection.send(wish.message)
 
     def _note(self, wish: Note) -> None:
+        if _is_deeper(wish.data, MAX_NOTE_DEPTH):
+            self._strike("a note is nested too deeply")
+            return
         now = self._loop.time()
         if now - self._notes_since >= 1.0:
             self._notes, self._notes_since = 0, now
@@ -372,6 +378,14 @@ _ACTS: dict[type[Wish], Callable[[Session, Any], None]] = {
     Wrong: Session._on_wrong,
     Done: Session._done,
 }
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether JSON has objects and lists in more levels than that."""
+    if not isinstance(value, Mapping | list):
+        return False
+    parts = value.values() if isinstance(value, Mapping) else value
+    return not levels or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def _do_nothing() -> None:

@@ -28,7 +28,7 @@ from gateway.agents.protocol import (
     WireProtocol,
     Wish,
 )
-from gateway.agents.wire.openai import OpenAiProtocol
+from gateway.agents.wire.openai import OpenAiProtocol, read_id
 from gateway.agents.wire_json import read_object, read_part
 from gateway.errors import RoutingError
 
@@ -150,7 +150,7 @@ class Sideband:
 
     def began_to_speak(self, item: str, response: str) -> None:
         """The first speech of an item has come."""
-        if item in self._responses:
+        if not item or item in self._responses:
             return
         while len(self._responses) >= MAX_ITEMS:
             del self._responses[next(iter(self._responses))]
@@ -272,5 +272,5 @@ class _Tapped:
                     return (*wishes, *map(Reply, early))
             elif sideband.is_watched:
                 read = read_object(message) or {}
-                sideband.began_to_speak(str(read.get("item_id")), str(read.get("response_id")))
+                sideband.began_to_speak(read_id(read, "item_id"), read_id(read, "response_id"))
         return wishes

@@ -397,6 +397,32 @@ async def test_f18_fallback_takes_a_call_that_no_program_was_told_of(loop: Virtu
 
 
 @in_virtual_time
+async def test_f18_program_has_no_say_in_a_call_that_others_have_taken(loop: VirtualLoop) -> None:
+    desk = Desk(loop, Program(500), fallback="backup")
+    await desk.ring()
+
+    assert await desk.post("accept", {"type": "realtime"}) == 404
+    assert await desk.post("reject") == 404
+    assert not desk.bench.all(Ended)
+    await desk.bench.close()
+
+
+@in_virtual_time
+async def test_second_program_in_a_call_outlasts_the_first(loop: VirtualLoop) -> None:
+    desk = Desk(loop)
+    await desk.ring()
+    first = desk.calls.find(desk.program.call_id)
+    again = IncomingCall(desk.bench.leg._call)
+    desk.calls.enter(again)
+
+    desk.calls.leave(first)
+
+    assert desk.calls.find(again.id) is again
+    desk.calls.leave(again)
+    await desk.bench.close()
+
+
+@in_virtual_time
 async def test_f18_program_that_never_decides_ends_the_call(loop: VirtualLoop) -> None:
     desk = Desk(loop)
     await desk.ring()

@@ -696,6 +696,21 @@ async def test_flood_of_notes_is_cut_short(loop: VirtualLoop) -> None:
     await bench.close()
 
 
+@in_virtual_time
+async def test_a19_note_that_is_nested_too_deeply_is_shown_to_nobody(loop: VirtualLoop) -> None:
+    exchange = Exchange()
+    bench = attended(loop, exchange)
+    await elapse(1)
+
+    for depth in (19, 20, 900):
+        data = f'{{"x":{"[" * depth}{"]" * depth}}}'
+        exchange.line.says(f'{{"type":"note","kind":"thinking","data":{data}}}')
+
+    assert len(notes(bench, "thinking")) == 1
+    assert len(notes(bench, "wrong")) == 2
+    await bench.close()
+
+
 class BrokenProtocol(wire.GatewayProtocol):
     """One with a bug."""
 

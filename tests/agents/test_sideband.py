@@ -110,6 +110,16 @@ def test_program_hears_when_speech_was_heard_to_its_end_or_cut_off() -> None:
     assert aside.heard_types() == [started, stopped, started, "output_audio_buffer.cleared"]
 
 
+def test_a23_ids_that_no_server_has_are_not_kept() -> None:
+    aside = Aside()
+    aside.sideband.watch(aside.heard.append)
+
+    for n in range(10):
+        aside.model(SPEECH.replace("item_1", f"{n}" * 300))
+
+    assert aside.heard == []
+
+
 def test_what_the_program_says_early_waits_for_the_session() -> None:
     aside = Aside()
     aside.sideband.tell(CREATE)

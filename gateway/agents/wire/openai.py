@@ -229,7 +229,7 @@ class OpenAiProtocol:
         return () if handler is None else handler(self, read)
 
     def _on_audio(self, read: dict[str, Any]) -> tuple[Wish, ...]:
-        item_id, delta = _id(read, "item_id"), read.get("delta")
+        item_id, delta = read_id(read, "item_id"), read.get("delta")
         audio = decode_audio(delta) if isinstance(delta, str) else None
         if not item_id or audio is None:
             return (Wrong("a piece of speech without item or base64"),)
@@ -242,7 +242,7 @@ class OpenAiProtocol:
         return (Say(audio, item_id),)
 
     def _on_audio_done(self, read: dict[str, Any]) -> tuple[Wish, ...]:
-        self._spoken.finish(_id(read, "item_id"))
+        self._spoken.finish(read_id(read, "item_id"))
         return ()
 
     def _on_speech_started(self, read: dict[str, Any]) -> tuple[Wish, ...]:
@@ -268,7 +268,7 @@ class OpenAiProtocol:
         return (Ready(), *map(Reply, greeting))
 
     def _on_response(self, read: dict[str, Any]) -> tuple[Wish, ...]:
-        self._active = _id(read_part(read, "response"), "id")
+        self._active = read_id(read_part(read, "response"), "id")
         self._is_asked = False
         return ()
 
@@ -291,7 +291,7 @@ class OpenAiProtocol:
 
     def _on_error(self, read: dict[str, Any]) -> tuple[Wish, ...]:
         error = read_part(read, "error")
-        code = error.get("code")
+        code = str(error.get("code"))
         if code in HARMLESS:
             return ()
         if error.get("event_id") == OURS:
@@ -312,14 +312,14 @@ class OpenAiProtocol:
         data = {
             "speaker": "agent" if is_ours else "caller",
             "text": text.strip()[:MAX_NOTE],
-            "item": _id(read, "item_id"),
+            "item": read_id(read, "item_id"),
         }
         return (Note("transcript", data),)
 
     # ---- tools
 
     def _on_function(self, read: dict[str, Any]) -> tuple[Wish, ...]:
-        call_id = _id(read, "call_id")
+        call_id = read_id(read, "call_id")
         if not call_id or call_id in self._calls or str(read.get("name")) in self.others_tools:
             return ()
         while len(self._calls) >= MAX_CALLS:
@@ -359,7 +359,7 @@ def _truncate(truncation: Truncation) -> Message:
     )
 
 
-def _id(read: Mapping[str, Any], key: str) -> str:
+def read_id(read: Mapping[str, Any], key: str) -> str:
     value = read.get(key)
     return value if isinstance(value, str) and len(value) <= MAX_ID else ""
 

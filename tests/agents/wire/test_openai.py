@@ -700,6 +700,7 @@ def test_f19_what_is_not_in_the_protocol_is_a_strike(message: Message) -> None:
         '{"type":"response.done","response":{"output":[7,{"type":"function_call"}]}}',
         '{"type":"session.updated","session":[]}',
         '{"type":"error","error":[]}',
+        '{"type":"error","error":{"code":[],"event_id":{}}}',
         '{"type":"response.output_audio.done","item_id":{}}',
         '{"type":"response.output_audio.delta","item_id":"i","delta":"AAAA","response_id":[]}',
         '{"type":"response.output_audio.delta","item_id":"i","delta":"AAAA","content_index":"x"}',
