@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from gateway.agents.event import AgentEvent, DigitHeard, QueueState
+from gateway.agents.event import AgentEvent, DigitHeard, Interrupted, QueueState
 from gateway.agents.protocol import (
     AgentAddress,
     Answer,
@@ -196,7 +196,7 @@ class Asterisk:
                 return (self._event("DTMF_END", self._of_channel(told) if self._is_json else told),)
             case MarkReached(name):
                 return self._acknowledge((name,))
-            case Cleared(marks=marks):
+            case Cleared(marks=marks) | Interrupted(cleared=Cleared(marks=marks)):
                 return self._acknowledge(marks)
             case QueueState(is_full):
                 if is_full != self._is_full:

@@ -156,7 +156,10 @@ class GatewayProtocol:
     def notice(self, event: AgentEvent) -> Iterable[Message]:
         if isinstance(event, ItemPlayed) and not event.item:
             return ()  # what the agent has given no name
-        kind, describe = _EVENTS[type(event)]
+        told = _EVENTS.get(type(event))
+        if told is None:
+            return ()  # it came after this protocol, which has no words for it
+        kind, describe = told
         return (self._text(kind, **describe(event)),)
 
     def close(self, reason: str) -> Iterable[Message]:

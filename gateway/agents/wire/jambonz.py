@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gateway.agents.event import AgentEvent, DigitHeard, ItemPlayed
+from gateway.agents.event import AgentEvent, DigitHeard, Interrupted, ItemPlayed
 from gateway.agents.protocol import (
     AgentAddress,
     AudioFormat,
@@ -161,7 +161,7 @@ class Jambonz:
                 return (json.dumps(told),)
             case MarkReached(name):
                 return self._reached(name)
-            case Cleared(marks=marks):
+            case Cleared(marks=marks) | Interrupted(cleared=Cleared(marks=marks)):
                 return self._cleared(marks)
             case ItemPlayed(item, played_ms, said_ms) if item in self._files:
                 return self._played(item, played_ms, said_ms)
