@@ -21,7 +21,7 @@ from gateway.errors import ConfigError
 from gateway.explain import explain, render
 from gateway.net.certificates import make_development_certificates
 from gateway.options import Config
-from gateway.parties import make_agent, read_music
+from gateway.parties import check_agents, read_music
 from gateway.private import Private
 from gateway.route_options import SOURCES
 from gateway.trial.report import Trial, render_table, to_json, to_junit
@@ -129,7 +129,7 @@ def _add_call(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _count(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if not 1 <= number <= MAX_REPEAT:
         raise argparse.ArgumentTypeError(f"write 1 to {MAX_REPEAT}")
     return number
@@ -167,7 +167,7 @@ def _call(chosen: argparse.Namespace) -> int:
     level = logging.INFO if chosen.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if chosen.junit is not None:
-        _write(chosen.junit, "")  # better now than after many calls
+        _write(chosen.junit, to_junit([]))  # better now than after many calls
     trials = uvloop.run(run_trials(config, options, version=VERSION, on_trial=_say_fate))
     if chosen.junit is not None:
         _write(chosen.junit, to_junit(trials))
@@ -193,10 +193,7 @@ def _write(path: Path, text: str) -> None:
 
 def _check(chosen: argparse.Namespace) -> int:
     config = _load(chosen.config)
-    for agent in config.agents:
-        if agent.trunk is not None:
-            continue  # one at a SIP URI has nothing to be read
-        make_agent(agent)  # reads its script and its recordings
+    check_agents(config)
     read_music(config)
     for warning in config.warnings():
         print(f"warning: {warning}", file=sys.stderr)

@@ -461,6 +461,18 @@ def make_agents(
     return agents
 
 
+def check_agents(config: Config) -> None:
+    """Read the scripts, classes and recordings of all agents, without a node.
+
+    Raises:
+        ConfigError: as `make_agent`.
+    """
+    for options in config.agents:
+        # At a SIP URI nothing is to be read; what leads to a web server was read with its keys.
+        if options.trunk is None and options.protocol not in ("twiml", "realtime-webhook"):
+            make_agent(options)
+
+
 def _webhook_agent(
     options: AgentOptions,
     dial: Dial,
