@@ -109,6 +109,9 @@ class AgentCall(Protocol):
             duration: 48 kHz ticks; of G.711 and G.722 its bytes tell how long it is.
         """
 
+    def allow_queue(self, seconds: float) -> None:
+        """Let so much speech be queued at most: 60 s where nobody says so."""
+
     def mark(self, name: str) -> bool:
         """Tell (`MarkReached`) when all said so far was played; False where there are too many."""
 

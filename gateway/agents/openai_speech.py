@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from gateway.agents.event import ItemPlayed
 
+MAX_QUEUED_S = 240.0
+"""Of speech that waits. A response comes as fast as it is made, be there room or not, and has
+4096 tokens of 50 ms at most, 205 s. That is 12 MB of PCM; to leave it unread meanwhile would save
+them, and hide that the caller speaks."""
+
 MAX_ITEMS = 64
 "Items that are remembered: a response has one or two."
 

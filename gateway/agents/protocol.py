@@ -196,6 +196,7 @@ class Player(Protocol):
 class WireProtocol(Protocol):
     """One conversation with one agent, in its protocol. A new one for every connection.
 
+    One whose agent cannot wait for room has `max_queued_s`: how much it may say in advance.
     One that wants to hear, apart, what is said to the caller has `hears_other_side`, and then
     `hear_other_side`, like `hear`.
     """

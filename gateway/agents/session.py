@@ -50,8 +50,8 @@ MAX_WRONG = 3
 MAX_UNHEARD_MS = 2000
 "How much of what an agent is to hear may wait for a slow reader (F18)."
 
-FULL_MS, ROOM_MS = MAX_QUEUED_S * 900, MAX_QUEUED_S * 800
-"Where the queue counts as full, and as having room again: 90 and 80 % (chan_websocket's levels)."
+FULL, ROOM = 0.9, 0.8
+"Of the queue: where it counts as full, and as having room again (chan_websocket's levels)."
 
 CHECK_BYTES = 8000
 "Said before the queue is looked at: a second at most. From 90 % of it to its end are six."
@@ -122,6 +122,7 @@ class Session:
         self._mouth: Mouth | None = None
         self._others: dict[AudioFormat, Mouth] = {}
         self._wrong = 0
+        self._max_queued_ms = MAX_QUEUED_S * 1000
         self._is_full = False
         self._unchecked_bytes = 0
         self._refused_ms = 0.0
@@ -138,6 +139,9 @@ class Session:
     def open(self, facts: CallFacts) -> None:
         """Say the first words, and read."""
         self._send(self.protocol.open(facts, self._call))
+        if (max_queued_s := getattr(self.protocol, "max_queued_s", None)) is not None:
+            self._call.allow_queue(max_queued_s)
+            self._max_queued_ms = max_queued_s * 1000
         packet_ms = self.protocol.heard.packet_ms
         waiting = max(1, MAX_UNHEARD_MS // packet_ms)
         if getattr(self.protocol, "hears_other_side", False):
@@ -180,7 +184,7 @@ class Session:
             self._give_up("what the agent hears")
         if self._connection.dropped != self._missed:
             self._tell_missed()
-        if self._is_full and self._call.queued_ms < ROOM_MS:
+        if self._is_full and self._call.queued_ms < ROOM * self._max_queued_ms:
             self._tell_full(is_full=False)
 
     def _overhear(self, frame: AudioFrame) -> None:
@@ -282,7 +286,7 @@ class Session:
         self._unchecked_bytes += len(audio)
         if self._unchecked_bytes >= CHECK_BYTES:
             self._unchecked_bytes = 0
-            if not self._is_full and self._call.queued_ms > FULL_MS:
+            if not self._is_full and self._call.queued_ms > FULL * self._max_queued_ms:
                 self._tell_full(is_full=True)
 
     def _tell_full(self, *, is_full: bool) -> None:

@@ -229,7 +229,8 @@ class _TappedModule:
 class _Tapped:
     """One conversation, of which programs hear."""
 
-    tells_ready = True
+    tells_ready = OpenAiProtocol.tells_ready
+    max_queued_s = OpenAiProtocol.max_queued_s
 
     def __init__(self, protocol: OpenAiProtocol, sideband: Sideband) -> None:
         self._protocol = protocol

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gateway.agents.event import AgentEvent, ToolDone
 from gateway.agents.protocol import CallFacts
 from gateway.agents.tool import Tool, Transfer
-from gateway.codec import Codec
+from gateway.codec import TICK_RATE, Codec
 from gateway.leg.leg import DigitPressed, Phase
 from gateway.media.frame import AudioFrame
 from gateway.media.playout import Cleared
@@ -88,6 +88,9 @@ class CallOfAgent:
 
     def say_payload(self, codec: Codec, payload: bytes, duration: int, item: str = "") -> bool:
         return self._leg.playout.say_payload(codec, payload, duration, item)
+
+    def allow_queue(self, seconds: float) -> None:
+        self._leg.playout.max_queued = int(seconds * TICK_RATE)
 
     def mark(self, name: str) -> bool:
         return self._leg.playout.mark(name)

@@ -20,7 +20,8 @@ from gateway.media.sound import Sound
 from gateway.media.span import ItemPlayed, Spans
 
 MAX_QUEUED_S = 60.0
-"Longest queue, as Vonage has it: an agent that is so much faster than speech has to wait."
+"""Longest queue, as Vonage has it, where the speaker's protocol asks for no other: an agent that is
+so much faster than speech has to wait."""
 
 MAX_MARKS = 1000
 "Marks that may be pending: one per 60 ms of the longest queue."
@@ -94,6 +95,7 @@ class Playout:
         "_seen_at",
         "_spans",
         "is_paused",
+        "max_queued",
         "on_event",
         "overhear",
         "said",
@@ -113,6 +115,8 @@ class Playout:
         self._readers: tuple[Reader, ...] = ()
         self.said = 0
         "Ticks: where the next thing said begins. To be read only."
+        self.max_queued = _MAX_QUEUED
+        "Ticks: the longest queue."
         self._played = 0
         self.is_paused = False
         "Whether `pause` holds it. To be read only."
@@ -126,7 +130,7 @@ class Playout:
         """Queue a frame as it was heard; its payload can still be relayed.
 
         Returns:
-            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+            False, and nothing is queued, when more than `max_queued` would be.
         """
         if frame.payload is not None and frame.codec is not None:
             return self._add(frame.duration, frame.codec, frame.payload)
@@ -142,7 +146,7 @@ class Playout:
             item: what it belongs to: `ItemPlayed` tells how much of that was played.
 
         Returns:
-            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+            False, and nothing is queued, when more than `max_queued` would be.
 
         Raises:
             ValueError: `rate` is not 8, 12, 16, 24 or 48 kHz (use a Resampler).
@@ -161,12 +165,12 @@ class Playout:
             duration: ticks; G.711 and G.722 are as long as they have bytes, whatever is said here.
 
         Returns:
-            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+            False, and nothing is queued, when more than `max_queued` would be.
         """
         ticks = TICKS_PER_BYTE.get(codec.name)
         if ticks is None:
             return self._add(duration, codec, payload, item=item)
-        if self.said + len(payload) * ticks - self._played > _MAX_QUEUED:
+        if self.said + len(payload) * ticks - self._played > self.max_queued:
             return False
         start = self._fill_up(codec, payload, ticks, item)
         for at in range(start, len(payload), SHORT_TICKS // ticks):
@@ -178,7 +182,7 @@ class Playout:
         """Queue a stretch of a sound, in ticks; it must be within it.
 
         Returns:
-            False, and nothing is queued, when more than `MAX_QUEUED_S` would be.
+            False, and nothing is queued, when more than `max_queued` would be.
         """
         return self._add(duration, sound=sound, offset=start)
 
@@ -318,7 +322,7 @@ class Playout:
     ) -> bool:
         said = self.said
         end = said + duration
-        if end - self._played > _MAX_QUEUED:
+        if end - self._played > self.max_queued:
             return False
         if duration:
             self._items.append(Item(said, end, codec, payload, pcm, rate, sound, offset))
@@ -340,7 +344,7 @@ class Playout:
         last = self._unread()
         if last is None or last.pcm is None or last.rate != rate:
             return False
-        if self.said + duration - self._played > _MAX_QUEUED:
+        if self.said + duration - self._played > self.max_queued:
             return False
         last.pcm = np.concatenate((last.pcm, pcm))
         self._extend(last, duration, item)

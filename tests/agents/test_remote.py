@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from gateway.agents.protocol import AgentAddress, CallFacts, Message, Opening, W
 from gateway.agents.remote import Clip, RemoteAgent, RemoteOptions
 from gateway.agents.session import MAX_NOTES_PER_S
 from gateway.agents.wire import gateway as wire
+from gateway.agents.wire import openai
 from gateway.errors import Fault
 from gateway.leg.leg import (
     Answered,
@@ -658,6 +660,31 @@ async def test_f19_one_message_longer_than_the_queue_is_played_as_far_as_it_fits
     exchange.line.says(speech(70))
 
     assert bench.leg.playout.queued_ms == pytest.approx(60_000, abs=1000)
+    await bench.close()
+
+
+@in_virtual_time
+async def test_f19_long_answer_of_a_model_that_waits_for_nobody_is_heard_to_its_end(
+    loop: VirtualLoop,
+) -> None:
+    exchange = Exchange(is_ready=False)
+    model = RemoteAgent(
+        AgentAddress("model", "wss://model.example/"),
+        cast(Any, openai),
+        openai.Settings(audio="pcmu"),
+        dial=exchange,
+    )
+    bench = AgentBench(loop, model)
+    bench.leg.dial()
+    await elapse(0.1)
+    exchange.line.tells("session.updated", session={})
+
+    second = base64.b64encode(b"\x55" * 8000).decode()
+    for _ in range(205):
+        exchange.line.tells("response.output_audio.delta", item_id="i", delta=second)
+
+    assert bench.leg.playout.queued_ms == 205_000
+    assert not notes(bench, "flood")
     await bench.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codec import OPUS, PCMU
+from gateway.codec import OPUS, PCMU, TICK_RATE
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.playout import (
     MAX_MARKS,
@@ -451,6 +451,16 @@ def test_more_than_a_minute_is_refused_whole() -> None:
     assert all(accepted)
     assert not refused
     assert playout.queued_ms == MAX_QUEUED_S * 1000
+
+
+def test_who_asks_for_a_longer_queue_has_it() -> None:
+    playout = Playout()
+    playout.max_queued = 90 * TICK_RATE
+    second = np.zeros(8000, np.int16)
+
+    accepted = [playout.say_pcm(second, 8000) for _ in range(100)]
+
+    assert sum(accepted) == 90
 
 
 def test_what_was_heard_makes_room() -> None:

@@ -26,7 +26,7 @@ from gateway.agents.event import (
 from gateway.agents.openai_session import FORMATS, build_session, describe_told, format_of
 from gateway.agents.openai_session import Settings as Settings
 from gateway.agents.openai_session import opening as opening
-from gateway.agents.openai_speech import Spoken, Truncation
+from gateway.agents.openai_speech import MAX_QUEUED_S, Spoken, Truncation
 from gateway.agents.protocol import (
     AudioFormat,
     CallFacts,
@@ -91,6 +91,7 @@ class OpenAiProtocol:
     """One session of a model."""
 
     tells_ready = True
+    max_queued_s = MAX_QUEUED_S
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -258,9 +259,8 @@ class OpenAiProtocol:
     def _on_session(self, read: dict[str, Any]) -> tuple[Wish, ...]:
         name = format_of(read_part(read, "session"))
         # Servers that are like OpenAI's may have PCM alone.
-        said = self.said if name is None else AudioFormat(*FORMATS[name])
-        if said != self.said:
-            self.said = said
+        if name is not None and AudioFormat(*FORMATS[name]) != self.said:
+            self.said = AudioFormat(*FORMATS[name])
         if self._is_ready:
             return ()
         self._is_ready = True
