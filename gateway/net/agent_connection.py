@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._is_stopped = False  # writing
         self._waiting: deque[tuple[bool, Message]] = deque()
         self._audio_waiting = 0
-        self._unread: deque[bytes] = deque()
+        self._unread: deque[memoryview] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
 
@@ -152,8 +152,10 @@ class Connection(asyncio.Protocol):
         self._unread.clear()
         self._waiting.clear()
         self._stop_timers()
-        if self._transport is not None and not self._transport.is_closing():
-            self._say_goodbye()
+        if self._transport is not None:
+            if not self._transport.is_closing():
+                self._say_goodbye()
+            # Also of one that is closing: what a peer does not read would be kept for it.
             self._timer = self._loop.call_later(CLOSE_S, self._transport.abort)
 
     # ---- for the transport
@@ -165,7 +167,9 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over and self._lost is None:
+        if self._lost is not None:
+            return  # nobody reads any more, and it is cut off soon
+        if self._is_over:
             if len(data) <= SLICE_BYTES:  # only the peer's own goodbye is waited for
                 self._take(data)
             elif self._transport is not None:
@@ -173,7 +177,7 @@ class Connection(asyncio.Protocol):
         elif len(data) <= SLICE_BYTES and not self._unread:
             self._take(data)
         else:
-            self._unread.append(data)
+            self._unread.append(memoryview(data))
             if self._reading is None:
                 self._read_on()
 
@@ -189,6 +193,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_timers()
+        self._transport = None
         self._lose(Lost(False, "the connection broke" if error else "the connection was closed"))
         if not self.opened.done():
             self.opened.set_exception(ConnectError("the agent closed the connection at once"))
@@ -220,7 +225,7 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         self._unread.clear()
         self._stop_timers()
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None:
             self._timer = self._loop.call_later(CLOSE_S, self._transport.abort)
         if self._on_lost is not None:
             self._is_over = True
@@ -242,7 +247,7 @@ class Connection(asyncio.Protocol):
             data = unread.popleft()
             if len(data) > SLICE_BYTES:
                 unread.appendleft(data[SLICE_BYTES:])
-            self._take(data[:SLICE_BYTES])
+            self._take(bytes(data[:SLICE_BYTES]))
             if unread and self._loop.time() >= until:
                 self._set_reading(on=False)
                 self._reading = self._loop.call_later(REST_S, self._read_on)

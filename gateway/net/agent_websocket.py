@@ -29,6 +29,9 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_HEAD_BYTES = 16 * 1024
 "Longest answer to a handshake."
 
+MAX_UNREAD_ANSWERS_BYTES = 16 * 1024
+"Of our answers to pings that wait for a peer that does not read: 100 as long as they may be."
+
 PING_S = SILENT_S / 2
 "Between two pings."
 
@@ -67,9 +70,11 @@ class WebSocketConnection(Connection):
         self._head = b""
         self._is_open = self._is_refused = False
         self._reader = FrameReader(MAX_MESSAGE_BYTES)
-        self._parts: list[bytes] = []
-        "Of a message that comes in pieces."
+        self._part: bytearray | None = None
+        "What came so far of a message in pieces; the library counts its bytes."
         self._is_text = False
+        self._unread_answers = 0
+        "Bytes, since the peer stopped reading."
         self._answered_at = 0.0
         "When a ping was last answered."
 
@@ -86,6 +91,10 @@ class WebSocketConnection(Connection):
         self._protocol.send_request(request)
         self._flush()
 
+    def resume_writing(self) -> None:
+        self._unread_answers = 0
+        super().resume_writing()
+
     def eof_received(self) -> None:
         with suppress(EOFError):
             self._protocol.receive_eof()
@@ -100,7 +109,7 @@ class WebSocketConnection(Connection):
                 return
             if kind == OTHER:
                 self._take_other(payload)
-            elif self._parts:
+            elif self._part is not None:
                 self._protocol.fail(CloseCode.PROTOCOL_ERROR, "in the middle of another message")
                 self._flush()
                 self._lose(Lost(False, "the agent broke the WebSocket protocol"))
@@ -170,15 +179,15 @@ class WebSocketConnection(Connection):
             self._lose(Lost(code in _FINISHED, why, is_leaving=code == _LEAVING))
         elif opcode is Opcode.PING:
             pass  # answered by the library
-        elif frame.fin and not self._parts:
+        elif frame.fin and self._part is None:
             self._on_data(bytes(frame.data), is_text=opcode is Opcode.TEXT)
         else:
-            if opcode is not Opcode.CONT:
-                self._is_text = opcode is Opcode.TEXT
-            self._parts.append(bytes(frame.data))
+            if self._part is None:
+                self._part, self._is_text = bytearray(), opcode is Opcode.TEXT
+            self._part += frame.data
             if frame.fin:
-                parts, self._parts = self._parts, []
-                self._on_data(b"".join(parts), is_text=self._is_text)
+                whole, self._part = bytes(self._part), None
+                self._on_data(whole, is_text=self._is_text)
 
     def _on_data(self, data: bytes, *, is_text: bool) -> None:
         if not is_text:
@@ -215,10 +224,14 @@ class WebSocketConnection(Connection):
         for data in self._protocol.data_to_send():
             if transport.is_closing():
                 return
-            if data:
-                transport.write(data)
-            else:
+            if not data:
                 transport.close()
+                continue
+            transport.write(data)
+            if self._is_stopped:
+                self._unread_answers += len(data)
+        if self._unread_answers > MAX_UNREAD_ANSWERS_BYTES:
+            self._lose(Lost(False, "the agent does not read"))
 
     def _ping(self) -> None:
         """Every 5 s, and 10 s after the last answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -338,6 +339,7 @@ async def test_f18_connection_that_breaks_is_told_of_at_once_and_once(loop: Virt
     talk = await Talk(loop).open()
     await elapse(1)
 
+    talk.wire.is_closed = True
     talk.connection.connection_lost(ConnectionResetError())
     talk.connection.connection_lost(None)
 
@@ -418,3 +420,80 @@ async def test_f19_flood_of_tiny_messages_is_read_in_turns() -> None:
     talk.connection.close()
     talk.wire.abort()
     await asyncio.sleep(0)
+
+
+@in_virtual_time
+async def test_f19_flood_of_pings_from_who_does_not_read_is_given_up(loop: VirtualLoop) -> None:
+    talk = await Talk(loop).open()
+    talk.wire.takes = False
+    talk.connection.send("stuck in the system")
+    before = sum(map(len, talk.wire.written))
+
+    for _ in range(10_000):
+        talk.connection.data_received(b"\x89\x7d" + 125 * b"p")
+
+    assert [lost.detail for _, lost in talk.lost] == ["the agent does not read"]
+    assert sum(map(len, talk.wire.written)) - before < 20_000
+    await talk.close()
+
+
+@in_virtual_time
+async def test_pings_are_answered_for_as_long_as_they_are_read(loop: VirtualLoop) -> None:
+    talk = await Talk(loop).open()
+
+    for _ in range(10):
+        talk.wire.takes = False
+        talk.connection.send("stuck in the system")
+        for _ in range(50):
+            talk.connection.data_received(b"\x89\x7d" + 125 * b"p")
+        talk.wire.reads_again()
+
+    assert talk.lost == []
+    await talk.close()
+
+
+@in_virtual_time
+async def test_f19_message_in_endless_empty_pieces_takes_no_room(loop: VirtualLoop) -> None:
+    talk = await Talk(loop).open()
+    talk.connection.data_received(b"\x01\x01a")
+
+    tracemalloc.start()
+    for _ in range(20):
+        talk.connection.data_received(b"\x00\x00" * 1000)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    talk.connection.data_received(b"\x80\x01b")
+
+    assert talk.messages == ["ab"]
+    assert grown < 50_000
+    await talk.close()
+
+
+@in_virtual_time
+async def test_what_comes_after_the_end_is_kept_by_nobody(loop: VirtualLoop) -> None:
+    talk = await Talk(loop).open()
+    talk.connection.data_received(b"\x88\x02\x03\xe9")
+
+    tracemalloc.start()
+    for _ in range(100):
+        talk.connection.data_received(bytes(100_000))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert [lost.is_leaving for _, lost in talk.lost] == [True]
+    assert grown < 200_000
+    await talk.close()
+
+
+@in_virtual_time
+async def test_peer_that_reads_nothing_does_not_keep_an_end_waiting(loop: VirtualLoop) -> None:
+    talk = await Talk(loop).open()
+    aborted_after: list[float] = []
+    closing_since = loop.time()
+    talk.wire.is_closing = lambda: True  # type: ignore[method-assign]
+    talk.wire.abort = lambda: aborted_after.append(loop.time() - closing_since)  # type: ignore[method-assign]
+
+    talk.connection.close()
+    await elapse(1.1)
+
+    assert aborted_after == [pytest.approx(1.0)]
