@@ -9,6 +9,9 @@ from gateway.call.search import Search, Searches
 from gateway.call.uses import Use, words
 from gateway.leg.leg import Ended, EndReason
 
+MIN_TALK_S, MAX_TALK_S = 1.0, 86_400.0
+"What an agent may say of how long the other stays."
+
 
 class Aside:
     """One agent that has stepped aside."""
@@ -43,9 +46,18 @@ class Aside:
         """The other is there."""
         self._search, self._room.ringing_for = None, None
         self._other, self._since = other, now
+        self._room.unhold_of(self.agent, now)
         if self._limit_s is not None:
-            self.until = now + self._limit_s
+            self.until = now + min(max(self._limit_s, MIN_TALK_S), MAX_TALK_S)
         self._room.lay_routes(now)
+
+    def replace(self, old: Party, new: Party) -> bool:
+        """Another takes a party's place; False: not now."""
+        if self._search is not None:
+            return False
+        self._person = new if self._person is old else self._person
+        self._other = new if self._other is old else self._other
+        return True
 
     def on_failed(self, ended: Ended, now: float) -> None:
         """The other is not to be reached: the agent is back."""

@@ -236,8 +236,7 @@ class Call(Commands):
                 direction = event.direction if isinstance(event, Held) else None
                 self._room.note_held(party, direction, now)
             case TransferAsked():
-                may = self._tools.lets_use(party, "transfer")
-                self._transfers.on_asked(party, event, now, is_allowed=may)
+                self._transfers.on_asked(party, event, now, check=self._tools.check_refer)
             case HoldAsked() | MediaStopAsked() | ToolAsked() | OtherSideAsked() | Noted():
                 on_wish(self._room, self._tools, party, event, now)
             case TransferProgress():
@@ -326,15 +325,21 @@ class Call(Commands):
             return
         self._tools.on_left(party, now)
         self._transfers.on_ended(party, event, now)
-        if self._transfers.is_active:
-            return
-        if self._tools.is_bringing and any(each.is_person for each in self._room.present()):
-            self._room.lay_routes(now)
-        elif self._hunt is not None or not goes_on(self._room.present(), party):
-            self._finish(blamed, now)
-        else:
+        if self._goes_on_without(party):
             self._digits.on_left(party)
+            self._room.unhold_of(party, now)
             self._room.lay_routes(now)
+        else:
+            self._finish(blamed, now)
+
+    def _goes_on_without(self, party: Party) -> bool:
+        """Whether there is a call still, or will be once those have come who are awaited."""
+        present = self._room.present()
+        if self._transfers.is_active:
+            return True
+        if self._tools.is_bringing and any(each.is_person for each in present):
+            return True
+        return self._hunt is None and goes_on(present, party)
 
     def _leave(self, party: Party, why: Ended, now: float) -> None:
         self._on_ended(party, why, now)

@@ -78,7 +78,11 @@ class Collection:
     def on_left(self, party: Party, now: float) -> None:
         """Somebody has left the call."""
         if party is self.party or party is self.agent:
-            self._finish("left", now)
+            self.stop(now)
+
+    def stop(self, now: float) -> None:
+        """It is given up."""
+        self._finish("left", now)
 
     def _finish(self, ended_by: str, now: float) -> None:
         if self.is_over:

@@ -15,6 +15,7 @@ from gateway.call.notes import Notes
 from gateway.call.party import CallState, CallSummary, Names, Party, PartyState, describe_party
 from gateway.call.policy import Policy, lay
 from gateway.call.room import Room
+from gateway.call.tools import Tools
 from gateway.call.transfer import TransferMode, Transfers
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, EndReason, Leg, LegId, LegKind, Role
@@ -40,6 +41,7 @@ class Commands:
     _transfers: Transfers
     _guests: Guests
     _notes: Notes
+    _tools: Tools
 
     def hold(self, leg: LegId, now: float, *, on: bool = True) -> None:
         """Put a party on hold, or take it off: it hears music and is heard by nobody.
@@ -134,6 +136,7 @@ class Commands:
             RoutingError: 404 or 409 as for `hold`; 409, the party cannot be asked to call by
                 itself; 483, the call was passed on too often; 491, a transfer is under way.
         """
+        self._tools.check_idle()
         party = self._room.find_named(leg)
         self._transfers.command(party.leg.id, dialled, plan, now, mode=mode)
 
@@ -143,6 +146,7 @@ class Commands:
         Raises:
             RoutingError: as for `transfer`.
         """
+        self._tools.check_idle()
         self._transfers.refer(leg, target, replaces, now)
 
     def release(self, leg: LegId, to: CallId, now: float) -> Party:
@@ -153,6 +157,7 @@ class Commands:
         """
         self._room.find_present(leg)
         self._transfers.stop(now)
+        self._tools.stop(now)
         party = self._room.release(leg, to, now)
         self._room.lay_routes(now)
         return party
@@ -166,6 +171,7 @@ class Commands:
     def exchange(self, keep: LegId, party: Party, now: float) -> None:
         """Bring one of ours together with a party of another call; all others are let go."""
         self._transfers.stop(now)
+        self._tools.stop(now)
         leaving = [other for other in self._room.hosts() if other.leg.id != keep]
         self.adopt(party, leaving[0].role if leaving else Role.CALLEE, now)
         self._room.tell(TransferEnded(self.id, now, keep, party.leg.id, 200))
@@ -187,13 +193,16 @@ class Commands:
         if self._transfers.is_active:
             raise RoutingError("a transfer is under way in this call", status=491)
         new = Party(leg, party.role, target, PartyState.UP, is_guest=party.is_guest)
-        new.hears, new.heard_by = party.hears, party.heard_by
+        new.hears, new.heard_by, new.is_muted = party.hears, party.heard_by, party.is_muted
         hunt = self._hunt_of(party)
+        if hunt is None:
+            self._tools.replace(party, new)
         if hunt is not None:
             # It only rings there: whoever takes its place picks the call up.
             new.state, new.awaited_by = PartyState.DIALLED, hunt.waiting
             hunt.take_over(old, leg.id)
         self._room.join(new, now)
+        self._room.secure(new, party.secure_to, now)
         leg.answer()
         if hunt is not None:
             self._on_answered(new, now)

@@ -122,7 +122,12 @@ class Consult:
         self._use.done(now, 200, "transferred")
         if self.agent.state is not PartyState.ENDED:
             self._room.let_go(self.agent, Ended(EndReason.TRANSFERRED), now)
+        self._room.unhold_of(self.agent, now)
         self._room.lay_routes(now)
+
+    def replace(self, old: Party, new: Party) -> bool:
+        """Another takes a party's place; False: not now."""
+        return False
 
     def on_failed(self, ended: Ended, now: float) -> None:
         """The target is not to be reached."""
@@ -144,7 +149,10 @@ class Consult:
             self.complete(now)
 
     def stop(self, now: float, status: int = 487) -> None:
-        """It is given up: the target is let go, and the agent is back with the person."""
+        """It is given up: the target is let go, and the agent is back with the person.
+
+        Where the agent has left, who gives it up sees to the person.
+        """
         if self.is_over:
             return
         if self._search is not None:
@@ -152,7 +160,9 @@ class Consult:
         target, self._target = self._target, None
         if target is not None and target.state is not PartyState.ENDED:
             self._room.let_go(target, Ended(EndReason.CANCELLED), now)
-        self._fail(status, now)
+        self._conclude(status, None, now)
+        self._use.done(now, status)
+        self._room.lay_routes(now)
 
     def _fail(self, status: int, now: float) -> None:
         if self.is_over:

@@ -30,7 +30,7 @@ class Deeds:
                 self._send_digits(use, use.tool, now)
             case Hold(on=on):
                 for other in self.audience_of(use.party):
-                    self._room.hold(other, now, on=on)
+                    self._room.hold(other, now, on=on, by=use.party)
                 use.done(now)
             case Play():
                 self._play(use, use.tool, now)

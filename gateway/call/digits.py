@@ -98,7 +98,7 @@ class Digits:
             audience = self._audience(party)
             press = self._down[leg] = Press(event.digit, party.secure_to, audience)
         else:
-            press = self._down.pop(leg, None) or Press(event.digit, party.secure_to, ())
+            press = self._down.pop(leg, Press(event.digit, party.secure_to, ()))
         is_secret = press.secure_to is not None
         digit = None if is_secret else Private(event.digit)
         told = CallDigit(self._room.id, now, leg, digit, event.phase, event.duration_ms)

@@ -9,6 +9,7 @@ from gateway.call.call import Call, CallState, Party, PartyState, TransferMode
 from gateway.call.digits import GAP_MS, PRESS_MS
 from gateway.call.events import CallId
 from gateway.call.monitor import Monitor
+from gateway.call.party import partners_of_host
 from gateway.errors import RoutingError
 from gateway.leg.leg import LegId, Role
 from gateway.trunk.route import Plan
@@ -140,7 +141,8 @@ def caller_of(call: Call) -> LegId:
 def callee_of(call: Call) -> LegId:
     """Whom the caller talks with: the first of them."""
     caller = caller_of(call)
-    present = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
+    hosts = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
+    present = [p for p in hosts if p.yields_to is None] or hosts
     return next((p.leg.id for p in present if p.leg.id != caller), "")
 
 
@@ -155,8 +157,8 @@ def party_up(call: Call, leg: LegId) -> Party:
 
 def other_party(call: Call, leg: LegId) -> Party:
     """Whom a party talks with."""
-    present = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
-    others = [party for party in present if party.leg.id != leg]
+    hosts = [p for p in call.parties.values() if p.state is PartyState.UP and not p.is_guest]
+    others = partners_of_host(hosts, call.parties[leg])
     if len(others) != 1 or call.state is not CallState.UP:
         raise RoutingError("there is nobody to be transferred", status=403)
     return others[0]

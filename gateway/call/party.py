@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import log10
@@ -52,6 +52,8 @@ class Party:
     "What it still does while it holds us; None: it does not."
     is_on_hold: bool = False
     "Whether we hold it."
+    held_for: LegId | None = None
+    "The agent that wanted it to be held; None: who is in charge did."
     is_muted: bool = False
     "Whether nobody hears it, until we let it be heard again."
     gain: float = 1.0
@@ -177,6 +179,19 @@ class CallSummary:
     "How it ended; None while it goes on."
     metadata: Mapping[str, str] = field(default_factory=dict)
     "What was noted about it."
+
+
+def partners_of_host(hosts: Iterable[Party], party: Party) -> list[Party]:
+    """Whom one to whom the call belongs may bring elsewhere: the others, while they are its to.
+
+    Whose place is taken has nobody, and is nobody's; an agent has those alone who are let hear it.
+    """
+    if party.yields_to is not None:
+        return []
+    others = [each for each in hosts if each is not party and each.yields_to is None]
+    if party.is_person:
+        return others
+    return [each for each in others if party.is_open_to(each)]
 
 
 def describe_party(party: Party, *, measured: bool) -> LegSummary:

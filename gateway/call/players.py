@@ -39,6 +39,7 @@ class Player:
         now: float,
         *,
         loops: bool,
+        by: LegId | None,
     ) -> None:
         """`on_done` is told once it has been played to its end; never of one that is stopped."""
         self.id = name
@@ -47,7 +48,8 @@ class Player:
         self.playout = Playout()
         self.on_done = on_done
         self._sound = sound
-        self._loops = loops
+        self.loops = loops
+        self.by = by
         self._at = 0
         self._until = now + sound.duration / TICKS_PER_MS / 1000 + LATE_S
         self.at = now
@@ -58,7 +60,7 @@ class Player:
         """Queue more where it is wanted, or note that it is over."""
         self._refill()
         queued_s = self.playout.queued_ms / 1000
-        is_late = not self._loops and now >= self._until
+        is_late = not self.loops and now >= self._until
         self.is_done = queued_s <= 0 or is_late
         self.at = now + min(REFILL_S, max(queued_s, 0.02))
 
@@ -68,7 +70,7 @@ class Player:
             size = min(PIECE_TICKS, sound.duration - self._at)
             playout.say_sound(sound, self._at, size)
             self._at += size
-            if self._loops:
+            if self.loops:
                 self._at %= sound.duration
 
 
@@ -119,7 +121,7 @@ class Players:
             raise RoutingError("too much is being played in this call", status=503)
         self._count += 1
         name = f"{PREFIX}{self._count}"
-        player = Player(name, sound, to, gain, on_done, now, loops=loops)
+        player = Player(name, sound, to, gain, on_done, now, loops=loops, by=by)
         player.look(now)
         self._players[name] = player
         self._hub.join(name, playout=player.playout)
@@ -136,6 +138,12 @@ class Players:
         if is_done:
             player.on_done(now)
         return True
+
+    def stop_loops_of(self, agent: LegId, now: float) -> None:
+        """An agent has left: nobody is there who would stop what it plays over and over."""
+        for player in tuple(self._players.values()):
+            if player.by == agent and player.loops:
+                self.stop(player.id, now)
 
     def stop_all(self, now: float) -> None:
         """The call is over."""

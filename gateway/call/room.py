@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,8 @@ class Room:
         "Also those that have ended, in the order of their coming."
         self.ringing_for: LegId | None = None
         "Who waits for somebody that rings, and is to hear a ringing tone of ours."
+        self.on_gone: Callable[[Party, float], None] = nobody_cares
+        "Is told of everybody who is not in the call any more, whoever wanted it so."
         self.monitors: dict[PartyId, Monitor] = {}
         "Who is attached to the call without being a party of it."
         self._sounds = {MUSIC: music or hold_music(), RINGBACK: ringing_tone()}
@@ -105,6 +107,8 @@ class Room:
         self.free(party, now)
         party.quality = party.leg.quality()
         self._tell_quality(party, now, is_final=True)
+        self.players.stop_loops_of(party.leg.id, now)
+        self.on_gone(party, now)
         self.tell(LegEnded(self.id, now, party.leg.id, why.reason, why.status, why.text))
 
     def release(self, leg: LegId, to: CallId, now: float) -> Party:
@@ -194,17 +198,28 @@ class Room:
 
     # ---- hold
 
-    def hold(self, party: Party, now: float, *, on: bool) -> None:
-        """We hold a party, or no longer."""
+    def hold(self, party: Party, now: float, *, on: bool, by: Party | None = None) -> None:
+        """We hold a party, or no longer.
+
+        Args:
+            by: the agent that wants it: nobody stays on hold for one that has left.
+        """
         if party.is_on_hold == on:
             return
         party.is_on_hold = on
+        party.held_for = by.leg.id if on and by is not None else None
         direction = Direction.SENDONLY if on else Direction.SENDRECV
         party.leg.hold(direction)
         told = LegHeld(self.id, now, party.leg.id, by_us=True, direction=direction.reversed)
         self.tell(told)
         self._inform_of_hold(party, on=on)
         self.lay_routes(now)
+
+    def unhold_of(self, agent: Party, now: float) -> None:
+        """Whom an agent has on hold talks with another from now on."""
+        for party in self.present():
+            if party.held_for == agent.leg.id:
+                self.hold(party, now, on=False)
 
     def note_held(self, party: Party, direction: Direction | None, now: float) -> None:
         """A party holds us, in this direction, or no longer."""
@@ -408,6 +423,10 @@ class Room:
         events = self._events.copy()
         self._events.clear()
         return events
+
+
+def nobody_cares(party: Party, now: float) -> None:
+    """Nobody wants to know."""
 
 
 def _other_side_of(leg: LegId) -> PartyId:

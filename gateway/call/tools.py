@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from gateway.agents.event import ToolDone
 from gateway.agents.tool import (
     AskDigits,
     Dial,
@@ -24,7 +25,7 @@ from gateway.call.dial import AgentRules, Dialler
 from gateway.call.digits import Digits, Press
 from gateway.call.notes import Notes
 from gateway.call.party import Party, PartyState
-from gateway.call.room import Room
+from gateway.call.room import Room, nobody_cares
 from gateway.call.search import Search, Searches
 from gateway.call.speech import Speech
 from gateway.call.transfer import Transfers
@@ -42,16 +43,23 @@ MAX_DIALS = 10
 MAX_REASON_CHARACTERS = 200
 "Of why an agent hangs up: a line of the record."
 
+MAX_TOOLS_AT_ONCE, TOOLS_PER_S = 20, 5
+"""That one agent may use: each is told to all who watch, and logged. No conversation comes near,
+and what does is a loop, or an attack."""
+
 MIN_RING_S, MAX_RING_S = 1.0, 180.0
 "What an agent may say of how long somebody rings: what a route may."
 
 
 @dataclass(slots=True)
 class _Ledger:
-    """What one agent has dialled in this call."""
+    """What one agent has dialled in this call, and how much it asks for."""
 
     dials: int = 0
     reached: int = 0
+    asked: float = 0.0
+    "Tools, less those that a while ago has made up for."
+    asked_at: float = 0.0
 
 
 class Tools:
@@ -88,12 +96,22 @@ class Tools:
         self._under_way: list[Aside | Consult] = []
         self._collections: list[Collection] = []
         self._ledgers: dict[LegId, _Ledger] = {}
+        self._uses: list[Use] = []
+        "Those that may not be answered yet."
+        room.on_gone = self._on_gone
 
     # ---- what is asked
 
     def on_asked(self, party: Party, event: ToolAsked, now: float) -> None:
         """An agent wants something done."""
+        if self._asks_too_often(party, now):
+            # Refused without a word to anybody else: there would be no end of words.
+            refusal = ToolDone(event.id, NAMES[type(event.tool)], False, 429, "too often")
+            party.leg.tool_done(refusal)
+            return
         use = Use(self._room, party, event.id, event.tool, now)
+        self._uses = [each for each in self._uses if not each.is_over]
+        self._uses.append(use)
         try:
             # Nobody is kept in a call: an agent that may do nothing else can always leave.
             if use.name != HANG_UP and not self.lets_use(party, use.name):
@@ -108,9 +126,54 @@ class Tools:
         except GatewayError as error:
             use.done(now, error.status, str(error))
 
+    def _asks_too_often(self, party: Party, now: float) -> bool:
+        ledger = self._ledgers.setdefault(party.leg.id, _Ledger())
+        passed = now - ledger.asked_at
+        ledger.asked = max(0.0, ledger.asked - passed * TOOLS_PER_S) + 1
+        ledger.asked_at = now
+        if ledger.asked <= MAX_TOOLS_AT_ONCE:
+            return False
+        ledger.asked -= 1
+        return True
+
     def lets_use(self, party: Party, tool: str) -> bool:
         """Whether a party may have something done: all but agents may."""
         return party.is_person or self._rules(party).lets_use(tool)
+
+    def check_refer(self, party: Party) -> None:
+        """Refuse a transfer that a party asks for by itself, where it may not.
+
+        Raises:
+            RoutingError: 403, 491 as for an agent's tool: one at a SIP URI sends REFER instead.
+        """
+        if party.is_person:
+            self.check_idle()
+            return
+        if not self.lets_use(party, "transfer"):
+            raise RoutingError("this agent may not use transfer", status=403)
+        self._check_dials(party)
+        self._ledgers[party.leg.id].dials += 1
+
+    def check_idle(self) -> None:
+        """Refuse to change who is in the call while an agent brings somebody in.
+
+        Raises:
+            RoutingError: 491, one does.
+        """
+        self._forget()
+        if self._under_way:
+            raise RoutingError(
+                "an agent is bringing somebody in: let it end, or let the agent go", status=491
+            )
+
+    def replace(self, old: Party, new: Party) -> None:
+        """Another takes a party's place.
+
+        Raises:
+            RoutingError: as `check_idle`.
+        """
+        if not all(each.replace(old, new) for each in self._under_way if not each.is_over):
+            self.check_idle()
 
     @property
     def is_bringing(self) -> bool:
@@ -127,9 +190,20 @@ class Tools:
         self._forget()
 
     def on_left(self, party: Party, now: float) -> None:
-        """Somebody has left the call."""
-        for each in (*self._under_way, *self._collections):
+        """Somebody has left the call by itself."""
+        for each in tuple(self._under_way):
             each.on_left(party, now)
+        self._forget()
+
+    def _on_gone(self, party: Party, now: float) -> None:
+        """Somebody is not in the call any more, also one that we let go."""
+        for each in tuple(self._collections):
+            each.on_left(party, now)
+
+    def stop(self, now: float) -> None:
+        """Others come and go: what is under way is given up, and the call goes on."""
+        for each in (*self._under_way, *self._collections):
+            each.stop(now)
         self._forget()
 
     def handle_timer(self, now: float) -> None:
@@ -149,11 +223,12 @@ class Tools:
 
     def close(self, now: float) -> None:
         """The call is over."""
-        for each in self._under_way:
-            each.stop(now)
-        self._under_way.clear()
-        self._collections.clear()
+        self.stop(now)
+        self._room.on_gone = nobody_cares
         self._speech.close()
+        for use in self._uses:
+            use.done(now, 487, "the call is over")
+        self._uses.clear()
 
     def _forget(self) -> None:
         self._under_way = [each for each in self._under_way if not each.is_over]

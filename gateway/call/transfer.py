@@ -15,7 +15,7 @@ from enum import Enum
 from gateway.call.dial import Dialler
 from gateway.call.events import TransferEnded, TransferStarted
 from gateway.call.hunt import Hunt
-from gateway.call.party import Party, PartyState
+from gateway.call.party import Party, PartyState, partners_of_host
 from gateway.call.room import Room
 from gateway.errors import GatewayError, RoutingError
 from gateway.leg.leg import (
@@ -94,15 +94,20 @@ class Transfers:
         self._begin(party, None, now).refer(target, replaces, now)
 
     def on_asked(
-        self, party: Party, event: TransferAsked, now: float, *, is_allowed: bool = True
+        self, party: Party, event: TransferAsked, now: float, *, check: Callable[[Party], None]
     ) -> None:
-        """REFER, or the wish of an agent: as if the party had dialled it, where it may (A37)."""
+        """REFER, or the wish of an agent: as if the party had dialled it, where it may (A37).
+
+        Args:
+            check: raises GatewayError where the party may not.
+        """
         dialled = number_of(event.target)
-        others = [other for other in self._room.hosts() if other is not party]
+        others = partners_of_host(self._room.hosts(), party)
         try:
-            is_there = is_allowed and party.state is PartyState.UP and not party.is_guest
+            is_there = party.state is PartyState.UP and not party.is_guest
             if len(others) != 1 or not is_there:
                 raise RoutingError("there is nobody to be transferred", status=403)
+            check(party)
             plan = self._dialler.options.plan_for(party.target, dialled)
             transfer = self._begin(others[0], party.leg.id, now)
         except GatewayError as error:
@@ -312,6 +317,7 @@ class Transfer:
         self._conclude(200, party.leg.id, now)
         for old in self.leaving:
             self._room.let_go(old, Ended(EndReason.TRANSFERRED), now)
+            self._room.unhold_of(old, now)
         self._room.lay_routes(now)
 
     def on_ended(self, party: Party, ended: Ended, now: float) -> None:

@@ -52,6 +52,6 @@ def _on_asked(room: Room, party: Party, event: HoldAsked | MediaStopAsked, now: 
         if other.state is not PartyState.UP or not party.is_open_to(other):
             continue
         if isinstance(event, HoldAsked):
-            room.hold(other, now, on=event.on)
+            room.hold(other, now, on=event.on, by=party)
         else:
             other.leg.stop_media()

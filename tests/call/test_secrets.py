@@ -7,7 +7,7 @@ import pytest
 from gateway.agents.tool import AskDigits, SendDigits
 from gateway.call.dial import AgentRules
 from gateway.call.policy import Policy, Preset
-from gateway.leg.leg import Answered, DigitPressed, OtherSideAsked, Phase
+from gateway.leg.leg import DigitPressed, OtherSideAsked, Phase
 from gateway.media.playout import Playout
 from tests.call.test_injection import COACH, HUMAN, Talk
 from tests.call.test_tools import Desk

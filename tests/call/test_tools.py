@@ -35,6 +35,7 @@ from gateway.call.events import (
 )
 from gateway.call.hearing import MUSIC, RINGBACK
 from gateway.call.policy import Policy, Preset
+from gateway.call.tools import MAX_DIALS, MAX_TOOLS_AT_ONCE
 from gateway.errors import RoutingError
 from gateway.leg.leg import (
     Answered,
@@ -45,11 +46,13 @@ from gateway.leg.leg import (
     Phase,
     Progressed,
     ToolAsked,
+    TransferAsked,
 )
 from gateway.media.playout import Playout
 from gateway.media.sound import Sound
 from gateway.media.tone import beep
 from gateway.private import Private
+from gateway.sip.uri import parse_uri
 from gateway.trunk.route import Plan
 from tests.media.sound import tone
 from tests.support.legs import CallBench, FakeLeg, plan
@@ -692,3 +695,196 @@ def test_caller_who_leaves_while_digits_are_asked_for() -> None:
 
     assert not desk.is_up
     assert desk.call.next_timer() is None
+
+
+# ---- what agents may not, by whatever way they ask
+
+
+def refer_of(leg: FakeLeg, desk: Desk, to: str = "sales") -> list[str]:
+    """What a party is told of a REFER that it sends."""
+    desk.bench.tell(leg, TransferAsked(parse_uri(f"sip:{to}@example.com")))
+    return [did for did in leg.did if did.startswith("transfer")]
+
+
+def test_a39_refer_of_an_agent_counts_as_its_tool_does() -> None:
+    desk = Desk(AgentRules(max_transfers=0))
+
+    assert refer_of(desk.ai, desk) == ["transfer 403"]
+    assert TARGET not in desk.bench.legs
+
+
+def test_a39_agent_that_tries_number_after_number_by_refer_is_stopped() -> None:
+    desk = Desk()
+
+    for _ in range(MAX_DIALS + 1):
+        told = refer_of(desk.ai, desk)
+        leg = desk.bench.legs[TARGET]
+        if not any(did.startswith("end") for did in leg.did):
+            desk.end(leg, Ended(EndReason.BUSY, 486))
+
+    assert told[-1] == "transfer 403"
+
+
+@pytest.mark.parametrize("preset", [Preset.LISTEN, Preset.ASIDE])
+def test_a39_agent_that_only_listens_transfers_nobody(preset: Preset) -> None:
+    desk = Desk()
+    desk.call.route([("ai", Policy(preset))], desk.bench.now)
+
+    assert refer_of(desk.ai, desk) == ["transfer 403"]
+    desk.use(Transfer("sales"))
+    assert desk.outcome[0] == 409
+    assert TARGET not in desk.bench.legs
+
+
+def test_who_took_over_transfers_the_caller_and_the_agent_does_not() -> None:
+    desk = Desk()
+    desk.call.invite("clerk", plan(["trunk:clerk"]), None, Policy(Preset.TAKE_OVER), 0.0)
+    clerk = desk.answer("trunk:clerk")
+
+    assert refer_of(desk.ai, desk) == ["transfer 403"]
+    assert refer_of(clerk, desk)[0] == "transfer 100"
+    desk.answer()
+
+    assert desk.hears["caller"] == {TARGET}
+
+
+def test_a39_agent_that_asks_without_end_is_not_told_of_without_end() -> None:
+    desk = Desk()
+
+    for _ in range(500):
+        desk.use(Mute(on=True))
+
+    assert len(desk.bench.happened(ToolEnded)) == MAX_TOOLS_AT_ONCE
+    assert desk.outcome[0] == 429
+    desk.bench.advance(1)
+    desk.use(Mute(on=False))
+    assert desk.outcome[0] == 200
+
+
+# ---- what is left of what agents did
+
+
+@pytest.mark.parametrize("mode", ["blind", "warm"])
+def test_nobody_stays_on_hold_for_an_agent_that_has_left(mode: str) -> None:
+    desk = Desk()
+    desk.use(Hold(on=True))
+
+    desk.use(Transfer("sales", mode=mode))
+    target = desk.answer()
+    desk.use(Transfer("", mode="complete"))
+
+    assert desk.hears["caller"] == {TARGET}
+    assert desk.bench.hears(target.id) == {"caller"}
+
+
+def test_who_was_held_hears_whom_the_agent_dials() -> None:
+    desk = Desk()
+    desk.use(Hold(on=True))
+
+    desk.use(Dial("sales"))
+    desk.answer()
+
+    assert desk.hears["caller"] == {TARGET}
+
+
+def test_human_who_takes_over_takes_the_caller_off_the_agents_hold() -> None:
+    desk = Desk()
+    desk.use(Hold(on=True))
+
+    desk.call.invite("clerk", plan(["trunk:clerk"]), None, Policy(Preset.TAKE_OVER), 0.0)
+    desk.answer("trunk:clerk")
+
+    assert desk.hears["caller"] == {"trunk:clerk"}
+
+
+def test_hold_of_who_is_in_charge_outlasts_the_agent() -> None:
+    desk = Desk()
+    desk.call.hold("caller", desk.bench.now)
+
+    desk.use(Transfer("sales"))
+    desk.answer()
+
+    assert desk.hears["caller"] == {MUSIC}
+
+
+def test_loop_of_an_agent_ends_when_it_leaves() -> None:
+    desk = Desk()
+    desk.use(Play("brief.wav", loop=True))
+
+    desk.use(Transfer("sales"))
+    desk.answer()
+
+    assert desk.hears["caller"] == {TARGET}
+
+
+def test_secure_digits_end_with_a_transfer() -> None:
+    desk = Desk()
+    desk.use(AskDigits(timeout_s=100, secure=True))
+
+    desk.use(Transfer("sales"))
+    target = desk.answer()
+
+    assert desk.bench.hears(target.id) == {"caller"}
+
+
+@pytest.mark.parametrize("tool", [Transfer("sales", mode="warm"), Dial("sales")])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_others_transfer_nobody_while_an_agent_brings_somebody_in(
+    tool: Tool, is_there: bool
+) -> None:
+    desk = Desk()
+    desk.use(tool)
+    if is_there:
+        desk.answer()
+
+    with pytest.raises(RoutingError) as refusal:
+        desk.call.transfer("caller", "eve", plan(["trunk:eve"]), desk.bench.now)
+
+    assert refusal.value.status == 491
+
+
+def test_attended_transfer_ends_what_an_agent_has_under_way() -> None:
+    desk, other = Desk(), Desk()
+    desk.use(Transfer("sales", mode="warm"))
+    desk.answer()
+    moved = other.call.release("caller", "call-2", other.bench.now)
+    moved.leg.id = "moved"
+
+    desk.call.exchange("caller", moved, desk.bench.now)
+
+    assert desk.bench.hears("caller") == {"moved"}
+    assert desk.outcome[0] == 487
+
+
+def test_phone_takes_the_place_of_another_while_the_agent_is_aside() -> None:
+    desk = Desk()
+    desk.use(Dial("sales"))
+    desk.answer()
+    new = FakeLeg("desk-phone")
+
+    desk.call.replace("caller", new, "user:ann", desk.bench.now)
+    desk.end(desk.bench.legs[TARGET])
+
+    assert desk.bench.hears("desk-phone") == {AI}
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        Dial("sales"),
+        Transfer("sales"),
+        Transfer("sales", mode="warm"),
+        AskDigits(),
+        Play("brief.wav"),
+        SendDigits("1,,,,2"),
+    ],
+)
+def test_every_use_is_answered_by_the_end_of_its_call(tool: Tool) -> None:
+    desk = Desk()
+    desk.use(tool)
+
+    desk.call.end(desk.bench.now, EndReason.SHUTDOWN)
+    desk.bench._collect()
+
+    assert len(desk.bench.happened(ToolStarted)) == len(desk.bench.happened(ToolEnded)) == 1
+    assert desk.outcome[0] == 487
