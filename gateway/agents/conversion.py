@@ -154,6 +154,8 @@ class Mouth:
         rate = self.format.rate
         if self._resampler is not None:
             pcm, rate = self._resampler.process(pcm), self._resampler.to_rate
+            if len(rest := self._resampler.drain()):
+                pcm = np.concatenate((pcm, rest))  # nobody knows whether more will follow
         if not len(pcm) or self._call.say_now(pcm, rate, item):
             return 0.0
         return len(pcm) * 1000 / rate

@@ -34,7 +34,16 @@ class Resampler:
     what is missing comes with the next. The audio is `delay_ms` late.
     """
 
-    __slots__ = ("_carry", "_grain", "_history", "_plans", "delay_ms", "from_rate", "to_rate")
+    __slots__ = (
+        "_carry",
+        "_grain",
+        "_history",
+        "_plans",
+        "_taken",
+        "delay_ms",
+        "from_rate",
+        "to_rate",
+    )
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
         """
@@ -52,6 +61,8 @@ class Resampler:
         self._grain = from_rate // common
         self._history = np.zeros(_history_length(from_rate, to_rate), np.float32)
         self._carry: NDArray[np.int16] | None = None
+        self._taken = 0
+        "Output of the carry that `drain` has handed out."
         self._plans: dict[int, _Plan] = {}
 
     def process(self, pcm: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -70,7 +81,26 @@ class Resampler:
         plan = self._plans.get(size)
         if plan is None:
             plan = self._plan(size)
-        return plan.run(pcm, self._history)
+        out = plan.run(pcm, self._history)
+        if self._taken:
+            out, self._taken = out[self._taken :], 0
+        return out
+
+    def drain(self) -> NDArray[np.int16]:
+        """What is missing of the output so far; what is processed next goes on behind it.
+
+        At ratios like 11.025 to 12 kHz up to 13 ms wait to be whole, which somebody who speaks on
+        completes at once, and the last word of a sentence never. No sample comes out another.
+        """
+        carry = self._carry
+        if carry is None:
+            return np.zeros(0, np.int16)
+        padded = np.zeros(self._grain, np.int16)
+        padded[: len(carry)] = carry
+        plan = self._plans.get(self._grain) or self._plan(self._grain)
+        start, self._taken = self._taken, -(-len(carry) * self.to_rate // self.from_rate)
+        # The filter looks back only: none of these is made of what is not there yet.
+        return plan.run(padded, self._history.copy())[start : self._taken]
 
     def _plan(self, size: int) -> _Plan:
         if size > MAX_SAMPLES:

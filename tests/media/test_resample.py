@@ -115,3 +115,28 @@ def test_a_clip_at_the_right_rate_is_left_alone() -> None:
 def test_rates_without_a_simple_ratio_are_refused(from_rate: int, to_rate: int) -> None:
     with pytest.raises(ValueError, match="cannot resample"):
         Resampler(from_rate, to_rate)
+
+
+@pytest.mark.parametrize(
+    ("from_rate", "to_rate"),
+    [(11_025, 12_000), (22_050, 24_000), (44_100, 48_000), (12_000, 11_025)],
+)
+@pytest.mark.parametrize("size", [1, 100, 147, 221, 1000])
+def test_drained_stream_is_the_same_and_waits_for_nothing(
+    from_rate: int, to_rate: int, size: int
+) -> None:
+    pcm = speechlike(0.2, from_rate)
+    drained = Resampler(from_rate, to_rate)
+
+    pieces: list[Pcm] = []
+    fed = 0
+    for frame in frames_of(pcm, size):
+        pieces += [drained.process(frame), drained.drain()]
+        fed += len(frame)
+        assert sum(map(len, pieces)) == -(-fed * to_rate // from_rate)
+
+    heard = np.concatenate(pieces)
+    expected = run(pcm, from_rate, to_rate)
+    shared = min(len(heard), len(expected))
+    assert shared > 0.1 * to_rate
+    assert np.abs(heard[:shared].astype(int) - expected[:shared]).max() <= 1
