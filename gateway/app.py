@@ -40,6 +40,7 @@ from gateway.errors import ConfigError
 from gateway.lab.lab import DESTINATIONS, LAB_FILE, LAB_SECRETS, lab_document
 from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
+from gateway.net.tcp import keep_alive
 from gateway.node import Node
 from gateway.options import Config, HttpOptions, LabOptions
 from gateway.sip.uri import format_host_port
@@ -152,6 +153,17 @@ async def _first_of(*waits: asyncio.Future[Any] | None) -> None:
         wait.result()
 
 
+class HttpSettings(hypercorn.config.Config):
+    """hypercorn's settings, and connections that the kernel looks after: who is gone without a word
+    holds no place for ever. Connections have these options of the socket that listens."""
+
+    def create_sockets(self) -> hypercorn.config.Sockets:
+        sockets = super().create_sockets()
+        for each in (*sockets.secure_sockets, *sockets.insecure_sockets):
+            keep_alive(each)
+        return sockets
+
+
 async def _serve_http(
     config: Config,
     options: HttpOptions,
@@ -161,13 +173,13 @@ async def _serve_http(
     shut: asyncio.Event,
 ) -> None:
     """Serve until `shut`; `serving` is done once pages can come."""
-    settings = hypercorn.config.Config()
+    settings = HttpSettings()
     settings.bind = [f"{options.host}:{options.port}"]
     settings.accesslog = None
     settings.errorlog = None
     settings.websocket_max_message_size = MAX_SOCKET_BYTES
     # No pings of hypercorn's: its task for them outlives a socket by the interval, and a stop
-    # within that breaks off with a traceback. Whoever connects to us pings.
+    # within that breaks off with a traceback. Agents are pinged by us (`api.audio_socket`).
     settings.graceful_timeout = 1
     settings.alpn_protocols = ["http/1.1"]  # one way to carry a WebSocket is enough
     if options.certificate is not None and options.key is not None:

@@ -286,16 +286,26 @@ def prepare_connection(connected: socket.socket) -> None:
     """What every connection is to have; systems that refuse are let alone."""
     connected.setblocking(False)
     mark_traffic(connected, DSCP_SIGNALLING)
-    tcp = socket.IPPROTO_TCP
-    wanted = [
-        (tcp, "TCP_NODELAY", 1),
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (tcp, "TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-        (tcp, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
-        (tcp, "TCP_KEEPCNT", KEEPALIVE_PROBES),
-        (tcp, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
-    ]
-    for level, name, value in wanted:
+    keep_alive(connected)
+    _set_options(connected, ("TCP_NODELAY", 1), ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS))
+
+
+def keep_alive(watched: socket.socket) -> None:
+    """Have the kernel find out when a peer is gone that has nothing to be told."""
+    with suppress(OSError):
+        watched.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    _set_options(
+        watched,
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPALIVE", KEEPALIVE_IDLE_S),  # as macOS names it
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    )
+
+
+def _set_options(changed: socket.socket, *options: tuple[str, int]) -> None:
+    """Set what of TCP's options this system has."""
+    for name, value in options:
         if hasattr(socket, name):
             with suppress(OSError):
-                connected.setsockopt(level, getattr(socket, name), value)
+                changed.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
