@@ -327,7 +327,6 @@ class Call(Commands):
         self._transfers.on_ended(party, event, now)
         if self._goes_on_without(party):
             self._digits.on_left(party)
-            self._room.unhold_of(party, now)
             self._room.lay_routes(now)
         else:
             self._finish(blamed, now)

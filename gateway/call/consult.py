@@ -122,7 +122,6 @@ class Consult:
         self._use.done(now, 200, "transferred")
         if self.agent.state is not PartyState.ENDED:
             self._room.let_go(self.agent, Ended(EndReason.TRANSFERRED), now)
-        self._room.unhold_of(self.agent, now)
         self._room.lay_routes(now)
 
     def replace(self, old: Party, new: Party) -> bool:

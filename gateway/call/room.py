@@ -91,6 +91,8 @@ class Room:
             The legs that broke, and over what.
         """
         bugs: dict[LegId, Exception] = {}
+        for party in self.parties.values():
+            party.held_for = None  # who goes itself is not taken off hold before
         for leg, party in tuple(self.parties.items()):
             if party.state is not PartyState.ENDED:
                 try:
@@ -108,6 +110,7 @@ class Room:
         party.quality = party.leg.quality()
         self._tell_quality(party, now, is_final=True)
         self.players.stop_loops_of(party.leg.id, now)
+        self.unhold_of(party, now)
         self.on_gone(party, now)
         self.tell(LegEnded(self.id, now, party.leg.id, why.reason, why.status, why.text))
 
@@ -118,7 +121,8 @@ class Room:
         self._let_go(_other_side_of(leg))
         self.free(party, now)
         party.hears = party.heard_by = EVERYBODY
-        party.yields_to, party.is_guest, party.is_waiting = None, False, False
+        party.yields_to = party.held_for = None
+        party.is_guest = party.is_waiting = False
         if party.secure_to is not None:
             party.secure_to = None
             self.tell(LegSecured(self.id, now, leg, None))
@@ -217,8 +221,8 @@ class Room:
 
     def unhold_of(self, agent: Party, now: float) -> None:
         """Whom an agent has on hold talks with another from now on."""
-        for party in self.present():
-            if party.held_for == agent.leg.id:
+        for party in tuple(self.parties.values()):
+            if party.held_for == agent.leg.id and party.state is PartyState.UP:
                 self.hold(party, now, on=False)
 
     def note_held(self, party: Party, direction: Direction | None, now: float) -> None:

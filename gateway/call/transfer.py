@@ -317,7 +317,6 @@ class Transfer:
         self._conclude(200, party.leg.id, now)
         for old in self.leaving:
             self._room.let_go(old, Ended(EndReason.TRANSFERRED), now)
-            self._room.unhold_of(old, now)
         self._room.lay_routes(now)
 
     def on_ended(self, party: Party, ended: Ended, now: float) -> None:

@@ -7,9 +7,28 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.agents.tool import AskDigits, Dial, HangUp, Hold, Mute, Play, SendDigits, Transfer
-from gateway.call.call import CallOptions, CallState, PartyState, TransferMode
-from gateway.call.events import CallEnded, LegEnded, LegStarted, TransferEnded, TransferStarted
+from gateway.agents.tool import (
+    AskDigits,
+    Dial,
+    HangUp,
+    Hold,
+    Mute,
+    Play,
+    SendDigits,
+    SetMetadata,
+    Transfer,
+)
+from gateway.call.call import CallOptions, CallState, Party, PartyState, TransferMode
+from gateway.call.collect import VAULT
+from gateway.call.events import (
+    CallEnded,
+    LegEnded,
+    LegStarted,
+    ToolEnded,
+    ToolStarted,
+    TransferEnded,
+    TransferStarted,
+)
 from gateway.call.monitor import Monitor
 from gateway.call.policy import Policy, Preset
 from gateway.errors import RoutingError
@@ -23,6 +42,7 @@ from gateway.leg.leg import (
     Phase,
     Progressed,
     Resumed,
+    Role,
     ToolAsked,
     TransferAsked,
     TransferProgress,
@@ -60,7 +80,7 @@ EVENTS: tuple[LegEvent, ...] = (
 )
 
 COMMANDS = (
-    *("hold", "resume", "transfer", "dial", "replace", "wait", "wait long", "end"),
+    *("hold", "resume", "transfer", "dial", "replace", "exchange", "wait", "wait long", "end"),
     *("press", "secure", "secure no more"),
     *("mute", "mute no more", "amplify", "listen", "whisper", "stop listening"),
     *("invite", "dismiss", "play", "stop playing", *(preset.value for preset in Preset)),
@@ -81,6 +101,9 @@ TOOLS: tuple[ToolAsked, ...] = (
     ToolAsked("12", Mute(on=True)),
     ToolAsked("13", AskDigits(max_digits=2)),
     ToolAsked("14", AskDigits(secure=True)),
+    ToolAsked("15", Dial("")),
+    ToolAsked("16", Hold(on=False)),
+    ToolAsked("17", SetMetadata({"mood": "good"})),
 )
 
 steps = st.lists(
@@ -98,6 +121,8 @@ class Chaos(CallBench):
         super().__init__(["trunk:a", "agent:b"], ["agent:c"], route=route, options=options)
         self.caller.can_refer = True
         self.everybody: list[FakeLeg] = [self.caller]
+        self.exchanged = 0
+        "Attended transfers: those are over as soon as they begin."
         self.start(dial_caller=dial_caller)
 
     def step(self, who: int, what: LegEvent | str) -> None:
@@ -127,11 +152,33 @@ class Chaos(CallBench):
             assert len(speakers) == len([each for each in heard if not each.startswith(OURS)])
             assert not any(each.hears_music for each in speakers)
             assert all(speaker.speaks_to(parties[listener]) for speaker in speakers)
+        self._check_bonds()
         if self.call.state is CallState.ENDED:
             assert self.call.next_timer() is None
             assert all(party.state is PartyState.ENDED for party in parties.values())
             assert not self.hub.hears
             assert not self.call.monitors
+            assert not self.hub._parties
+            assert not self.call._room.players.ids
+            assert not self.call._tools._uses
+            assert len(self.happened(ToolStarted)) == len(self.happened(ToolEnded))
+
+    def _check_bonds(self) -> None:
+        """Nobody is kept by what is over, or bound to who is not there."""
+        call, tools = self.call, self.call._tools
+        present = {each.leg.id: each for each in call._room.present()}
+        here = {name for name, each in call.parties.items() if each.state is not PartyState.ENDED}
+        assert {name for name in self.hub._parties if not name.startswith(OURS)} <= here
+        asked = [each.party for each in tools._collections]
+        is_bringing = bool(tools._under_way) or call._transfers.is_active
+        for party in present.values():
+            assert is_bringing or not (party.is_waiting or party.is_apart)
+            assert party.held_for is None or party.held_for in present
+            assert party.secure_to != VAULT or party in asked
+            assert party.alone_with is None or party.alone_with in present
+            assert party.yields_to is None or party.yields_to in present
+            assert party.leg.id not in (party.alone_with, party.yields_to)
+        assert not any(use.party.leg.id not in call.parties for use in tools._uses)
 
     def _command(self, leg: FakeLeg, what: str) -> None:
         call, now = self.call, self.now
@@ -182,6 +229,13 @@ class Chaos(CallBench):
                 call.dismiss(leg.id, now)
             case "play":
                 call.play(BEEP, "beep", frozenset({"people"}), now, loops=True)
+            case "exchange":
+                other = FakeLeg(f"moved-{len(self.everybody)}")
+                party = Party(other, Role.CALLER, "trunk:other", PartyState.UP)
+                if call.parties[leg.id].state is PartyState.UP and call.state is CallState.UP:
+                    call.exchange(leg.id, party, now)
+                    self.everybody.append(other)
+                    self.exchanged += 1
             case "stop playing":
                 call.stop_playing(None, now)
             case _:
@@ -213,6 +267,7 @@ def test_call_holds_whatever_happens(
     ended = Counter(event.leg for event in bench.events if isinstance(event, LegEnded))
     assert started == ended
     assert set(started.values()) == {1}
-    assert len(bench.happened(TransferStarted)) == len(bench.happened(TransferEnded))
+    begun = len(bench.happened(TransferStarted)) + bench.exchanged
+    assert begun == len(bench.happened(TransferEnded))
     for leg in bench.everybody:
         assert sum(did.startswith("end ") for did in leg.did) <= 1

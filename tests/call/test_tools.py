@@ -848,7 +848,7 @@ def test_attended_transfer_ends_what_an_agent_has_under_way() -> None:
     desk.use(Transfer("sales", mode="warm"))
     desk.answer()
     moved = other.call.release("caller", "call-2", other.bench.now)
-    moved.leg.id = "moved"
+    other.bench.caller.id = "moved"
 
     desk.call.exchange("caller", moved, desk.bench.now)
 
