@@ -51,6 +51,9 @@ THRESHOLD = 0.15
 """What is less than this part of a known echo's loudest is not looked at, so as to spare the work.
 It is no more than that: a caller who is softer than the echo is still heard in it."""
 
+IN_A_ROW_S = 0.12
+"What goes out so soon after another frame follows it: a hub makes up for 0.1 s at most."
+
 MAX_KEPT = 80
 "Frames remembered of each side: 0.8 s of the shortest ones."
 
@@ -131,23 +134,37 @@ class EchoWatch:
     Nothing is looked at as it goes by: of each frame only a reference is kept.
     """
 
-    __slots__ = ("_delay", "_gain", "_heard", "_is_found", "_loudest", "_rate", "_said")
+    __slots__ = (
+        "_delay",
+        "_gain",
+        "_heard",
+        "_is_found",
+        "_listener",
+        "_loudest",
+        "_rate",
+        "_said",
+    )
 
     def __init__(self, rate: int = RATE) -> None:
         """`rate` in Hz is that of what is heard."""
         self._rate = rate
         self._heard: deque[Pcm] = deque(maxlen=MAX_KEPT)
         self._said: deque[AudioFrame] = deque(maxlen=MAX_KEPT)
+        self._listener: object = None
+        "To whom that was said."
         self._gain = 0.0
         self._delay = -SAME_DELAY - 1
         self._is_found = False
         self._loudest: deque[tuple[float, float]] = deque(maxlen=MAX_KEPT)
         "When what was said, and its power; kept on lines with an echo only."
 
-    def say(self, frame: AudioFrame) -> None:
-        """This goes out; to several who listen it is the same."""
-        if not self._said or frame.heard_at != self._said[-1].heard_at:
-            self._said.append(frame)
+    def say(self, listener: object, frame: AudioFrame) -> None:
+        """This goes out to one who listens; to others it is the same, and is passed over."""
+        if listener is not self._listener:
+            if self._said and frame.heard_at - self._said[-1].heard_at < IN_A_ROW_S:
+                return
+            self._listener = listener
+        self._said.append(frame)
 
     def hear(self, pcm: Pcm) -> None:
         """This is heard."""
@@ -218,8 +235,8 @@ class EchoWatch:
         for frame in self._said:
             pcm = _sent(frame)
             at = REACH - SLACK - round((now - frame.heard_at) * RATE)
-            # Frames in a row are in a row, whenever the tick came that sent them.
-            if abs(at - end) < SLACK:
+            # Frames in a row are in a row, also where a stall let them go late, and at once.
+            if abs(at - end) < IN_A_ROW_S * RATE:
                 at = end
             end = at + len(pcm)
             first, last = max(at, 0), min(end, REACH)

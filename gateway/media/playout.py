@@ -105,8 +105,8 @@ class Playout:
         self.on_event: Callable[[PlayoutEvent], None] | None = None
         """Told of marks reached, of a clear by a change of routes, and of draining unheard; never
         from inside a command, always after the audio was handed on."""
-        self.overhear: Callable[[AudioFrame], None] | None = None
-        "Is shown each frame that goes out to those who listen, as it does: what may come back."
+        self.overhear: Callable[[Connected, AudioFrame], None] | None = None
+        "Is shown each frame that goes out, and to whom of those who listen: what may come back."
         self._items: deque[Item] = deque()
         self._items_gone = 0
         self._marks: deque[tuple[int, str]] = deque()

@@ -29,7 +29,7 @@ class Queue(Protocol):
     said: int
     "Where what was said ends."
     is_paused: bool
-    overhear: Callable[[AudioFrame], None] | None
+    overhear: Callable[[Connected, AudioFrame], None] | None
     "Is shown what is pulled by those that the clock waits for."
 
     @property
@@ -104,7 +104,7 @@ class Reader:
         is_whole = len(parts) == 1 and parts[0].start == 0 and parts[0].frame.duration == duration
         frame = parts[0].frame if is_whole else MixedFrame(begin, duration, heard_at, parts)
         if queue.overhear is not None and self.counts:
-            queue.overhear(frame)
+            queue.overhear(self.listener, frame)
         return frame
 
     def fade(self) -> None:

@@ -84,7 +84,7 @@ def test_watch_remembers_no_more_than_it_needs() -> None:
     pcm = to_pcm(SAID[:160])
 
     for number in range(1000):
-        watch.say(voice.frame(PCMU, MU_LAW.encode(pcm), 960, 1000 + number * 0.02))
+        watch.say(None, voice.frame(PCMU, MU_LAW.encode(pcm), 960, 1000 + number * 0.02))
         watch.hear(pcm)
 
     assert len(watch._said) == len(watch._heard) == MAX_KEPT
@@ -97,9 +97,51 @@ def test_relayed_words_are_compared_too() -> None:
     for number in range(60):
         at = number * 160
         frame = voice.frame(PCMU, MU_LAW.encode(to_pcm(SAID[at : at + 160])), 960, 1000 + at / RATE)
-        watch.say(frame)
+        watch.say(None, frame)
         heard = SAID[at - 1600 : at - 1440] if number >= 10 else np.zeros(160, np.float32)
         watch.hear(to_pcm(heard * 0.2))
 
     assert watch.is_heard(1000 + 59 * 160 / RATE)
     assert not watch.is_heard(1000 + 59 * 160 / RATE + 2)
+
+
+def said_and_heard(times: list[float], *, listeners: int = 1) -> EchoWatch:
+    """Words that go out at these times, 20 ms each, and come back 0.2 s later without a gap."""
+    watch, voice = EchoWatch(), Voice()
+    for number, now in enumerate(times):
+        at = number * 160
+        frame = voice.frame(PCMU, MU_LAW.encode(to_pcm(SAID[at : at + 160])), 960, now)
+        for listener in range(listeners):
+            watch.say(listener, frame)
+        heard = SAID[at - 1600 : at - 1440] if number >= 10 else np.zeros(160, np.float32)
+        watch.hear(to_pcm(heard * 0.2))
+    return watch
+
+
+def test_words_that_went_out_at_once_after_a_stall_are_still_in_a_row() -> None:
+    """A hub makes up for 0.1 s: five frames go out in one tick."""
+    times = [1000 + number * 0.02 for number in range(60)]
+    stalled = [1000.96 if 44 <= number <= 48 else at for number, at in enumerate(times)]
+
+    watch = said_and_heard(stalled)
+
+    assert watch.is_heard(times[-1])
+
+
+def test_words_to_several_who_listen_are_said_once() -> None:
+    times = [1000 + number * 0.02 for number in range(60)]
+
+    watch = said_and_heard(times, listeners=3)
+
+    assert len(watch._said) == 60
+    assert watch.is_heard(times[-1])
+
+
+def test_another_is_listened_to_when_the_first_has_left() -> None:
+    watch, voice = EchoWatch(), Voice()
+
+    for number in range(20):
+        frame = voice.frame(PCMU, bytes(160), 960, 1000 + number * 0.02)
+        watch.say("first" if number < 5 else "other", frame)
+
+    assert len(watch._said) == 5 + 15 - 5
