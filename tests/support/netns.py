@@ -116,10 +116,10 @@ class TwoLinks:
         with _inside(self.browser, back_to=self.gateway):
             return socket.create_connection(("127.0.0.1", port))
 
-    def listen_at_browser(self) -> socket.socket:
-        """A socket that listens on the loopback of the browser's machine."""
+    def listen_at_browser(self, host: str = "127.0.0.1") -> socket.socket:
+        """A socket that listens on the browser's machine: on its loopback, or one of its links."""
         with _inside(self.browser, back_to=self.gateway):
-            return socket.create_server(("127.0.0.1", 0))
+            return socket.create_server((host, 0))
 
     def watch(self, name: str) -> Watch:
         """See the media that arrives at one of the machines."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -27,14 +28,15 @@ class SocketPeer:
         self._came = asyncio.Event()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        """Serve on a port of its own; gives the URL."""
+    async def running(self, listening: socket.socket | None = None) -> AsyncIterator[str]:
+        """Serve on a port of its own, or one that is open; gives the URL."""
         subprotocols = [Subprotocol(name) for name in self.subprotocols] or None
+        listening = listening or socket.create_server(("127.0.0.1", 0))
         async with serve(
-            self._attend, "127.0.0.1", 0, subprotocols=subprotocols, max_size=MAX_BYTES
-        ) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
-            yield f"ws://127.0.0.1:{port}/agent"
+            self._attend, sock=listening, subprotocols=subprotocols, max_size=MAX_BYTES
+        ):
+            host, port = listening.getsockname()[:2]
+            yield f"ws://{host}:{port}/agent"
 
     async def connected(self) -> None:
         """Until the gateway has come, and the session has begun."""
