@@ -17,6 +17,8 @@ from gateway.net.dns import Resolver, ResolverOptions
 from gateway.net.nameserver import Hosts
 from gateway.net.webhook import (
     MAX_BODY_BYTES,
+    MAX_INTERIM,
+    TURN_BYTES,
     WebhookClient,
     WebhookError,
     WebRequest,
@@ -168,6 +170,7 @@ async def test_a21_redirects_have_an_end() -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1) + http(),
         b"220 mail.example.com ESMTP\r\n",
         b"",
         b"\x16\x03\x01\x00",
@@ -177,6 +180,26 @@ async def test_a21_what_is_too_much_or_no_http_is_no_answer(answer: bytes) -> No
     async with running_web_server(lambda _: answer) as web:
         with pytest.raises(WebhookError):
             await client_of(web).ask(WebRequest(web.url()))
+
+
+async def test_a23_answer_in_tiny_pieces_lets_others_have_their_turn() -> None:
+    chunks = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with running_web_server(lambda _: answer) as web:
+        waiting = asyncio.ensure_future(others())
+        answered = await client_of(web).ask(WebRequest(web.url()))
+        waiting.cancel()
+
+    assert len(answered.body) == 10_000
+    assert turns >= len(answer) // TURN_BYTES
 
 
 async def test_nobody_there_is_an_error_of_ours() -> None:
