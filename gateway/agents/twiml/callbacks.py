@@ -19,6 +19,10 @@ MAX_WAITING = 64
 MAX_CALLS = 10_000
 "Calls with callbacks under way; those of more are dropped, and told of once a call."
 
+MAX_TELLING = 32
+"""Told at a time: half of what `Web` asks at once. Servers that do not answer what they are told
+leave those room that say what is to be done."""
+
 RETRY_S = 2.0
 "After a first try that failed there is one more."
 
@@ -28,6 +32,7 @@ class Callbacks:
 
     def __init__(self, web: Web) -> None:
         self._web = web
+        self._places = asyncio.Semaphore(MAX_TELLING)
         self._waiting: dict[str, deque[tuple[Action, Mapping[str, str], str]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -73,7 +78,8 @@ class Callbacks:
         )
         for is_last in (False, True):
             try:
-                answer = await self._web.ask(request)
+                async with self._places:
+                    answer = await self._web.ask(request)
             except GatewayError as error:
                 why = str(error)
             else:

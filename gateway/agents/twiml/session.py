@@ -145,7 +145,7 @@ class Session:
         except ProgramError:
             self._call.fail("its TwiML goes in circles")
         finally:
-            self._streams.close()
+            await self._streams.close()
 
     async def _begin(self) -> None:
         placed = self._instructions

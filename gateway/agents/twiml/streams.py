@@ -60,6 +60,7 @@ class Streams:
         self._fields = fields
         self._secret = secret
         self._listening: dict[str, asyncio.Task[None]] = {}
+        self._started = 0
 
     async def connect(self, stream: Stream) -> Mapping[str, str]:
         """Let the agent have the call until it or the caller has enough; what is told of it."""
@@ -67,18 +68,20 @@ class Streams:
 
     def start(self, stream: Stream) -> None:
         """Let it listen from now on."""
-        name = stream.name or f"stream-{len(self._listening) + 1}"
-        running = self._listening.get(name)
-        if running is not None and not running.done():
+        self._forget_ended()
+        self._started += 1
+        name = stream.name or f"stream-{self._started}"
+        if name in self._listening:
             self._warn("a <Stream> of this name is running: skipped")
             return
-        if sum(not task.done() for task in self._listening.values()) >= MAX_LISTENING:
+        if len(self._listening) >= MAX_LISTENING:
             self._warn(f"a call has {MAX_LISTENING} streams at most: skipped")
             return
         self._listening[name] = asyncio.ensure_future(self._listen(stream))
 
     def stop(self, name: str) -> None:
         """Let it listen no more; without a name, the first."""
+        self._forget_ended()
         chosen = name or next(iter(self._listening), "")
         task = self._listening.pop(chosen, None)
         if task is None:
@@ -86,10 +89,14 @@ class Streams:
         else:
             task.cancel()
 
-    def close(self) -> None:
-        """The call is over."""
+    async def close(self) -> None:
+        """The call is over: what is told of its streams is told before what is told of that."""
         for task in self._listening.values():
             task.cancel()
+        await asyncio.gather(*self._listening.values(), return_exceptions=True)
+
+    def _forget_ended(self) -> None:
+        self._listening = {name: task for name, task in self._listening.items() if not task.done()}
 
     async def _listen(self, stream: Stream) -> None:
         try:

@@ -684,6 +684,38 @@ async def test_started_streams_listen_beside_the_agent_and_cannot_act(loop: Virt
     await scene.close()
 
 
+@in_virtual_time
+async def test_stream_without_a_name_can_be_started_after_another_was_stopped(
+    loop: VirtualLoop,
+) -> None:
+    start = '<Start><Stream url="wss://site.test/tap"/></Start>'
+    scene = Scene(loop, f'{start}{start}<Stop><Stream name=""/></Stop>{start}<Pause length="60"/>')
+
+    await elapse(1)
+
+    assert [far.left for far in scene.streams] == [True, False, False]
+    assert not scene.warnings
+    await scene.close()
+
+
+@in_virtual_time
+async def test_end_of_streams_is_told_before_that_of_the_call(loop: VirtualLoop) -> None:
+    told = "https://site.test/status"
+    scene = Scene(
+        loop,
+        f'<Start><Stream url="wss://site.test/tap" statusCallback="{told}"/></Start>'
+        '<Pause length="1"/>',
+        status_callback=told,
+    )
+    scene.site.pages["/status"] = ""
+
+    await elapse(3)
+
+    events = [fields.get("StreamEvent", "call") for fields in scene.site.of("/status")]
+    assert events == ["stream-started", "stream-stopped", "call"]
+    await scene.close()
+
+
 # ---- calls that the REST interface placed, and changes
 
 
