@@ -198,7 +198,8 @@ class WireProtocol(Protocol):
 
     One whose agent cannot wait for room has `max_queued_s`: how much it may say in advance.
     One that wants to hear, apart, what is said to the caller has `hears_other_side`, and then
-    `hear_other_side`, like `hear`.
+    `hear_other_side`, like `hear`. With `ends_by_leaving` an agent that goes away (1001) has
+    finished; with `ends_by_closing` false one that closes in good order has not, and is lost.
     """
 
     heard: AudioFormat

@@ -243,8 +243,8 @@ class Session:
             self._give_up("what the agent says")
 
     def _on_lost(self, lost: Lost) -> None:
-        is_goodbye = lost.is_leaving and getattr(self.protocol, "ends_by_leaving", False)
-        is_finished = lost.is_finished or is_goodbye
+        is_finished = lost.is_finished and getattr(self.protocol, "ends_by_closing", True)
+        is_finished |= lost.is_leaving and getattr(self.protocol, "ends_by_leaving", False)
         self._end(Ended(Ending.FINISHED if is_finished else Ending.LOST, lost.detail))
 
     def _end(self, ended: Ended) -> None:

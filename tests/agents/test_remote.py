@@ -14,8 +14,8 @@ from gateway.agents.event import FarEndAnswered
 from gateway.agents.protocol import AgentAddress, CallFacts, Message, Opening, Wish
 from gateway.agents.remote import Clip, RemoteAgent, RemoteOptions
 from gateway.agents.session import MAX_NOTES_PER_S
+from gateway.agents.wire import audiosocket, openai
 from gateway.agents.wire import gateway as wire
-from gateway.agents.wire import openai
 from gateway.errors import Fault
 from gateway.leg.leg import (
     Answered,
@@ -576,6 +576,31 @@ async def test_agent_that_closes_in_good_order_is_heard_to_its_end(loop: Virtual
     assert ended.reason is EndReason.HANGUP
     assert bench.at(Ended) == pytest.approx(2.0, abs=0.1)
     assert len(exchange.attempts) == 1
+    await bench.close()
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("ends_by_closing", "attempts"), [(True, 1), (False, 2)])
+async def test_f18_audiosocket_that_is_closed_without_a_word_has_hung_up_or_is_lost(
+    loop: VirtualLoop, ends_by_closing: bool, attempts: int
+) -> None:
+    exchange = Exchange(is_ready=False)
+    module: Any = audiosocket
+    remote = RemoteAgent(
+        AgentAddress("pbx", "tcp://agent.example:9092"),
+        module,
+        audiosocket.Settings(ends_by_closing=ends_by_closing),
+        dial=exchange,
+    )
+    bench = AgentBench(loop, remote)
+    bench.leg.dial()
+    await elapse(1)
+
+    exchange.line.drops(is_finished=True)
+    await elapse(1)
+
+    assert len(exchange.attempts) == attempts
+    assert bool(bench.all(Ended)) == ends_by_closing
     await bench.close()
 
 

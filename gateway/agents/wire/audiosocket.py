@@ -61,6 +61,9 @@ class Settings:
 
     rate: Literal[8000, 12000, 16000, 24000, 48000] = 8000
     "Hz of what it hears; it may speak at any rate that AudioSocket knows."
+    ends_by_closing: bool = True
+    """Whether an agent that closes the connection without a hang-up (0x00) has hung up, as Asterisk
+    takes it. An agent that was killed looks just the same: false, and it is one that was lost."""
 
 
 def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Opening:
@@ -129,6 +132,7 @@ class AudioSocket:
 
     def __init__(self, settings: Settings) -> None:
         self.heard = self.said = AudioFormat(settings.rate)
+        self.ends_by_closing = settings.ends_by_closing
         self._kind = KIND_OF_RATE[settings.rate]
         self._reader = FrameReader()
 
