@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from gateway.agents.agent import Agent, AgentCall
 from gateway.agents.protocol import AgentAddress, CallFacts
@@ -33,6 +34,9 @@ EVENT = "realtime.call.incoming"
 
 DECLINE = 603
 "What a caller is told whom the program rejects without saying how, as with OpenAI."
+
+USER = "!*'()&=+$,;?/"
+"In the user of a SIP URI without an escape, beside letters, digits and -_.~ (RFC 3261 §25.1)."
 
 HEADERS = ("From", "To", "Call-ID")
 "Told of the INVITE, beside the attributes that the configuration lets through."
@@ -242,8 +246,8 @@ def describe_offer(call_id: str, facts: CallFacts, *, at: int) -> dict[str, Any]
         at: Unix seconds.
     """
     node = facts.id.rpartition("-")[0] or "gateway"
-    caller = facts.caller or "anonymous"
-    values = (f"<sip:{caller}@{node}>", f"<sip:{facts.called}@{node}>", facts.id)
+    caller, called = (_user(each) for each in (facts.caller, facts.called))
+    values = (f"<sip:{caller or 'anonymous'}@{node}>", f"<sip:{called}@{node}>", facts.id)
     headers = (*zip(HEADERS, values, strict=True), *facts.attributes.items())
     return {
         "id": f"evt_{secrets.token_hex(16)}",
@@ -255,6 +259,11 @@ def describe_offer(call_id: str, facts: CallFacts, *, at: int) -> dict[str, Any]
             "sip_headers": [{"name": name, "value": value} for name, value in headers],
         },
     }
+
+
+def _user(text: str) -> str:
+    """As it stands in a SIP URI; what was no UTF-8 is a question mark."""
+    return quote(text, safe=USER, errors="replace")
 
 
 def sign(url: str, body: bytes, key: bytes, *, at: int) -> WebRequest:

@@ -201,6 +201,13 @@ def test_caller_who_is_not_told_is_anonymous() -> None:
     assert offer["data"]["sip_headers"][0]["value"] == "<sip:anonymous@n1>"
 
 
+def test_a15_caller_cannot_write_another_header_than_its_own() -> None:
+    offer = describe_offer("rtc_1", replace(FACTS, caller='1>;tag=x, "ann" <sip:\udcff'), at=NOW)
+
+    (from_,) = (h["value"] for h in offer["data"]["sip_headers"] if h["name"] == "From")
+    assert from_ == "<sip:1%3E;tag=x,%20%22ann%22%20%3Csip%3A?@n1>"
+
+
 @pytest.mark.parametrize("text", ["", "whsec_", "whsec_#", "whsec_abc", "secret"])
 def test_secret_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
