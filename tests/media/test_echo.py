@@ -125,7 +125,7 @@ def test_words_that_went_out_at_once_after_a_stall_are_still_in_a_row() -> None:
 
     watch = said_and_heard(stalled)
 
-    assert watch.is_heard(times[-1])
+    assert find_echo(watch.heard(), watch._reference(times[-1])).share > 0.9
 
 
 def test_words_to_several_who_listen_are_said_once() -> None:
