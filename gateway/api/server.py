@@ -28,6 +28,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from gateway.api.compression import refuse_compression
 from gateway.api.crowd import Crowd, SocketLimits, client_address
+from gateway.api.http_connection import end_quietly
 from gateway.api.openapi import Operation, build_document
 from gateway.api.peer_watch import watch_peers
 from gateway.errors import GatewayError
@@ -205,6 +206,7 @@ def create_server(
         doors: other WebSockets, for agents and PBXs.
     """
     refuse_compression()
+    end_quietly()
     app = Quart("gateway", static_folder=None)
     watch_peers()
     own_locks = tuple(door.prefix for door in doors)
