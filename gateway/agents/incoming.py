@@ -23,7 +23,8 @@ from gateway.agents.protocol import AgentAddress, CallFacts
 from gateway.agents.sideband import Sideband
 from gateway.agents.tool import HangUp, Transfer
 from gateway.errors import GatewayError, RoutingError
-from gateway.net.webhook import Web, WebRequest, standard_signature
+from gateway.net.signature import standard_signature
+from gateway.net.webhook import Web, WebRequest
 
 log = logging.getLogger(__name__)
 

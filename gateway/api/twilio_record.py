@@ -10,6 +10,7 @@ from typing import Any
 from gateway.agents.protocol import call_token
 from gateway.agents.twiml.dates import rfc_2822
 from gateway.agents.twiml.verbs import Action
+from gateway.agents.wire.twilio import call_sid
 from gateway.call.events import (
     CallAnswered,
     CallEnded,
@@ -126,7 +127,7 @@ class Records:
     ) -> Record:
         """The REST interface has placed a call."""
         # By its sid: one that nobody would take may be over already.
-        record = self._by_sid.get(f"CA{call_token(call)}") or self._add(call, from_, to)
+        record = self._by_sid.get(call_sid(call_token(call))) or self._add(call, from_, to)
         record.from_, record.to, record.direction = from_, to, "outbound-api"
         record.callback, record.machine_callback = callback, machine_callback
         if record.status == "ringing":  # as all are taken to be that others placed
@@ -166,7 +167,7 @@ class Records:
 
     def _add(self, call: str, from_: str, to: str) -> Record:
         now = self._now()
-        record = Record(f"CA{call_token(call)}", call, from_, to, "inbound", now, updated_at=now)
+        record = Record(call_sid(call_token(call)), call, from_, to, "inbound", now, updated_at=now)
         self._by_call[call] = self._by_sid[record.sid] = record
         return record
 

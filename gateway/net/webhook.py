@@ -1,16 +1,13 @@
 """Asks and tells web servers what concerns calls: small requests, one connection for each.
 
 The grammar is h11's, the addresses are those that `net.destination` has pinned, also of what a
-redirect leads to. Signatures: Twilio's (HMAC-SHA1 over URL and form), and that of Standard
-Webhooks (HMAC-SHA256 over id, time and body), which OpenAI uses too.
+redirect leads to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
@@ -22,6 +19,7 @@ import h11
 
 from gateway.errors import GatewayError
 from gateway.net.destination import DestinationError, Destinations, Pinned
+from gateway.net.signature import twilio_signature
 
 log = logging.getLogger(__name__)
 
@@ -258,9 +256,6 @@ def _redirected(request: WebRequest, answer: WebAnswer) -> WebRequest:
     return WebRequest(url, "GET", headers, credentials=credentials)
 
 
-# ---- signatures
-
-
 def form_request(
     url: str, fields: Sequence[tuple[str, str]], *, secret: str, method: str = "POST"
 ) -> WebRequest:
@@ -283,20 +278,3 @@ def form_request(
         headers += (("X-Twilio-Signature", twilio_signature(secret, url, signed)),)
     body = urlencode(fields).encode() if method != "GET" else b""
     return WebRequest(url, method, headers, body)
-
-
-def twilio_signature(token: str, url: str, fields: Sequence[tuple[str, str]] = ()) -> str:
-    """X-Twilio-Signature: HMAC-SHA1 over the URL and each field, by name, without separators."""
-    text = url + "".join(name + value for name, value in sorted(set(fields)))
-    digest = hmac.digest(token.encode(), text.encode(), hashlib.sha1)
-    return base64.b64encode(digest).decode()
-
-
-def standard_signature(key: bytes, message_id: str, at: int, body: bytes) -> str:
-    """webhook-signature of Standard Webhooks, `v1,…`: receivers refuse what is 5 min old (A22).
-
-    Args:
-        at: Unix seconds, as the header webhook-timestamp tells them.
-    """
-    signed = f"{message_id}.{at}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()

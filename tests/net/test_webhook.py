@@ -15,6 +15,7 @@ import pytest
 from gateway.net.destination import DestinationError, Destinations, look_up_by
 from gateway.net.dns import Resolver, ResolverOptions
 from gateway.net.nameserver import Hosts
+from gateway.net.signature import standard_signature, twilio_signature
 from gateway.net.webhook import (
     MAX_BODY_BYTES,
     MAX_INTERIM,
@@ -23,8 +24,6 @@ from gateway.net.webhook import (
     WebhookError,
     WebRequest,
     form_request,
-    standard_signature,
-    twilio_signature,
 )
 from gateway.sip.locate import Reach
 from tests.support.certificates import Authority

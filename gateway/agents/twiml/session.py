@@ -39,6 +39,7 @@ from gateway.agents.twiml.verbs import (
     Stream,
 )
 from gateway.agents.twiml.view import Switchboard
+from gateway.agents.wire.twilio import call_sid
 from gateway.errors import GatewayError
 from gateway.media.answering import ANSWERED_BY, MACHINE, UNKNOWN
 from gateway.net.destination import DestinationError
@@ -249,7 +250,7 @@ class Session:
         account = self._options.settings.account_sid if placed is None else placed.account_sid
         headers = {f"SipHeader_{name}": value for name, value in facts.attributes.items()}
         return {
-            "CallSid": f"CA{facts.token}",
+            "CallSid": call_sid(facts.token),
             "AccountSid": account,
             "From": from_,
             "To": to,

@@ -9,10 +9,7 @@ is not in the protocol is passed over, as Twilio's own servers do.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -42,6 +39,7 @@ from gateway.agents.wire_json import (
 )
 from gateway.codec import PCMU
 from gateway.media.playout import Cleared, MarkReached
+from gateway.net.signature import twilio_signature
 
 IS_STREAM = False
 
@@ -70,18 +68,13 @@ def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Openi
     """The URL as it is configured, signed where there is a token to sign it with."""
     if address.secret is None:
         return Opening(address.url)
-    return Opening(address.url, (("X-Twilio-Signature", sign(address.secret.value, address.url)),))
+    signature = twilio_signature(address.secret.value, address.url)
+    return Opening(address.url, (("X-Twilio-Signature", signature),))
 
 
 def make(settings: Settings) -> TwilioStream:
     """One stream."""
     return TwilioStream(settings)
-
-
-def sign(token: str, url: str, parameters: Iterable[tuple[str, str]] = ()) -> str:
-    """X-Twilio-Signature: of a URL, and of a form's parameters in the order of their names."""
-    text = url + "".join(name + value for name, value in sorted(parameters))
-    return b64encode(hmac.digest(token.encode(), text.encode(), hashlib.sha1)).decode("ascii")
 
 
 def call_sid(token: str) -> str:

@@ -35,7 +35,7 @@ from gateway.media.frame import AudioFrame, Pcm
 from gateway.media.playout import MarkReached, Playout
 from gateway.media.sound import Sound
 from gateway.media.tone import tone_level_dbfs
-from gateway.net.webhook import twilio_signature
+from gateway.net.signature import twilio_signature
 from gateway.private import Secret
 from tests.media.sound import tone
 from tests.support.agents import AgentBench

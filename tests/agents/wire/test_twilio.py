@@ -227,20 +227,3 @@ def test_the_upgrade_is_signed_with_the_token() -> None:
     assert opening.headers == (("X-Twilio-Signature", "b3plRhGrh/DaMK9JgYYfERBwpcA="),)
     assert opening.url == url
     assert twilio.opening(AgentAddress("bot", url), Settings(), FACTS).headers == ()
-
-
-def test_a_form_is_signed_in_the_order_of_its_names() -> None:
-    # The example of Twilio's own documentation of request validation.
-    parameters = {
-        "CallSid": "CA1234567890ABCDE",
-        "Caller": "+14158675309",
-        "Digits": "1234",
-        "From": "+14158675309",
-        "To": "+18005551212",
-    }
-
-    signature = twilio.sign(
-        "12345", "https://mycompany.com/myapp.php?foo=1&bar=2", parameters.items()
-    )
-
-    assert signature == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
