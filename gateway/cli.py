@@ -27,6 +27,7 @@ from gateway.route_options import SOURCES
 from gateway.trial.report import Trial, render_table, to_json, to_junit
 from gateway.trial.run import TrialOptions, run_trials
 from gateway.trial.script import load_caller
+from gateway.trial.stall import ending_where_it_stalls
 from gateway.trunk.identity import CallerIdentity
 
 log = logging.getLogger(__name__)
@@ -168,18 +169,36 @@ def _call(chosen: argparse.Namespace) -> int:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if chosen.junit is not None:
         _write(chosen.junit, to_junit([]))  # better now than after many calls
-    trials = uvloop.run(run_trials(config, options, version=VERSION, on_trial=_say_fate))
+    trials: list[Trial] = []
+    is_whole = True
+    try:
+        uvloop.run(_try_out(config, options, trials))
+    except KeyboardInterrupt:
+        is_whole = False
     if chosen.junit is not None:
         _write(chosen.junit, to_junit(trials))
     print(json.dumps(to_json(trials), indent=2) if chosen.json else render_table(trials))
+    if not is_whole:
+        print("gateway: interrupted: not all calls were made", file=sys.stderr)
+        return 130
     return 0 if all(trial.is_passed for trial in trials) else 1
 
 
-def _say_fate(trial: Trial) -> None:
-    """Who waits for many calls sees that they go on."""
-    if sys.stderr.isatty():
-        fate = "passed" if trial.is_passed else "FAILED"
-        print(f"{trial.script} #{trial.number}: {fate}", file=sys.stderr)
+async def _try_out(config: Config, options: TrialOptions, trials: list[Trial]) -> None:
+    """Make the calls; who waits for them sees that they go on."""
+    is_watched = sys.stderr.isatty()
+
+    def begin(script: str, number: int) -> None:
+        if is_watched:
+            print(f"{script} #{number} … ", end="", file=sys.stderr, flush=True)
+
+    def end(trial: Trial) -> None:
+        trials.append(trial)
+        if is_watched:
+            print("passed" if trial.is_passed else "FAILED", file=sys.stderr)
+
+    async with ending_where_it_stalls():
+        await run_trials(config, options, version=VERSION, on_call=begin, on_trial=end)
 
 
 def _write(path: Path, text: str) -> None:

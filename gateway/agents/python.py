@@ -169,7 +169,7 @@ class WatchedAgent:
             await _Timed(self.agent.on_call(call), self._clock, self._judge)
         except SystemExit as error:
             # asyncio would end the process.
-            raise AgentCodeError(f"it called sys.exit({error.code!r})") from None
+            raise AgentCodeError(f"it called sys.exit({error.code!r})") from error
 
     def _judge(self, took_s: float, work: Coroutine[Any, Any, Any]) -> None:
         if took_s < SLOW_STEP_S:

@@ -40,6 +40,8 @@ class Told:
     "The keys that the agent pressed."
     goodbye_share: float | None = None
     "How much of the known last words was heard; None: they are not known."
+    last_words_share: float | None = None
+    "How much of what the agent said last was heard; None: not known, or others spoke after it."
     unsaid_ms: float | None = None
     "What the agent had said to the gateway, and nobody heard, as it left; None: not known."
     lost_packets: int = 0
@@ -169,15 +171,20 @@ def _goodbye(wanted: str, told: Told, found: Measures) -> Check:
         share = told.goodbye_share or 0.0
         shown = f"{100 * share:.0f} % of its end heard"
         return Check("goodbye", share >= 1.0, shown, f"{wanted}, whole")
-    quiet_ms, unsaid_ms = found.quiet_before_end_ms, told.unsaid_ms
-    if quiet_ms is None:
+    if found.quiet_before_end_ms is None:
         return Check("goodbye", False, "nothing was said", "whole")
     if told.ended_by == "caller":
         # Who leaves while the other speaks has cut nothing off of its own.
         return Check("goodbye", True, "the caller left", "whole")
+    missing = _missing(told, found.quiet_before_end_ms)
+    return Check("goodbye", not missing, f"cut off: {missing}" if missing else "whole", "whole")
+
+
+def _missing(told: Told, quiet_ms: float) -> str:
+    """What is not there of the agent's last words; empty: they are whole."""
+    share, unsaid_ms = told.last_words_share, told.unsaid_ms
     if unsaid_ms is None:
-        shown = f"{quiet_ms:.0f} ms of quiet before the end"
-        return Check("goodbye", quiet_ms >= QUIET_BEFORE_END_MS, shown, "whole")
+        return "" if quiet_ms >= QUIET_BEFORE_END_MS else "it spoke to the very end"
     if unsaid_ms > MAX_UNSAID_MS:
-        return Check("goodbye", False, f"cut off: {unsaid_ms:.0f} ms were not heard", "whole")
-    return Check("goodbye", True, "whole", "whole")
+        return f"{unsaid_ms:.0f} ms were not heard"
+    return "" if share is None or share >= 1.0 else f"{100 * share:.0f} % of its end heard"

@@ -58,7 +58,7 @@ def render_table(trials: Sequence[Trial]) -> str:
 def to_json(trials: Sequence[Trial]) -> dict[str, Any]:
     """For programs."""
     return {
-        "passed": all(trial.is_passed for trial in trials),
+        "passed": bool(trials) and all(trial.is_passed for trial in trials),
         "trials": [_to_json(trial) for trial in trials],
     }
 
@@ -72,6 +72,7 @@ def to_junit(trials: Sequence[Trial]) -> str:
         tests=str(len(trials)),
         failures=str(failed),
         errors="0",
+        skipped="0",
         time=f"{sum(trial.measures.duration_s for trial in trials):.3f}",
     )
     for trial in trials:
@@ -85,7 +86,8 @@ def to_junit(trials: Sequence[Trial]) -> str:
         wrong = [check for check in trial.checks if not check.is_passed]
         if wrong:
             words = [f"{c.name}: {c.measured} (wanted: {c.wanted})" for c in wrong]
-            failure = ElementTree.SubElement(case, "failure", message=_xml("; ".join(words)))
+            message = _xml("; ".join(words))
+            failure = ElementTree.SubElement(case, "failure", type="expectation", message=message)
             failure.text = _xml("\n".join(words))
         out = ElementTree.SubElement(case, "system-out")
         out.text = _xml("\n".join(f"{c.name}: {c.measured}" for c in trial.checks))

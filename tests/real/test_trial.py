@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,7 +17,7 @@ import pytest
 from gateway.cli import main
 from gateway.media.file import read_wav
 from gateway.media.tone import level_dbfs, sine
-from tests.support.gateway import running_gateway
+from tests.support.gateway import ROOT, running_gateway
 from tests.trial.sounds import write_wav
 
 pytestmark = pytest.mark.real
@@ -85,7 +89,7 @@ echo_db = -45
 seed = 5
 [[step]]
 interrupt = "words.wav"
-after_s = 0.4
+after_s = 0.75
 [[step]]
 wait_for_silence = 3
 [[step]]
@@ -291,7 +295,9 @@ def test_agent_that_raises_ends_its_own_call_alone(
 
     first, second = told["trials"]
     assert status == 1
-    assert first["checks"][0]["measured"].startswith("agent-failed")
+    assert re.fullmatch(
+        r"agent-failed: ValueError: no more \(breaking\.py:\d+\)", first["checks"][0]["measured"]
+    )
     assert first["ended_by"] == ""
     assert second["passed"]
 
@@ -314,6 +320,73 @@ def test_what_is_not_as_expected_is_told_to_people_programs_and_ci(
     assert ElementTree.parse(junit).getroot().get("failures") == "2"
 
 
+GONE = """
+[[agent]]
+name = "gone"
+protocol = "gateway"
+url = "ws://127.0.0.1:9/who?key=secret"
+"""
+
+
+@pytest.mark.beside
+def test_agent_that_is_not_there_is_told_with_where_it_should_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "[[step]]\nhang_up = true\n"
+
+    status, told = call(tmp_path, capsys, "gone", script, config=f"{CONFIG}\n{GONE}")
+
+    assert status == 1
+    why = told["trials"][0]["checks"][0]["measured"]
+    assert why.startswith("agent_lost: the agent cannot be reached")
+    assert why.endswith("; is it running at ws://127.0.0.1:9?")
+
+
+STOPS = """
+import os, signal, time
+
+
+class Interrupted:
+    async def on_call(self, call):
+        os.kill(os.getpid(), signal.SIGINT)
+        async for _ in call.hear():
+            pass
+
+
+class Stalls:
+    async def on_call(self, call):
+        time.sleep(100)
+"""
+
+
+@pytest.mark.beside
+@pytest.mark.parametrize(
+    ("kind", "status", "says"),
+    [("Interrupted", 130, "gateway: interrupted"), ("Stalls", 1, "stopping.py")],
+)
+def test_trial_that_cannot_go_on_ends_and_says_why(
+    tmp_path: Path, kind: str, status: int, says: str
+) -> None:
+    (tmp_path / "stopping.py").write_text(STOPS)
+    agent = f'[[agent]]\nname = "stops"\nprotocol = "python"\nclass = "stopping:{kind}"\n'
+    (tmp_path / "gateway.toml").write_text(agent)
+    (tmp_path / "caller.toml").write_text("[[step]]\nwait = 20\n")
+    code = "import gateway.trial.stall as s; s.STALLED_S = 2; from gateway.cli import main; "
+    arguments = ["call", "agent:stops", "--config", "gateway.toml", "--script", "caller.toml"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}raise SystemExit(main({arguments!r}))"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+    assert (done.returncode, says in done.stderr) == (status, True), done.stderr
+
+
 @pytest.mark.beside
 def test_call_that_lasts_too_long_is_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -330,6 +403,7 @@ def test_call_that_lasts_too_long_is_ended(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["agent:waits"], "agent:waits dials the gateway itself"),
         (["agent:ecco"], "there is no agent:ecco; did you mean 'echo'"),
         (["agent:echo", "--script", "none.toml"], "name an existing file"),
         (["agent:echo", "--junit", "no/folder/out.xml"], "name another file"),
@@ -343,7 +417,9 @@ def test_what_cannot_be_called_is_named(
     says: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gateway.toml").write_text(CONFIG)
+    monkeypatch.setenv("TOKEN", "secret")
+    waits = '[[agent]]\nname = "waits"\nprotocol = "gateway"\ntoken_env = "TOKEN"\n'
+    (tmp_path / "gateway.toml").write_text(f"{CONFIG}\n{waits}")
     (tmp_path / "caller.toml").write_text("[[step]]\nhang_up = true\n")
 
     status = main(["call", *arguments, "--config", "gateway.toml", "--script", "caller.toml"])

@@ -98,9 +98,19 @@ def test_goodbye_is_cut_off_where_the_agent_leaves_something_unsaid() -> None:
     assert checks(replace(cut, ended_by="caller"), goodbye="whole")["goodbye"][0]
 
 
+def test_goodbye_is_cut_off_where_its_end_was_not_heard_though_it_was_sent() -> None:
+    cut = replace(CALL, unsaid_ms=0.0, last_words_share=0.4)
+
+    assert checks(cut, goodbye="whole")["goodbye"] == (False, "cut off: 40 % of its end heard")
+    assert checks(replace(cut, last_words_share=1.0), goodbye="whole")["goodbye"][0]
+
+
 def test_goodbye_of_whom_nothing_else_is_known_ends_in_silence() -> None:
-    assert checks(goodbye="whole")["goodbye"] == (True, "500 ms of quiet before the end")
-    assert not checks(replace(CALL, ended_at=19.51), goodbye="whole")["goodbye"][0]
+    assert checks(goodbye="whole")["goodbye"] == (True, "whole")
+    assert checks(replace(CALL, ended_at=19.51), goodbye="whole")["goodbye"] == (
+        False,
+        "cut off: it spoke to the very end",
+    )
     assert not checks(replace(CALL, agent=[]), goodbye="whole")["goodbye"][0]
 
 
@@ -150,3 +160,9 @@ def test_junit_is_xml_whatever_a_far_end_says() -> None:
     failure = suite[1].find("failure")
     assert failure is not None
     assert "486 <Busy>" in str(failure.get("message"))
+    # Ant's schema of such files wants a type with every failure.
+    assert failure.get("type")
+
+
+def test_junit_of_no_calls_can_be_read_too() -> None:
+    assert ElementTree.fromstring(to_junit([])).get("tests") == "0"
