@@ -155,12 +155,12 @@ class KeyDetector:
 def key_in(window: NDArray[np.int16]) -> str | None:
     """The key that sounds throughout `WINDOW` samples at 8 kHz; None where none does."""
     samples = window.astype(np.float32)
-    energy = float(np.dot(samples, samples))
+    energy = float(samples @ samples)
     if energy * WINDOW < 4 * _MIN_POWER:
         return None
     # Nearly everything ends here: speech is not as narrow as two tones.
-    coarse = _powers(_COARSE, samples)
-    if 2 * (float(coarse[:4].max()) + float(coarse[4:].max())) < 0.2 * energy * WINDOW:
+    coarse = _powers(_COARSE, samples).tolist()  # of so few numbers Python's max is the quicker
+    if 2 * (max(coarse[:4]) + max(coarse[4:])) < 0.2 * energy * WINDOW:
         return None
     powers = _powers(_FINE, samples).reshape(8, -1).max(axis=1)
     row, column = int(powers[:4].argmax()), 4 + int(powers[4:].argmax())
