@@ -85,6 +85,8 @@ class Heard:
     first_audio_ms: list[float]
     clear_ms: list[float]
     late_ms: Floats
+    unheard: int
+    "Bursts of which nothing came."
     played_percent: float
     "Of the packets of the burst that was not interrupted."
 
@@ -158,7 +160,9 @@ class _Session:
         heard = [self._heard(*each) for each in zip(placed, said, strict=True)]
         lost = sum(not call.is_talking for call in placed)
         await generator.set_calls(0, running.port)
-        return cost | _summary(heard) | {"calls_lost": lost} | _warning(cost, lost)
+        found = _summary(heard)
+        warning = _warning(cost, lost, found["bursts_unheard"])
+        return cost | found | {"calls_lost": lost} | warning
 
     async def _cost(
         self,
@@ -216,6 +220,7 @@ class _Session:
             first_ms,
             clear_ms,
             np.concatenate(late) if late else np.zeros(0),
+            len(said.bursts) - len(first_ms),
             100 * played / (50 * BURST_S),
         )
 
@@ -285,6 +290,7 @@ def _summary(heard: list[Heard]) -> dict[str, Any]:
         "jitter_ms_p99": _percentile(late, 99),
         "played_percent": round(min(each.played_percent for each in heard), 1),
         "bursts": len(first),
+        "bursts_unheard": sum(each.unheard for each in heard),
     }
 
 
@@ -292,7 +298,7 @@ def _percentile(values: list[float] | Floats, percent: int) -> float | None:
     return round(float(np.percentile(values, percent)), 2) if len(values) else None
 
 
-def _warning(cost: dict[str, Any], lost: int) -> dict[str, str]:
+def _warning(cost: dict[str, Any], lost: int, unheard: int) -> dict[str, str]:
     """Why a row does not count; as a rule it says more about the machine than about the gateway."""
     detail = cost["detail"]
     if lost:
@@ -303,6 +309,8 @@ def _warning(cost: dict[str, Any], lost: int) -> dict[str, str]:
         return {"warning": f"the generator's core was {detail['generator_core_percent']} % busy"}
     if cost["heard_percent"] < MIN_HEARD_PERCENT:
         return {"warning": f"agents heard {cost['heard_percent']} % of their callers"}
+    if unheard:
+        return {"warning": f"nothing was heard of {unheard} bursts"}
     return {}
 
 

@@ -92,11 +92,13 @@ def test_bursts_are_judged_by_the_packets_that_carry_them() -> None:
     session = _Session(options, "gateway", "g711", (0, 1))
 
     found = session._heard(
-        cast(AgentCall, call), Said(bursts=[(1000 * ms, 2990 * ms)], whole=4990 * ms)
+        cast(AgentCall, call),
+        Said(bursts=[(1000 * ms, 2990 * ms), (3700 * ms, 4000 * ms)], whole=4990 * ms),
     )
 
     assert found.first_audio_ms == [20.0]
     assert found.clear_ms == [10.0]
     assert found.late_ms.max() == pytest.approx(3.0)
     assert found.played_percent == 100.0
+    assert found.unheard == 1
     assert BURST_S == 5.0
