@@ -8,9 +8,13 @@ from gateway.call.events import CallEnded, CallEvent, CallStarted, LegAlerted, T
 
 log = logging.getLogger(__name__)
 
+_LOGGED = frozenset({CallStarted, CallEnded, LegAlerted, ToolEnded})
+
 
 def log_event(event: CallEvent) -> None:
     """A line for what people look for; numbers, names and digits stay out of it."""
+    if type(event) not in _LOGGED:
+        return
     if isinstance(event, CallStarted):
         log.info("call=%s started from %s to %s", event.call, event.caller, event.called)
     elif isinstance(event, CallEnded):

@@ -76,6 +76,12 @@ class Party:
     "Whether it waits for another: it hears music and is not heard, and was told nothing."
     quality: MediaQuality | None = None
     "How its media fared; None while it is there."
+    is_person: bool = field(init=False)
+    "Whether it is no agent, as far as we know: one at a SIP URI is called like a phone."
+
+    def __post_init__(self) -> None:
+        is_agent = self.leg.kind is LegKind.AGENT or self.target.startswith("agent:")
+        self.is_person = not is_agent
 
     @property
     def holds_silently(self) -> bool:
@@ -93,11 +99,6 @@ class Party:
         return self.is_on_hold or self.is_waiting
 
     @property
-    def is_person(self) -> bool:
-        """Whether it is no agent, as far as we know: one at a SIP URI is called like a phone."""
-        return self.leg.kind is not LegKind.AGENT and not self.target.startswith("agent:")
-
-    @property
     def names(self) -> Names:
         """What it goes by: its leg's id, its role, what it is in a call centre, and all.
 
@@ -110,7 +111,7 @@ class Party:
 
     def is_of(self, names: Names) -> bool:
         """Whether it is among them."""
-        return not names.isdisjoint(self.names)
+        return "all" in names or not names.isdisjoint(self.names)
 
     def speaks_to(self, other: Party) -> bool:
         """Whether another may hear it: all may, unless it is muted, or not let be heard by them."""

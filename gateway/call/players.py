@@ -162,7 +162,9 @@ class Players:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
-        return min((player.at for player in self._players.values()), default=None)
+        if not self._players:
+            return None
+        return min(player.at for player in self._players.values())
 
     def add_to(
         self, hears: Mapping[PartyId, Mapping[PartyId, float]], parties: Collection[Party]

@@ -344,6 +344,8 @@ class Room:
         Music is nobody's secret. An agent goes on as long as somebody hears it to whom it spoke:
         who listens in besides cuts nobody short.
         """
+        if not (self._loops or self.players.ids or self.monitors or self._has_queues()):
+            return set()  # nobody queues what it says
         before, now = self._said_to, listeners_by_speaker(hears)
         # Whoever is heard by nobody spoke to those who heard it last.
         self._said_to = {name: before[name] for name in before if name in self.parties} | now
@@ -352,6 +354,9 @@ class Room:
             *self.players.ids,
             *(name for name in now if before.get(name, now[name]) & now[name]),
         }
+
+    def _has_queues(self) -> bool:
+        return any(party.leg.playout is not None for party in self.parties.values())
 
     def _tell_agents(self) -> None:
         """Let an agent know whom it hears and who hears it, where that has changed."""

@@ -37,7 +37,10 @@ class Searches:
 
     def find(self, leg: LegId) -> Search | None:
         """The search that a leg rings for."""
-        return next((search for search in self._all if leg in search.hunt.ringing), None)
+        for search in self._all:
+            if leg in search.hunt.ringing:
+                return search
+        return None
 
     def on_answered(self, search: Search, party: Party, now: float) -> None:
         """One that rang is there."""
@@ -62,6 +65,8 @@ class Searches:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
+        if not self._all:
+            return None
         deadlines = (search.hunt.deadline for search in self._all)
         return min((at for at in deadlines if at is not None), default=None)
 

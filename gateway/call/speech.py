@@ -53,6 +53,11 @@ class Speech:
                     self._waits.remove(wait)
                     wait.then(now)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody is waited for."""
+        return bool(self._waits)
+
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
         return min((wait.at for wait in self._waits), default=None)

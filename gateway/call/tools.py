@@ -215,6 +215,8 @@ class Tools:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
+        if not (self._under_way or self._collections or self._speech.is_awaited):
+            return None  # as in most calls
         self._forget()
         timers = [self._speech.next_timer()]
         timers += [each.until for each in self._under_way]
