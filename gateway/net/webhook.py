@@ -26,8 +26,11 @@ log = logging.getLogger(__name__)
 CONNECT_S = 5.0
 "To connect, TLS included: a caller waits meanwhile."
 
-EXCHANGE_S = 15.0
-"From the first byte sent to the last received, as Twilio gives a web server."
+NEXT_ADDRESS_S = 2.0
+"One address may take this long of that where there is another."
+
+ASK_S = 20.0
+"For all of it, redirects too: Twilio gives a web server 15 s."
 
 MAX_BODY_BYTES = 1024 * 1024
 "Read of an answer: TwiML has 64 kB at most, a recorded prompt of a minute is this long."
@@ -48,7 +51,7 @@ MAX_INTERIM = 8
 "Responses 1xx before the real one."
 
 MAX_RUNNING = 64
-"Requests under way at a time; more wait for their turn, and for `EXCHANGE_S` at most."
+"Requests under way at a time; more wait for their turn, and for `ASK_S` at most."
 
 SAME_METHOD = frozenset({307, 308})
 "Redirects after which what was posted is posted again (RFC 9110 §15.4.8)."
@@ -125,7 +128,7 @@ class WebhookClient:
             DestinationError: the URL, or what it is redirected to, leads where it must not.
         """
         try:
-            async with asyncio.timeout(CONNECT_S + EXCHANGE_S), self._places:
+            async with asyncio.timeout(ASK_S), self._places:
                 for _ in range(MAX_REDIRECTS + 1):
                     answer = await self._ask_once(request)
                     if answer.status not in REDIRECTS or "location" not in answer.headers:
@@ -156,15 +159,17 @@ class WebhookClient:
         try:
             async with asyncio.timeout(CONNECT_S):
                 for address in pinned.addresses:
+                    limit_s = None if address == pinned.addresses[-1] else NEXT_ADDRESS_S
                     try:
-                        return await asyncio.open_connection(
-                            address,
-                            pinned.port,
-                            ssl=tls,
-                            server_hostname=name,
-                            ssl_handshake_timeout=CONNECT_S if tls is not None else None,
-                            limit=BUFFER_BYTES,
-                        )
+                        async with asyncio.timeout(limit_s):
+                            return await asyncio.open_connection(
+                                address,
+                                pinned.port,
+                                ssl=tls,
+                                server_hostname=name,
+                                ssl_handshake_timeout=CONNECT_S if tls is not None else None,
+                                limit=BUFFER_BYTES,
+                            )
                     except ssl.SSLError as error:
                         why = f": {error.reason or 'TLS fails'}"
                     except OSError:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,6 +200,25 @@ async def test_a23_answer_in_tiny_pieces_lets_others_have_their_turn() -> None:
 
     assert len(answered.body) == 10_000
     assert turns >= len(answer) // TURN_BYTES
+
+
+async def test_address_that_does_not_answer_is_followed_by_the_next() -> None:
+    with socket.socket() as full, socket.socket() as taken:
+        # Nobody accepts, and the place in its queue is taken: connecting goes on for ever.
+        full.bind(("127.0.0.2", 0))
+        port = full.getsockname()[1]
+        full.listen(0)
+        taken.connect(full.getsockname())
+        async with running_web_server(lambda _: http("hello"), port=port) as web:
+
+            async def both(host: str, port: int) -> Sequence[str]:
+                return ("127.0.0.2", "127.0.0.1")
+
+            url = f"http://both.example:{web.port}/"
+            client = WebhookClient(Destinations(both, trusted=[url]))
+            answer = await client.ask(WebRequest(url))
+
+    assert answer.body == b"hello"
 
 
 async def test_nobody_there_is_an_error_of_ours() -> None:

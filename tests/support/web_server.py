@@ -81,9 +81,9 @@ class WebServer:
 
 @asynccontextmanager
 async def running_web_server(
-    answer: Answer, *, tls: ssl.SSLContext | None = None
+    answer: Answer, *, tls: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[WebServer]:
-    """Serve on a port of loopback."""
+    """Serve on a port of loopback; 0: any."""
     web = WebServer(scheme="http" if tls is None else "https")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,7 +107,7 @@ async def running_web_server(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls)
     web.port = server.sockets[0].getsockname()[1]
     try:
         yield web
