@@ -21,8 +21,9 @@ from gateway.errors import ConfigError
 from gateway.explain import explain, render
 from gateway.net.certificates import make_development_certificates
 from gateway.options import Config
-from gateway.parties import check_agents, read_music
+from gateway.parties import read_music
 from gateway.private import Private
+from gateway.roster import check_agents
 from gateway.route_options import SOURCES
 from gateway.trial.report import Trial, render_table, to_json, to_junit
 from gateway.trial.run import TrialOptions, run_trials

@@ -32,8 +32,9 @@ from gateway.net.load import LoadWatch
 from gateway.net.pacer import Pacer
 from gateway.net.webhook import WebhookClient
 from gateway.options import Config
-from gateway.parties import Caller, Parties, make_agents, make_destinations, open_ports, read_music
+from gateway.parties import Caller, Parties, open_ports, read_music
 from gateway.private import Private
+from gateway.roster import make_agents, make_destinations
 from gateway.rtp.dial_string import parse_dial_string, split_dialled
 from gateway.sip import event as sip
 from gateway.sip.invite import MAX_FORWARDS

@@ -13,8 +13,8 @@ from gateway.agents.remote import RemoteAgent
 from gateway.agents.wire import gateway as own
 from gateway.errors import ConfigError
 from gateway.options import AgentOptions
-from gateway.parties import APOLOGY, WAIT_SOUND, make_agent
 from gateway.private import Secret
+from gateway.roster import APOLOGY, WAIT_SOUND, make_agent
 from tests.test_config import load, refuse
 
 SALES = """

@@ -18,7 +18,7 @@ from gateway.agents.waiting import Lobby
 from gateway.config import parse_config
 from gateway.net.destination import DestinationError, Destinations
 from gateway.options import Config
-from gateway.parties import make_agents, make_destinations
+from gateway.roster import make_agents, make_destinations
 from gateway.twiml_agents import TwimlAgents
 from tests.support.site import Site
 

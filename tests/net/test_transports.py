@@ -841,7 +841,7 @@ def test_connections_are_marked_for_the_network() -> None:
         async with site(Listen("tcp")) as theirs, site() as ours:
             await ours.transports.connect(Hop("tcp", "127.0.0.1", theirs.port()))
             with closing(socket.socket()) as probe:
-                tcp._prepare(probe)
+                tcp.prepare_connection(probe)
 
                 tos = probe.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
                 timeout_ms = probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
