@@ -75,9 +75,7 @@ async def serve(config: Config) -> int:
     async with AsyncExitStack() as stack:
         pacer = Pacer(loop)
         if config.lab is not None:
-            lab_config = parse_config(_lab_document(config.lab), LAB_FILE, LAB_SECRETS)
-            lab = Node(lab_config, version=VERSION, loop=loop, pacer=pacer, certificate=None)
-            stack.push_async_callback(lab.close)
+            stack.push_async_callback(_open_lab(config, config.lab, loop, pacer).close)
         certificate = None
         if config.webrtc is not None:
             now = datetime.datetime.now(datetime.UTC)
@@ -112,6 +110,18 @@ async def serve(config: Config) -> int:
         if http is not None:
             await asyncio.wait([http], timeout=3)
     return 0
+
+
+def _open_lab(
+    config: Config, options: LabOptions, loop: asyncio.AbstractEventLoop, pacer: Pacer
+) -> Node:
+    lab = parse_config(_lab_document(options), LAB_FILE, LAB_SECRETS)
+    try:
+        return Node(lab, version=VERSION, loop=loop, pacer=pacer, certificate=None)
+    except ConfigError as error:
+        # In words of the file that people have: where the lab listens is said there.
+        what = str(error).removeprefix(f"{LAB_FILE}: [sip] ")
+        raise ConfigError(f"{config.file}: [lab] {what}") from None
 
 
 def _lab_document(lab: LabOptions) -> dict[str, Any]:

@@ -33,7 +33,12 @@ async def start(directory: Path, text: str) -> tuple[int | None, str, str]:
 
 @pytest.mark.parametrize(
     ("key", "kind"),
-    [("http", socket.SOCK_STREAM), ("sip", socket.SOCK_DGRAM), ("webrtc", socket.SOCK_DGRAM)],
+    [
+        ("http", socket.SOCK_STREAM),
+        ("sip", socket.SOCK_DGRAM),
+        ("lab", socket.SOCK_DGRAM),
+        ("webrtc", socket.SOCK_DGRAM),
+    ],
 )
 async def test_port_in_use_is_named_and_nothing_starts(
     tmp_path: Path, key: str, kind: socket.SocketKind
