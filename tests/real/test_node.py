@@ -123,6 +123,34 @@ async def final(caller: SipSocket) -> Datagram:
     return answer
 
 
+FAR = """
+[[agent]]
+name = "far"
+protocol = "sip"
+uri = "sip:model@127.0.0.1:{port}"
+
+[[route]]
+from = "sip"
+match = "far"
+to = ["agent:far"]
+"""
+
+
+async def test_agent_at_a_sip_uri_is_listed_among_the_trunks_with_its_calls() -> None:
+    with SipSocket() as caller, SipSocket() as far:
+        async with running_node(9, more=FAR.format(port=far.port)) as node:
+            before = [(trunk.name, trunk.calls_out) for trunk in node.trunks()]
+            ring(caller, node, "far")
+            invite = await far.receive("INVITE")
+            agent = node.trunk("agent:far")
+            far.respond(invite, "486 Busy Here")
+
+    assert before == [("carrier", 0), ("agent:far", 0)]
+    assert invite.text.startswith("INVITE sip:model@127.0.0.1")
+    assert agent is not None
+    assert agent.calls_out == 1
+
+
 async def test_hops_are_counted_on_to_the_trunk() -> None:
     with SipSocket() as caller, SipSocket() as carrier:
         async with running_node(carrier.port) as node:
