@@ -56,6 +56,10 @@ class AgentCall(Protocol):
         """Whether the agent has taken the call."""
 
     @property
+    def answered_at(self) -> float | None:
+        """Loop seconds of that; None: it has not."""
+
+    @property
     def queued_ms(self) -> float:
         """How much of what was said is still to be sent."""
 

@@ -124,8 +124,8 @@ class AgentLeg:
         self._done: dict[str, asyncio.Future[ToolDone]] = {}
         self._referred: asyncio.Future[int] | None = None
         "Is told how the transfer ended that the agent has asked for."
-        self.is_answered = False
-        "Whether the agent has taken the call. To be read only."
+        self.answered_at: float | None = None
+        "Loop seconds when the agent took the call; None: it has not. To be read only."
         self._is_early = False
         self._is_paused = self._is_held_back = False
         self.far_end_hears = asyncio.Event()
@@ -296,8 +296,8 @@ class AgentLeg:
             self.tell(Progressed(183, "Session Progress", early_media=True))
 
     def accept(self) -> None:
-        if not self.is_answered:
-            self.is_answered = True
+        if self.answered_at is None:
+            self.answered_at = self._loop.time()
             self.tell(Answered())
 
     def speak_up(self) -> None:
@@ -343,7 +343,7 @@ class AgentLeg:
         self._stop(Ended(EndReason.HANGUP))
 
     def _hang_up(self, reason: str, status: int) -> None:
-        if self.is_answered:
+        if self.answered_at is not None:
             self._stop(Ended(EndReason.HANGUP, text=reason))
         else:
             refusal = EndReason.BUSY if status == EndReason.BUSY.status else EndReason.DECLINED

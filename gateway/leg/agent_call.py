@@ -56,7 +56,11 @@ class CallOfAgent:
 
     @property
     def is_answered(self) -> bool:
-        return self._leg.is_answered
+        return self._leg.answered_at is not None
+
+    @property
+    def answered_at(self) -> float | None:
+        return self._leg.answered_at
 
     @property
     def queued_ms(self) -> float:

@@ -115,7 +115,7 @@ async def in_call(peer: Peer, options: RemoteOptions | None = None) -> AsyncIter
         bench = WireBench(remote_agent(peer.name, url, peer.settings, options))
         bench.leg.dial()
         await peer.connected()
-        await until(lambda: bench.leg.is_answered)
+        await until(lambda: bench.leg.answered_at is not None)
         try:
             yield bench
         finally:

@@ -86,29 +86,24 @@ class TwimlAgent:
             return
         first = self._first if instructions is None else None
         session = Session(call, self._options, self._tools, instructions=instructions, first=first)
-        began_at = _now()
         try:
             await self._desk.attend(session, call.id)
         finally:
             told = self._options.settings.status_callback
             if told and instructions is None:
-                fields = _ended(session.fields(), call.is_answered, _now() - began_at)
+                fields = _ended(session.fields(), call.answered_at)
                 token = "" if self._options.token is None else self._options.token.value
                 self._tools.callbacks.post(call.id, Action(told), fields, token)
 
 
-def _ended(fields: Mapping[str, str], is_answered: bool, lasted_s: float) -> dict[str, str]:
+def _ended(fields: Mapping[str, str], answered_at: float | None) -> dict[str, str]:
     told = {
         **fields,
-        "CallStatus": "completed" if is_answered else "no-answer",
+        "CallStatus": "no-answer" if answered_at is None else "completed",
         "CallbackSource": "call-progress-events",
         "SequenceNumber": "0",
         "Timestamp": rfc_2822(time.time()),
     }
-    if is_answered:
-        told["CallDuration"] = str(round(lasted_s))
+    if answered_at is not None:
+        told["CallDuration"] = str(round(asyncio.get_running_loop().time() - answered_at))
     return told
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

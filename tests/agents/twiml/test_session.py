@@ -213,9 +213,10 @@ async def test_without_twiml_the_call_ends_as_failed(loop: VirtualLoop, answer: 
 @pytest.mark.twiml("Status callback of a number (completed)")
 @in_virtual_time
 async def test_end_of_a_call_is_told(loop: VirtualLoop) -> None:
-    scene = Scene(loop, "<Play>/a.wav</Play>", status_callback="https://site.test/status")
+    verbs = '<Pause length="3"/><Play>/a.wav</Play>'  # it rings meanwhile
+    scene = Scene(loop, verbs, status_callback="https://site.test/status")
     scene.site.pages["/a.wav"] = wav()
-    await elapse(3)
+    await elapse(6)
 
     (told,) = scene.site.of("/status")
     assert told["CallStatus"] == "completed"

@@ -33,7 +33,7 @@ async def test_agent_of_the_page_says_what_it_hears() -> None:
         port = next(iter(server.sockets)).getsockname()[1]
         bench = WireBench(remote_agent("gateway", f"ws://127.0.0.1:{port}/"))
         bench.leg.dial()
-        await until(lambda: bench.leg.is_answered)
+        await until(lambda: bench.leg.answered_at is not None)
 
         await bench.says(tone(1000, 0.4, 8000))
         await until(lambda: bench.leg.playout.queued_ms > 350)
