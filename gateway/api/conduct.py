@@ -218,7 +218,7 @@ def _leg_operations(
 ) -> list[Operation]:
     async def invite(id: str) -> Any:
         wish = await check_json(NewLeg)
-        if wish.preset is None and wish.hears is None and wish.heard_by is None:
+        if wish.preset is None:  # who is let in is heard by nobody of whom nothing is said
             wish.preset = "listen"
         role = None if wish.role is None else Role(wish.role)
         with refusals():
@@ -245,7 +245,7 @@ def _leg_operations(
             HTTPStatus.ACCEPTED,
             takes=NewLeg,
             gives=InvitedLegs,
-            refuses=REFUSES,
+            refuses=(*REFUSES, HTTPStatus.FORBIDDEN),
         ),
         Operation(
             "DELETE",

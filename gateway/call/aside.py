@@ -33,6 +33,11 @@ class Aside:
         self._other: Party | None = None
         self._since = 0.0
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the other is there."""
+        return self._search is None
+
     def begin(self, search: Search, now: float) -> None:
         """Ring the other; the person hears it ring."""
         self._search = search

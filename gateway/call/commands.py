@@ -38,6 +38,7 @@ class Commands:
     _room: Room
     _digits: Digits
     _dialler: Dialler
+    _plan: Plan
     _transfers: Transfers
     _guests: Guests
     _notes: Notes
@@ -221,10 +222,13 @@ class Commands:
             The legs that ring.
 
         Raises:
-            RoutingError: 409, the call has not been answered; else as `Guests.invite`.
+            RoutingError: 409, the call has not been answered; 403, it is an emergency call; else
+                as `Guests.invite`.
         """
         if self.state is not CallState.UP:
             raise RoutingError("this call has not been answered", status=409)
+        if self._plan.called is not None:
+            raise RoutingError("nobody is let into an emergency call", status=403)
         ringing = self._guests.invite(plan, dialled, role, policy, now, source="api")
         self._room.lay_routes(now)
         return ringing

@@ -71,6 +71,11 @@ class Consult:
         """Whether the target may come yet: the person waits for it, though the agent may leave."""
         return self._search is not None and not self.is_over
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the person and the target are together."""
+        return self.is_over
+
     def begin(self, search: Search, now: float) -> None:
         """Ring the target; the person hears music, and the agent what the target's network says."""
         self._search = search

@@ -162,6 +162,7 @@ class _Step:
                     # The rest of its sentence is for nobody, and not for later.
                     other.leg.playout.revoke()
                 self._room.unhold_of(other, now)
+                self._room.on_gone(other, now)
                 data = {"by": party.target, "role": party.role.value}
                 other.leg.inform(Told("taken-over", data))
                 self._room.tell_routed(other, now)

@@ -55,7 +55,7 @@ class Room:
         self.ringing_for: LegId | None = None
         "Who waits for somebody that rings, and is to hear a ringing tone of ours."
         self.on_gone: Callable[[Party, float], None] = nobody_cares
-        "Is told of everybody who is not in the call any more, whoever wanted it so."
+        "Is told of everybody who is not in the call any more, or whose place another has taken."
         self.monitors: dict[PartyId, Monitor] = {}
         "Who is attached to the call without being a party of it."
         self._sounds = {MUSIC: music or hold_music(), RINGBACK: ringing_tone()}

@@ -196,9 +196,15 @@ class Tools:
         self._forget()
 
     def _on_gone(self, party: Party, now: float) -> None:
-        """Somebody is not in the call any more, also one that we let go."""
+        """Somebody is not in the call any more, also one that we let go, or its place is taken.
+
+        Whose place is taken brings in nobody any more; who was let in already may stay.
+        """
         for each in tuple(self._collections):
             each.on_left(party, now)
+        for transfer in tuple(self._under_way):
+            if transfer.agent is party and party.yields_to is not None and not transfer.is_done:
+                transfer.stop(now)
 
     def stop(self, now: float) -> None:
         """Others come and go: what is under way is given up, and the call goes on."""

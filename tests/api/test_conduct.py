@@ -274,3 +274,16 @@ async def test_document_has_the_operations(loop: VirtualLoop) -> None:
     for path in ("legs", "legs/{leg}", "route", "play", "play/{play}", "message", "metadata"):
         assert f"/v1/calls/{{id}}/{path}" in paths
     await node.close()
+
+
+@in_virtual_time
+async def test_guest_of_whom_only_ears_are_spoken_is_heard_by_nobody(loop: VirtualLoop) -> None:
+    node = FakeNode(loop)
+    app = new_app(node)
+    call = await talking(node, app)
+
+    await with_coach(node, app, call, hears=["caller"])
+    coach = (await legs(app, call))[COACH]
+
+    assert (coach["hears"], coach["heard_by"]) == (["caller"], [])
+    await node.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.agents.event import AudienceChanged, DigitHidden, Told
@@ -554,3 +556,13 @@ def test_who_was_alone_with_somebody_is_free_when_another_is() -> None:
 
     assert talk.call.parties[COACH].alone_with is None
     assert talk.bench.hears("caller") == {BOSS}
+
+
+def test_nobody_is_let_into_an_emergency_call() -> None:
+    talk = Talk()
+    talk.call._plan = replace(talk.call._plan, called="112")
+
+    with pytest.raises(RoutingError) as refusal:
+        talk.invite(COACH, Policy(Preset.LISTEN))
+
+    assert refusal.value.status == 403

@@ -888,3 +888,48 @@ def test_every_use_is_answered_by_the_end_of_its_call(tool: Tool) -> None:
 
     assert len(desk.bench.happened(ToolStarted)) == len(desk.bench.happened(ToolEnded)) == 1
     assert desk.outcome[0] == 487
+
+
+# ---- a human takes over meanwhile
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_human_who_takes_over_ends_the_agents_warm_transfer(is_there: bool) -> None:
+    desk = Desk()
+    desk.use(Transfer("sales", mode="warm"))
+    if is_there:
+        desk.answer()
+
+    desk.call.invite("clerk", plan(["trunk:clerk"]), None, Policy(Preset.TAKE_OVER), 0.0)
+    desk.answer("trunk:clerk")
+
+    assert desk.hears["caller"] == {"trunk:clerk"}
+    assert any(did.startswith("end") for did in desk.bench.legs[TARGET].did)
+    assert desk.outcome[0] == 487
+
+
+def test_human_who_takes_over_joins_whom_the_agent_has_brought_in() -> None:
+    desk = Desk()
+    desk.use(Dial("sales"))
+    desk.answer()
+
+    desk.call.invite("clerk", plan(["trunk:clerk"]), None, Policy(Preset.TAKE_OVER), 0.0)
+    desk.answer("trunk:clerk")
+    together = desk.hears["caller"]
+    desk.end(desk.bench.legs[TARGET])
+
+    assert together == {"trunk:clerk", TARGET}
+    assert desk.hears["caller"] == {"trunk:clerk"}
+
+
+def test_transfer_that_waits_for_speech_is_not_made_by_an_agent_set_aside() -> None:
+    desk = Desk()
+    desk.speaks(5.0)
+    desk.use(Transfer("sales", max_wait_s=8))
+
+    desk.call.invite("clerk", plan(["trunk:clerk"]), None, Policy(Preset.TAKE_OVER), 0.0)
+    desk.answer("trunk:clerk")
+    desk.bench.advance(10)
+
+    assert TARGET not in desk.bench.legs
+    assert desk.outcome[0] == 409
