@@ -172,7 +172,12 @@ class AgentCall(Protocol):
         """
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
-        """Queue speech: int16 PCM, mono, at `rate` Hz. Waits while over 30 s are queued."""
+        """Queue speech: int16 PCM, mono, at `rate` Hz. Waits while over 30 s are queued.
+
+        Raises:
+            TypeError: it is not int16, or not mono.
+            ValueError: `rate` is not 8, 12, 16, 24 or 48 kHz (use gateway.media.resample).
+        """
 
     async def say_frame(self, frame: AudioFrame) -> None:
         """Queue a frame as it was heard."""

@@ -16,6 +16,7 @@ from gateway.agents.tool import Tool, Transfer
 from gateway.codec import TICK_RATE, Codec
 from gateway.leg.leg import DigitPressed, Phase
 from gateway.media.frame import AudioFrame
+from gateway.media.opus import RATES
 from gateway.media.playout import Cleared
 from gateway.rtp.dial_string import parse_dial_string
 
@@ -147,6 +148,11 @@ class CallOfAgent:
                 yield frame
 
     async def say(self, pcm: NDArray[np.int16], rate: int) -> None:
+        if getattr(pcm, "dtype", None) != np.int16 or pcm.ndim != 1:
+            # Floats from -1 to 1 would be silence, and nobody knew why.
+            raise TypeError("speech is an array of int16, mono: shape (samples,)")
+        if rate not in RATES:
+            raise ValueError(f"speech is said at {RATES} Hz, not {rate}: gateway.media.resample")
         self._leg.speak_up()
         for start in range(0, len(pcm), PIECE_S * rate):
             await self._room_to_say()

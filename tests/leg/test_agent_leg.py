@@ -249,6 +249,36 @@ async def test_say_waits_while_half_a_minute_is_queued(loop: VirtualLoop) -> Non
 
 
 @in_virtual_time
+@pytest.mark.parametrize(
+    ("pcm", "rate", "error"),
+    [
+        (np.zeros(100, np.float32), 16_000, TypeError),
+        (np.zeros((100, 2), np.int16), 16_000, TypeError),
+        (b"\0\0", 16_000, TypeError),
+        (np.zeros(100, np.int16), 44_100, ValueError),
+        (np.zeros(100, np.int16), 0, ValueError),
+    ],
+)
+async def test_speech_that_would_be_silence_or_noise_is_refused(
+    loop: VirtualLoop, pcm: Pcm, rate: int, error: type[Exception]
+) -> None:
+    refused: list[Exception] = []
+
+    async def work(call: AgentCall) -> None:
+        try:
+            await call.say(pcm, rate)
+        except (TypeError, ValueError) as wrong:
+            refused.append(wrong)
+
+    bench = attended(loop, work)
+    await elapse(0.1)
+
+    assert [type(each) for each in refused] == [error]
+    assert "Answered" not in names(bench)
+    await bench.close()
+
+
+@in_virtual_time
 async def test_recording_longer_than_any_queue_is_said_to_its_end(loop: VirtualLoop) -> None:
     async def work(call: AgentCall) -> None:
         await call.say(np.concatenate([tone(1000, 89, 8000), tone(700, 1, 8000)]), 8000)
