@@ -143,6 +143,9 @@ class TwilioCalls:
         self, handler: Callable[..., Awaitable[Response]], account: str, sid: str | None = None
     ) -> Response:
         try:
+            if "Origin" in request.headers:
+                # A browser adds credentials by itself, whichever site's page it is that asks.
+                raise TwilioError(HTTPStatus.FORBIDDEN, 20403, "No page may ask this")
             self._check_credentials(request.headers.get("Authorization", ""))
             if account != self._options.account_sid:
                 raise not_found(request.path)

@@ -172,6 +172,19 @@ async def test_another_account_has_nothing_here() -> None:
     assert (await response.get_json())["code"] == 20404
 
 
+async def test_a19_page_of_another_site_has_nothing_of_a_browsers_credentials() -> None:
+    scene = Scene()
+
+    response = await scene.app.test_client().post(
+        f"{BASE}/Calls.json",
+        form={"To": "+1", "From": "+2", "Twiml": "<Response/>"},
+        headers={"Authorization": f"Basic {BASIC}", "Origin": "https://evil.example"},
+    )
+
+    assert response.status_code == 403
+    assert not scene.node.placed
+
+
 # ---- create
 
 
