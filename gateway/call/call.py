@@ -7,7 +7,6 @@ DIALLING ──answered──▸ UP ──hang-up of either──▸ ENDED
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from gateway.call.commands import Commands
 from gateway.call.dial import CallOptions, Dialler
@@ -28,6 +27,7 @@ from gateway.call.party import (
     LegSummary,
     Party,
     PartyState,
+    blame,
     outcome_of,
 )
 from gateway.call.room import Room
@@ -312,7 +312,7 @@ class Call(Commands):
             self._digits.press(party, hunt.digits, now)
 
     def _on_ended(self, party: Party, event: Ended, now: float) -> None:
-        hunt, blamed = self._hunt_of(party), self._blame(party, event)
+        hunt, blamed = self._hunt_of(party), blame(party, event, self.state)
         search = self._searches.find(party.leg.id)
         self._room.mark_ended(party, event, now)
         if search is not None:
@@ -350,13 +350,6 @@ class Call(Commands):
         press = self._digits.on_pressed(party, event, now)
         if event.phase is Phase.END:
             self._tools.on_key(party, press, now)
-
-    def _blame(self, party: Party, event: Ended) -> Ended:
-        if event.fault is not None or event.reason not in (EndReason.HANGUP, EndReason.LEFT):
-            return event
-        fault = Fault.CALLER if party.role is Role.CALLER else Fault.CALLEE
-        reason = event.reason if self.state is CallState.UP else EndReason.CANCELLED
-        return replace(event, reason=reason, fault=fault)
 
     def _begin_hunt(self, now: float) -> None:
         """Look for the called party along the plan."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.call.hunt import Errand, Hunt
@@ -14,6 +14,9 @@ from gateway.leg.leg import Ended, Leg, LegId, Role
 from gateway.media.sound import Sound
 from gateway.private import Private
 from gateway.trunk.route import Plan, Target
+
+MIN_RING_S, MAX_RING_S = 1.0, 180.0
+"What an agent may say of how long somebody rings: what a route may."
 
 
 def _anything(target: Target) -> bool:
@@ -80,6 +83,21 @@ class Dialler:
         self._dial = dial
         self._max_forwards = max_forwards
         self._max_breadth = max_breadth
+
+    def plan_for(self, agent: Party, dialled: str, timeout_s: float | None) -> Plan:
+        """Where what an agent dials leads.
+
+        Args:
+            timeout_s: how long it is to ring; None: as its route says.
+
+        Raises:
+            GatewayError: nowhere.
+        """
+        plan = self.options.plan_for(agent.target, dialled)
+        if timeout_s is None:
+            return plan
+        timeout_s = min(max(timeout_s, MIN_RING_S), MAX_RING_S)
+        return replace(plan, options=replace(plan.options, ringing_timeout_s=timeout_s))
 
     def pass_on(self) -> None:
         """One more hop: a transfer makes a new call of an old one.

@@ -70,6 +70,11 @@ def add_monitors(
     return routes
 
 
+def other_side_of(leg: LegId) -> PartyId:
+    """The name by which an agent hears the other side of its call."""
+    return f"{leg}.other-side"
+
+
 def _other_side(
     name: LegId,
     hears: Mapping[PartyId, Mapping[PartyId, float]],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import log10
 
 from gateway.call.events import CallEnded, CallId
-from gateway.leg.leg import Ended, Leg, LegId, LegKind, MediaQuality, Role
+from gateway.errors import Fault
+from gateway.leg.leg import Ended, EndReason, Leg, LegId, LegKind, MediaQuality, Role
 from gateway.private import Private
 from gateway.sdp.description import Direction
 
@@ -222,6 +223,15 @@ def quality_of(party: Party) -> MediaQuality | None:
     quality = party.quality or party.leg.quality()
     flows = (quality.received, quality.sent)
     return quality if any(flow is not None and flow.packets for flow in flows) else None
+
+
+def blame(party: Party, ended: Ended, state: CallState) -> Ended:
+    """Why a call ends that a party has left, and by whose doing."""
+    if ended.fault is not None or ended.reason not in (EndReason.HANGUP, EndReason.LEFT):
+        return ended
+    fault = Fault.CALLER if party.role is Role.CALLER else Fault.CALLEE
+    reason = ended.reason if state is CallState.UP else EndReason.CANCELLED
+    return replace(ended, reason=reason, fault=fault)
 
 
 def outcome_of(call: CallId, why: Ended, answered_at: float | None, now: float) -> CallEnded:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from gateway.agents.event import AudienceChanged, HoldChanged, Told
+from gateway.agents.event import HoldChanged, Told
+from gateway.call.audience import Audiences
 from gateway.call.events import (
     CallEvent,
     CallId,
@@ -16,25 +17,17 @@ from gateway.call.events import (
     LegMeasured,
     LegMoved,
     LegMuted,
-    LegNoted,
     LegRouted,
     LegSecured,
     LegStarted,
 )
-from gateway.call.hearing import (
-    MUSIC,
-    RINGBACK,
-    audience_of,
-    listeners_by_speaker,
-    partners,
-    routes,
-)
-from gateway.call.monitor import MAX_MONITORS, Monitor, add_monitors
+from gateway.call.hearing import MUSIC, RINGBACK, partners, routes
+from gateway.call.monitor import MAX_MONITORS, Monitor, add_monitors, other_side_of
 from gateway.call.party import EVERYBODY, Party, PartyState, quality_of
 from gateway.call.players import Players
 from gateway.errors import RoutingError
 from gateway.leg.leg import Ended, LegId
-from gateway.media.hub import Hub, Listener, PartyId
+from gateway.media.hub import Hub, PartyId
 from gateway.media.loop import REFILL_S, Loop, hold_music, ringing_tone
 from gateway.media.sound import Sound
 from gateway.sdp.description import Direction
@@ -64,10 +57,7 @@ class Room:
         self._measure_at: float | None = None
         self._events: list[CallEvent] = []
         self.players = Players(call_id, hub, self._events.append)
-        self._said_to: dict[PartyId, set[PartyId]] = {}
-        "Who hears whom, as the routes were laid last: listeners by speaker."
-        self._audiences: dict[LegId, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-        "What each agent knows of who hears whom."
+        self._audiences = Audiences()
 
     # ---- who is there
 
@@ -105,7 +95,7 @@ class Room:
         """The party is out of the call."""
         party.state = PartyState.ENDED
         self.hub.leave(party.leg.id)
-        self._let_go(_other_side_of(party.leg.id))
+        self._let_go(other_side_of(party.leg.id))
         self.free(party, now)
         party.quality = party.leg.quality()
         self._tell_quality(party, now, is_final=True)
@@ -118,7 +108,7 @@ class Room:
         """Let a party go on in another call: out of this, its dialog and stream untouched."""
         party = self.parties.pop(leg)
         self.hub.leave(leg)
-        self._let_go(_other_side_of(leg))
+        self._let_go(other_side_of(leg))
         self.free(party, now)
         party.hears = party.heard_by = EVERYBODY
         party.yields_to = party.held_for = None
@@ -291,18 +281,6 @@ class Room:
             self.hub.join(name, listener=monitor.listener, playout=monitor.playout, counts=False)
         self.lay_routes(now)
 
-    def let_overhear(self, party: Party, listener: Listener | None, now: float) -> None:
-        """Let an agent hear what is said to whom it hears; None: no longer."""
-        name = _other_side_of(party.leg.id)
-        if listener is None:
-            self.detach(name, now)
-            return
-        try:
-            self.attach(Monitor(name, listener, beyond=party.leg.id), now)
-        except RoutingError as error:
-            data = {"refused": str(error)}
-            self.tell(LegNoted(self.id, now, party.leg.id, "other-side", data))
-
     def detach(self, name: PartyId, now: float) -> None:
         """Let a monitor go; one that is not there is ignored."""
         if self._let_go(name):
@@ -327,7 +305,7 @@ class Room:
     def lay_routes(self, now: float) -> None:
         """Let everybody hear whom it should, as things stand."""
         hears = routes(self.parties.values(), ringing_for=self.ringing_for)
-        self._tell_agents()
+        self._audiences.tell_agents(self.parties.values())
         heard = {name for speakers in hears.values() for name in speakers}
         self._play(heard & self._sounds.keys(), now)
         if self.players.ids:
@@ -339,36 +317,14 @@ class Room:
             self._measure_at = None
 
     def _going_on(self, hears: Mapping[PartyId, Mapping[PartyId, float]]) -> set[PartyId]:
-        """Who may go on with what it was saying, though another hears it from now on.
-
-        Music is nobody's secret. An agent goes on as long as somebody hears it to whom it spoke:
-        who listens in besides cuts nobody short.
-        """
-        if not (self._loops or self.players.ids or self.monitors or self._has_queues()):
-            return set()  # nobody queues what it says
-        before, now = self._said_to, listeners_by_speaker(hears)
-        # Whoever is heard by nobody spoke to those who heard it last.
-        self._said_to = {name: before[name] for name in before if name in self.parties} | now
-        return {
-            *self._sounds,
-            *self.players.ids,
-            *(name for name in now if before.get(name, now[name]) & now[name]),
-        }
+        """Who may go on with what it was saying. What we play is nobody's secret."""
+        ours = {*self._loops, *self.players.ids}
+        if not (ours or self.monitors or self._has_queues()):
+            return ours  # nobody queues what it says
+        return ours | self._audiences.going_on(hears, self.parties)
 
     def _has_queues(self) -> bool:
         return any(party.leg.playout is not None for party in self.parties.values())
-
-    def _tell_agents(self) -> None:
-        """Let an agent know whom it hears and who hears it, where that has changed."""
-        parties = self.parties.values()
-        for party in parties:
-            if party.is_person or party.state is not PartyState.UP:
-                continue
-            audience = audience_of(party, parties)
-            before = self._audiences.get(party.leg.id)
-            self._audiences[party.leg.id] = audience
-            if before is not None and before != audience:
-                party.leg.inform(AudienceChanged(*audience))
 
     def handle_timer(self, now: float) -> None:
         """What we play may need more to play, and it may be time to tell how media fares."""
@@ -436,8 +392,3 @@ class Room:
 
 def nobody_cares(party: Party, now: float) -> None:
     """Nobody wants to know."""
-
-
-def _other_side_of(leg: LegId) -> PartyId:
-    """The name by which an agent hears the other side of its call."""
-    return f"{leg}.other-side"

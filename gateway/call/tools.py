@@ -7,22 +7,17 @@ routes decide (A13, A39).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 from gateway.agents.event import ToolDone
-from gateway.agents.tool import (
-    AskDigits,
-    Dial,
-    HangUp,
-    Transfer,
-)
+from gateway.agents.tool import AskDigits, Dial, HangUp, Transfer
 from gateway.call.aside import Aside
 from gateway.call.collect import Collection
 from gateway.call.consult import Consult
 from gateway.call.deeds import Deeds
 from gateway.call.dial import AgentRules, Dialler
 from gateway.call.digits import Digits, Press
+from gateway.call.ledger import Ledger
 from gateway.call.notes import Notes
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room, nobody_cares
@@ -37,29 +32,8 @@ from gateway.trunk.route import Plan
 
 HANG_UP = NAMES[HangUp]
 
-MAX_DIALS = 10
-"Numbers that an agent may try in one call, reached or not: who tries more was talked into it."
-
 MAX_REASON_CHARACTERS = 200
 "Of why an agent hangs up: a line of the record."
-
-MAX_TOOLS_AT_ONCE, TOOLS_PER_S = 20, 5
-"""That one agent may use: each is told to all who watch, and logged. No conversation comes near,
-and what does is a loop, or an attack."""
-
-MIN_RING_S, MAX_RING_S = 1.0, 180.0
-"What an agent may say of how long somebody rings: what a route may."
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """What one agent has dialled in this call, and how much it asks for."""
-
-    dials: int = 0
-    reached: int = 0
-    asked: float = 0.0
-    "Tools, less those that a while ago has made up for."
-    asked_at: float = 0.0
 
 
 class Tools:
@@ -95,7 +69,7 @@ class Tools:
         self._speech = Speech()
         self._under_way: list[Aside | Consult] = []
         self._collections: list[Collection] = []
-        self._ledgers: dict[LegId, _Ledger] = {}
+        self._ledgers: dict[LegId, Ledger] = {}
         self._uses: list[Use] = []
         "Those that may not be answered yet."
         room.on_gone = self._on_gone
@@ -104,7 +78,7 @@ class Tools:
 
     def on_asked(self, party: Party, event: ToolAsked, now: float) -> None:
         """An agent wants something done."""
-        if self._asks_too_often(party, now):
+        if self._ledger(party).asks_too_often(now):
             # Refused without a word to anybody else: there would be no end of words.
             refusal = ToolDone(event.id, NAMES[type(event.tool)], False, 429, "too often")
             party.leg.tool_done(refusal)
@@ -126,16 +100,6 @@ class Tools:
         except GatewayError as error:
             use.done(now, error.status, str(error))
 
-    def _asks_too_often(self, party: Party, now: float) -> bool:
-        ledger = self._ledgers.setdefault(party.leg.id, _Ledger())
-        passed = now - ledger.asked_at
-        ledger.asked = max(0.0, ledger.asked - passed * TOOLS_PER_S) + 1
-        ledger.asked_at = now
-        if ledger.asked <= MAX_TOOLS_AT_ONCE:
-            return False
-        ledger.asked -= 1
-        return True
-
     def lets_use(self, party: Party, tool: str) -> bool:
         """Whether a party may have something done: all but agents may."""
         return party.is_person or self._rules(party).lets_use(tool)
@@ -152,7 +116,7 @@ class Tools:
         if not self.lets_use(party, "transfer"):
             raise RoutingError("this agent may not use transfer", status=403)
         self._check_dials(party)
-        self._ledgers[party.leg.id].dials += 1
+        self._ledger(party).dials += 1
 
     def check_idle(self) -> None:
         """Refuse to change who is in the call while an agent brings somebody in.
@@ -284,10 +248,8 @@ class Tools:
         self._speech.when_said(use.party, wait_s, then, now)
 
     def _begin_blind(self, use: Use, tool: Transfer, now: float) -> None:
-        person, plan = (
-            self._deeds.person_of(use.party),
-            self._plan(use.party, tool.to, tool.timeout_s),
-        )
+        person = self._deeds.person_of(use.party)
+        plan = self._dialler.plan_for(use.party, tool.to, tool.timeout_s)
         ledger = self._note_dial(use.party)
 
         def report(status: int, now: float) -> None:
@@ -298,10 +260,8 @@ class Tools:
         self._transfers.for_agent(use.party, person, tool.to, plan, report, now)
 
     def _begin_warm(self, use: Use, tool: Transfer, now: float) -> None:
-        person, plan = (
-            self._deeds.person_of(use.party),
-            self._plan(use.party, tool.to, tool.timeout_s),
-        )
+        person = self._deeds.person_of(use.party)
+        plan = self._dialler.plan_for(use.party, tool.to, tool.timeout_s)
         ledger = self._note_dial(use.party)
         consult = Consult(
             self._room,
@@ -311,7 +271,7 @@ class Tools:
             use.party,
             person,
             self._dialler.options.find_sound(tool.brief) if tool.brief else None,
-            on_reached=partial(_count, ledger),
+            on_reached=ledger.note_reached,
             finish=self._finish,
         )
         self._under_way.append(consult)
@@ -336,7 +296,7 @@ class Tools:
             return
         person = self._deeds.person_of(use.party)
         self._check_dials(use.party)
-        plan = self._plan(use.party, tool.to, tool.timeout_s)
+        plan = self._dialler.plan_for(use.party, tool.to, tool.timeout_s)
         if tool.caller_id and tool.caller_id not in [each.value for each in self._numbers]:
             raise RoutingError("only numbers of this call may be shown", status=403)
         ledger = self._note_dial(use.party)
@@ -345,15 +305,15 @@ class Tools:
         search = self._search(plan, tool.to, person, tool.caller_id, aside, shown=person)
 
         def on_answered(other: Party, now: float) -> None:
-            ledger.reached += 1
+            ledger.note_reached()
             aside.on_answered(other, now)
 
         aside.begin(replace(search, on_answered=on_answered), now)
 
     def _end_dial(self, use: Use, now: float) -> None:
-        found = (each for each in self._under_way if isinstance(each, Aside))
-        aside = next((each for each in found if each.agent is use.party), None)
-        if aside is None:
+        found = [each for each in self._under_way if isinstance(each, Aside)]
+        aside = found[0] if found else None  # there is one thing under way at a time
+        if aside is None or aside.agent is not use.party:
             raise RoutingError("nobody was let into the call", status=409)
         use.done(now)
         aside.stop(now)
@@ -381,13 +341,6 @@ class Tools:
         )
         return Search(hunt, whose.on_answered, whose.on_failed)
 
-    def _plan(self, agent: Party, dialled: str, timeout_s: float | None) -> Plan:
-        plan = self._dialler.options.plan_for(agent.target, dialled)
-        if timeout_s is None:
-            return plan
-        timeout_s = min(max(timeout_s, MIN_RING_S), MAX_RING_S)
-        return replace(plan, options=replace(plan.options, ringing_timeout_s=timeout_s))
-
     def _check_dials(self, agent: Party) -> None:
         """Refuse what an agent may not dial any more.
 
@@ -400,19 +353,18 @@ class Tools:
         self._forget()
         if self._under_way or self._transfers.is_active:
             raise RoutingError("a transfer is under way in this call", status=491)
-        ledger = self._ledgers.setdefault(agent.leg.id, _Ledger())
-        if ledger.reached >= self._rules(agent).max_transfers:
-            raise RoutingError("this agent may transfer no more in this call", status=403)
-        if ledger.dials >= MAX_DIALS:
-            raise RoutingError("this agent has tried too many numbers", status=403)
+        self._ledger(agent).check_dials(self._rules(agent).max_transfers)
 
-    def _note_dial(self, agent: Party) -> _Ledger:
+    def _note_dial(self, agent: Party) -> Ledger:
         """One more number is tried; raises as `_check_dials`, and 483 as `Dialler.pass_on`."""
         self._check_dials(agent)
         self._dialler.pass_on()
-        ledger = self._ledgers[agent.leg.id]
+        ledger = self._ledger(agent)
         ledger.dials += 1
         return ledger
+
+    def _ledger(self, agent: Party) -> Ledger:
+        return self._ledgers.setdefault(agent.leg.id, Ledger())
 
     def _consult_of(self, agent: Party) -> Consult | None:
         found = (each for each in self._under_way if isinstance(each, Consult))
@@ -433,10 +385,6 @@ class Tools:
 
     def _rules(self, agent: Party) -> AgentRules:
         return self._dialler.options.rules_of(agent.target)
-
-
-def _count(ledger: _Ledger) -> None:
-    ledger.reached += 1
 
 
 _DO: Mapping[type, Callable[[Tools, Use, float], None]] = {

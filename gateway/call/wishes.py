@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gateway.call.events import LegAlerted, LegDisturbed, LegNoted
 from gateway.call.hearing import partners
+from gateway.call.monitor import Monitor, other_side_of
 from gateway.call.party import Party, PartyState
 from gateway.call.room import Room
 from gateway.call.tools import Tools
+from gateway.errors import RoutingError
 from gateway.leg.leg import (
     Disturbed,
     HoldAsked,
@@ -41,9 +43,22 @@ def on_wish(room: Room, tools: Tools, party: Party, event: Wish, now: float) -> 
     elif isinstance(event, ToolAsked):
         tools.on_asked(party, event, now)
     elif isinstance(event, OtherSideAsked):
-        room.let_overhear(party, event.listener, now)
+        _let_overhear(room, party, event, now)
     elif isinstance(event, MediaStopAsked) or tools.lets_use(party, "hold"):
         _on_asked(room, party, event, now)
+
+
+def _let_overhear(room: Room, party: Party, event: OtherSideAsked, now: float) -> None:
+    """Let an agent hear what is said to whom it hears, or no longer."""
+    name = other_side_of(party.leg.id)
+    if event.listener is None:
+        room.detach(name, now)
+        return
+    try:
+        room.attach(Monitor(name, event.listener, beyond=party.leg.id), now)
+    except RoutingError as error:
+        data = {"refused": str(error)}
+        room.tell(LegNoted(room.id, now, party.leg.id, "other-side", data))
 
 
 def _on_asked(room: Room, party: Party, event: HoldAsked | MediaStopAsked, now: float) -> None:

@@ -34,8 +34,8 @@ from gateway.call.events import (
     TransferEnded,
 )
 from gateway.call.hearing import MUSIC, RINGBACK
+from gateway.call.ledger import MAX_DIALS, MAX_TOOLS_AT_ONCE
 from gateway.call.policy import Policy, Preset
-from gateway.call.tools import MAX_DIALS, MAX_TOOLS_AT_ONCE
 from gateway.errors import RoutingError
 from gateway.leg.leg import (
     Answered,
