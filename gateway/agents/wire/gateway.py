@@ -66,7 +66,7 @@ IS_STREAM = False
 NEEDS_URL = False
 "Without one the agent dials us, at /v1/agents/NAME, and waits there for its calls."
 
-MAX_TEXT_BYTES = 64 * 1024
+MAX_TEXT_CHARS = 64 * 1024
 "Longest text message that is read: a transcript of minutes; parsing more would hold others up."
 
 MAX_NAME = 128
@@ -178,7 +178,7 @@ class GatewayProtocol:
         return self._read(message)
 
     def _read(self, message: str) -> tuple[Wish, ...]:
-        if len(message) > MAX_TEXT_BYTES:
+        if len(message) > MAX_TEXT_CHARS:
             return self._refuse("too-long", "a text message is too long")
         read = read_object(message)
         kind = None if read is None else read.get("type")
