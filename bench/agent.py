@@ -101,11 +101,12 @@ async def agent(options: AgentOptions) -> int:
     rows = []
     for protocol in options.protocols:
         for caller in options.callers:
-            rows += await _Session(options, protocol, caller, (cores[0], cores[-1])).run()
+            found = await _Session(options, protocol, caller, (cores[0], cores[-1])).run()
+            for row in found:  # at once: all of it takes long, and may be stopped
+                print(json.dumps(row) if options.as_json else _line(row), flush=True)
+            rows += found
     if options.name:
         print(f"written to {save(options.name, rows)}", file=sys.stderr)
-    for row in rows:
-        print(json.dumps(row) if options.as_json else _line(row), flush=True)
     return 1 if any("error" in row or "warning" in row for row in rows) else 0
 
 
