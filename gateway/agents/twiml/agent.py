@@ -28,7 +28,8 @@ class TwimlDesk:
         self.web = web
         self.find_sound = find_sound
         self.callbacks = Callbacks(web)
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, list[Session]] = {}
+        "By call, those that came last behind: an agent may be a guest beside another."
         self._placed: dict[str, Instructions] = {}
 
     def instruct(self, call: str, instructions: Instructions) -> None:
@@ -43,19 +44,21 @@ class TwimlDesk:
 
     def redirect(self, call: str, wish: Document | Action) -> bool:
         """Let a call go on with other TwiML, whatever it does now; False: nobody could."""
-        session = self._sessions.get(call)
-        if session is None:
+        sessions = self._sessions.get(call)
+        if sessions is None:
             return False
-        session.redirect(wish)
+        sessions[-1].redirect(wish)
         return True
 
     async def attend(self, session: Session, call: str) -> None:
         """Run a session, where it can be found."""
-        self._sessions[call] = session
+        sessions = self._sessions.setdefault(call, [])
+        sessions.append(session)
         try:
             await session.run()
         finally:
-            if self._sessions.get(call) is session:
+            sessions.remove(session)
+            if not sessions:
                 del self._sessions[call]
 
     def instructions_of(self, call: str) -> Instructions | None:

@@ -798,6 +798,26 @@ async def test_other_twiml_interrupts_what_runs(loop: VirtualLoop, doing: str) -
     await scene.close()
 
 
+@in_virtual_time
+async def test_call_can_be_changed_after_a_guest_has_left_it(loop: VirtualLoop) -> None:
+    scene = Scene(loop, "<Pause length='60'/>")
+    tools = Tools(scene.site, scene.desk.callbacks, scene._stream)
+    options = TwimlOptions("guest", "https://site.test/guest")
+    scene.site.pages["/guest"] = "<Pause length='1'/>"
+    guest = AgentBench(loop, TwimlAgent(options, scene.desk, tools))
+    guest.leg.dial()
+    await elapse(3)
+    assert guest.all(Ended)
+
+    assert scene.desk.redirect("call-1", parse_twiml("<Response><Hangup/></Response>"))
+    await elapse(1)
+
+    assert scene.bench.all(Ended)
+    assert not scene.desk.redirect("call-1", parse_twiml("<Response/>"))
+    await guest.close()
+    await scene.close()
+
+
 @pytest.mark.twiml("A live call of an agent of protocol twilio is given TwiML")
 @in_virtual_time
 async def test_an_agent_that_has_the_call_is_interrupted_by_twiml(loop: VirtualLoop) -> None:
