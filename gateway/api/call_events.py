@@ -14,6 +14,7 @@ from gateway.call.events import (
     CallProgressed,
     CallRefused,
     CallStarted,
+    EventOfLeg,
     GuestFailed,
     LegAlerted,
     LegAmplified,
@@ -37,22 +38,6 @@ from gateway.call.events import (
     TransferStarted,
 )
 
-LegEvent = (
-    LegStarted
-    | LegSignalled
-    | LegDisturbed
-    | LegHeld
-    | LegSecured
-    | LegMuted
-    | LegAmplified
-    | LegMeasured
-    | LegAlerted
-    | LegRouted
-    | LegNoted
-    | LegMoved
-    | LegEnded
-)
-
 Deed = GuestFailed | PlayStarted | PlayEnded | RecordAsked | CallNoted | ToolStarted | ToolEnded
 "What was done in a call, by agents and by who is in charge."
 
@@ -60,7 +45,7 @@ Deed = GuestFailed | PlayStarted | PlayEnded | RecordAsked | CallNoted | ToolSta
 def describe_call_event(event: CallEvent) -> dict[str, Any]:
     """One event, told by its `type`."""
     told: dict[str, Any] = {"call": event.call, "at": round(event.at, 3)}
-    if isinstance(event, LegEvent):
+    if isinstance(event, EventOfLeg):
         return told | {"leg": event.leg} | _of_leg(event)
     if isinstance(event, Deed):
         return told | _of_deed(event)
@@ -91,7 +76,7 @@ def describe_call_event(event: CallEvent) -> dict[str, Any]:
     return told
 
 
-def _of_leg(event: LegEvent) -> dict[str, Any]:
+def _of_leg(event: EventOfLeg) -> dict[str, Any]:
     told: dict[str, Any] = {}
     match event:
         case LegStarted():

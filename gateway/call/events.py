@@ -360,14 +360,9 @@ class CallRefused:
     "Why: codecs that were offered and that are allowed."
 
 
-CallEvent = (
-    CallStarted
-    | CallRefused
-    | LegStarted
+EventOfLeg = (
+    LegStarted
     | LegSignalled
-    | CallProgressed
-    | CallAnswered
-    | CallDigit
     | LegDisturbed
     | LegHeld
     | LegSecured
@@ -378,6 +373,17 @@ CallEvent = (
     | LegRouted
     | LegNoted
     | LegMoved
+    | LegEnded
+)
+"What happened to one party: each has a `leg`."
+
+CallEvent = (
+    EventOfLeg
+    | CallStarted
+    | CallRefused
+    | CallProgressed
+    | CallAnswered
+    | CallDigit
     | TransferStarted
     | TransferEnded
     | GuestFailed
@@ -387,6 +393,5 @@ CallEvent = (
     | CallNoted
     | ToolStarted
     | ToolEnded
-    | LegEnded
     | CallEnded
 )

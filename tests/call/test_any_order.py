@@ -224,7 +224,7 @@ class Chaos(CallBench):
                 call.detach("coach", now)
             case "invite":
                 policy = Policy(Preset.WHISPER, "callee")
-                call.invite("fay", plan(["trunk:fay"]), None, policy, now)
+                call.invite("fay", plan(["trunk:fay", "trunk:twin"]), None, policy, now)
             case "dismiss":
                 call.dismiss(leg.id, now)
             case "play":
@@ -245,7 +245,7 @@ class Chaos(CallBench):
     def _plan_for(self, source: str, dialled: str) -> Plan:
         if dialled == "nowhere":
             raise RoutingError("no such route")
-        return plan([f"trunk:{dialled}"])
+        return plan([f"trunk:{dialled}", "trunk:twin"])
 
 
 @settings(max_examples=400, deadline=None)
