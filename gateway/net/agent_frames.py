@@ -17,6 +17,9 @@ TEXT = 0x81
 BINARY = 0x82
 "First byte of a message in one frame: FIN, no reserved bit, the opcode."
 
+MASKS_BYTES = 4096
+"Of random bytes kept: to ask for four is a call of the system, 50 times a second for each call."
+
 OTHER = 0
 "A frame that is none of these, with its header."
 
@@ -79,9 +82,30 @@ class FrameReader:
         return frames, at
 
 
+class _Masks:
+    """Keys that nobody can foresee (§5.3), asked of the system a thousand at a time."""
+
+    __slots__ = ("_at", "_bytes")
+
+    def __init__(self) -> None:
+        self._at = MASKS_BYTES
+        self._bytes = b""
+
+    def next(self) -> bytes:
+        """Four bytes, used once."""
+        at = self._at
+        if at == MASKS_BYTES:
+            at, self._bytes = 0, token_bytes(MASKS_BYTES)
+        self._at = at + 4
+        return self._bytes[at : at + 4]
+
+
+_masks = _Masks()
+
+
 def write_frame(kind: int, payload: bytes) -> bytes:
     """A message in one frame, masked as a client's are (§5.3)."""
-    mask = token_bytes(4)
+    mask = _masks.next()
     size = len(payload)
     if size < 126:
         head = bytes((kind, 0x80 | size))
