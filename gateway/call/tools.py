@@ -138,6 +138,9 @@ class Tools:
         """
         if not all(each.replace(old, new) for each in self._under_way if not each.is_over):
             self.check_idle()
+        for collection in self._collections:
+            if collection.party is old:
+                collection.party = new
 
     @property
     def is_bringing(self) -> bool:

@@ -61,6 +61,22 @@ def test_a31_agent_does_not_end_the_secure_input_of_another(is_secure: bool) -> 
     assert desk.call.parties["caller"].secure_to == clerk.id
 
 
+def test_a31_secure_input_goes_on_with_who_takes_the_callers_place() -> None:
+    desk = Desk()
+    desk.use(AskDigits(max_digits=2, secure=True))
+    desk.press("4")
+    new = FakeLeg("desk-phone")
+
+    desk.call.replace("caller", new, "user:ann", desk.bench.now)
+    during = desk.bench.hears(desk.ai.id)
+    desk.bench.tell(new, DigitPressed("1", Phase.START))
+    desk.bench.tell(new, DigitPressed("1", Phase.END, 100))
+
+    assert during == set()
+    assert desk.done.result["count"] == 2
+    assert desk.bench.hears(desk.ai.id) == {"desk-phone"}
+
+
 def test_agent_that_hears_the_caller_no_more_gets_no_answer_of_it() -> None:
     desk = Desk()
     desk.use(AskDigits(max_digits=1, timeout_s=5))
