@@ -200,22 +200,22 @@ class Playout:
     def clear(self) -> Cleared:
         """Drop what has not been played, and its marks. Listeners hear it fade within 5 ms.
 
-        How much of which item was played is told by `tell`, or with the next tick.
+        How much of which item was played is told by `tell`, or with the next tick. A mark that is
+        just here, and not told of yet, goes with those behind it: none overtakes another.
         """
         played = self._played = self._clock()
-        cleared = Cleared(
-            played / _TICKS_PER_MS,
-            (self.said - played) / _TICKS_PER_MS,
-            tuple(name for position, name in self._marks if position > played),
-        )
+        marks = self._marks
+        is_lost = bool(marks) and marks[-1][0] > played
+        lost = tuple(name for at, name in marks if at >= played) if is_lost else ()
+        cleared = Cleared(played / _TICKS_PER_MS, (self.said - played) / _TICKS_PER_MS, lost)
         for reader in self._readers:
             reader.fade()
         self._items_gone += len(self._items)
         self._items.clear()
         self._pending += self._spans.cut(played)
         self.said = played
-        while self._marks and self._marks[-1][0] > played:
-            self._marks.pop()
+        for _ in lost:
+            marks.pop()
         for reader in self._readers:
             reader.seek(played)
         return cleared

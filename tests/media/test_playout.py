@@ -388,6 +388,20 @@ def test_clear_tells_played_dropped_and_lost_marks_to_the_sample() -> None:
     assert (mouth.playout.played_ms, mouth.playout.said_ms) == (100, 100)
 
 
+def test_a_clear_never_lets_one_mark_overtake_another() -> None:
+    mouth = Mouth()
+    mouth.playout.attach(Ear())
+    mouth.playout.mark("on an empty queue")
+    mouth.playout.say_pcm(counting(800), 8000)
+    mouth.playout.mark("behind speech")
+
+    cleared = mouth.playout.clear()
+    mouth.pass_time(40)
+
+    assert cleared.marks == ("on an empty queue", "behind speech")
+    assert mouth.events == []
+
+
 def test_what_is_said_after_a_clear_is_heard_by_all_from_its_beginning() -> None:
     playout = Playout()
     readers = [playout.attach(Ear()), playout.attach(Ear())]
