@@ -47,6 +47,9 @@ LOUD_DBFS = -30.0
 MIN_HEARD_PERCENT = 95.0
 "Of the messages due to the agents; less, and the row tells nothing."
 
+MAX_FOREIGN_PERCENT = 15.0
+"Of the system's core, had by others: while they run, nothing of it does, for up to a second."
+
 CLOCK_RATES = {"webrtc": 48_000, "g711": 8000}
 MB = 1024 * 1024
 Floats = NDArray[np.float64]
@@ -157,7 +160,11 @@ class _Session:
             call.agent.is_talking = False
         await asyncio.sleep(DRAIN_S)
         rounds = max(1, round(self._options.bursts * 50 / max(calls, 5)))
+        core, used, begun = CoreTimes.of(self._cores[0]), Usage.of(running.pid), time.monotonic()
         said = await _bursts(placed, rounds)
+        own = 100 * (Usage.of(running.pid).cpu_s - used.cpu_s) / (time.monotonic() - begun)
+        busy = CoreLoad.between(core, CoreTimes.of(self._cores[0])).busy_percent
+        cost["detail"]["burst_foreign_percent"] = round(max(0.0, busy - own), 1)
         heard = [self._heard(*each) for each in zip(placed, said, strict=True)]
         lost = sum(not call.is_talking for call in placed)
         await generator.set_calls(0, running.port)
@@ -301,18 +308,19 @@ def _percentile(values: list[float] | Floats, percent: int) -> float | None:
 
 def _warning(cost: dict[str, Any], lost: int, unheard: int) -> dict[str, str]:
     """Why a row does not count; as a rule it says more about the machine than about the gateway."""
-    detail = cost["detail"]
-    if lost:
-        return {"warning": f"{lost} calls were ended by the gateway"}
-    if detail["steal_percent"] > MAX_STEAL_PERCENT:
-        return {"warning": f"steal {detail['steal_percent']} %"}
-    if detail["generator_core_percent"] > MAX_GENERATOR_PERCENT:
-        return {"warning": f"the generator's core was {detail['generator_core_percent']} % busy"}
-    if cost["heard_percent"] < MIN_HEARD_PERCENT:
-        return {"warning": f"agents heard {cost['heard_percent']} % of their callers"}
-    if unheard:
-        return {"warning": f"nothing was heard of {unheard} bursts"}
-    return {}
+    detail, heard = cost["detail"], cost["heard_percent"]
+    foreign = max(detail["foreign_percent"], detail["burst_foreign_percent"])
+    steal, generator = detail["steal_percent"], detail["generator_core_percent"]
+    reasons = (
+        (lost, f"{lost} calls were ended by the gateway"),
+        (steal > MAX_STEAL_PERCENT, f"steal {steal} %"),
+        (foreign > MAX_FOREIGN_PERCENT, f"others had {foreign} % of the system's core"),
+        (generator > MAX_GENERATOR_PERCENT, f"the generator's core was {generator} % busy"),
+        (heard < MIN_HEARD_PERCENT, f"agents heard {heard} % of their callers"),
+        (unheard, f"nothing was heard of {unheard} bursts"),
+    )
+    why = next((why for is_so, why in reasons if is_so), "")
+    return {"warning": why} if why else {}
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from bench.agent import BURST_S, AgentOptions, Said, _Session
+from bench.agent import BURST_S, AgentOptions, Said, _Session, _warning
 from bench.agent_calls import AgentCall
 from bench.agent_peer import BINARY, TEXT, FrameReader, loop_of, tone_of, unmask, ws_frame
 from bench.clip import LOOP_FRAMES, decode_pcmu
@@ -102,3 +102,28 @@ def test_bursts_are_judged_by_the_packets_that_carry_them() -> None:
     assert found.played_percent == 100.0
     assert found.unheard == 1
     assert BURST_S == 5.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "lost", "unheard", "why"),
+    [
+        ({}, 0, 0, ""),
+        ({"burst_foreign_percent": 40.0}, 0, 0, "others had 40.0 % of the system's core"),
+        ({"steal_percent": 5.0}, 0, 0, "steal 5.0 %"),
+        ({}, 2, 0, "2 calls were ended by the gateway"),
+        ({}, 0, 3, "nothing was heard of 3 bursts"),
+    ],
+)
+def test_row_that_does_not_count_says_why(
+    wrong: dict[str, float], lost: int, unheard: int, why: str
+) -> None:
+    quiet = {
+        "foreign_percent": 1.0,
+        "burst_foreign_percent": 1.0,
+        "steal_percent": 0.0,
+        "generator_core_percent": 50.0,
+    }
+
+    found = _warning({"heard_percent": 100.0, "detail": quiet | wrong}, lost, unheard)
+
+    assert found.get("warning", "") == why
