@@ -36,6 +36,10 @@ MAX_COPIED_RATE = 24_000
 MAX_UNHEARD_WAIT_S = 2.0
 "How long a queue waits for somebody to listen before it drains unheard."
 
+MAX_ITEMS = 24_000
+"""Pieces that may wait: the longest queue in Opus of 2.5 ms. Speech whose format changes with each
+sample cannot be joined, and would be half a million."""
+
 TICKS_PER_BYTE = {"PCMU": 6, "PCMA": 6, "G722": 6}
 "Of the codecs whose payload may be cut at any byte: 64 kbit/s."
 
@@ -170,7 +174,10 @@ class Playout:
         ticks = TICKS_PER_BYTE.get(codec.name)
         if ticks is None:
             return self._add(duration, codec, payload, item=item)
+        pieces = len(payload) * ticks // SHORT_TICKS + 1
         if self.said + len(payload) * ticks - self._played > self.max_queued:
+            return False
+        if len(self._items) + pieces > MAX_ITEMS:
             return False
         start = self._fill_up(codec, payload, ticks, item)
         for at in range(start, len(payload), SHORT_TICKS // ticks):
@@ -322,7 +329,7 @@ class Playout:
     ) -> bool:
         said = self.said
         end = said + duration
-        if end - self._played > self.max_queued:
+        if end - self._played > self.max_queued or len(self._items) >= MAX_ITEMS:
             return False
         if duration:
             self._items.append(Item(said, end, codec, payload, pcm, rate, sound, offset))

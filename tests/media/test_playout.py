@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.codec import OPUS, PCMU, TICK_RATE
 from gateway.media.frame import AudioFrame, Voice
 from gateway.media.playout import (
+    MAX_ITEMS,
     MAX_MARKS,
     MAX_QUEUED_S,
     Cleared,
@@ -386,6 +387,20 @@ def test_clear_tells_played_dropped_and_lost_marks_to_the_sample() -> None:
     assert cleared == Cleared(100, (320 + 8001) / 8 - 100, ("one", "two"))
     assert mouth.events == [MarkReached("heard", 40, heard=True)]
     assert (mouth.playout.played_ms, mouth.playout.said_ms) == (100, 100)
+
+
+def test_f19_speech_whose_format_changes_with_each_sample_is_bounded() -> None:
+    playout = Playout()
+
+    taken = sum(
+        playout.say_pcm(counting(1), rate) for _ in range(MAX_ITEMS) for rate in (8000, 16_000)
+    )
+
+    assert MAX_ITEMS <= taken < MAX_ITEMS + 400  # the last is filled up to 20 ms
+    assert not playout.say_payload(PCMU, bytes(160), 960)
+    assert not playout.say_pcm(counting(160), 8000)
+    playout.clear()
+    assert playout.say_pcm(counting(1), 8000)
 
 
 def test_a_clear_never_lets_one_mark_overtake_another() -> None:
