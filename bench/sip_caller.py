@@ -19,6 +19,9 @@ MAX_TRIES = 7
 
 MAX_DATAGRAMS_PER_TURN = 64
 
+EVENTS = "a=rtpmap:101 telephone-event/8000"
+"Phones and carriers have offered it for twenty years; of who does not, keys are looked for in sound."
+
 
 class CallingPhone:
     """A phone with what a page of the bench has."""
@@ -126,7 +129,7 @@ class SipCall:
             CallFailedError: it is refused, or nobody answers.
         """
         pause_s = T1_S
-        sdp = phone_sdp(self._phone.address, "")
+        sdp = phone_sdp(self._phone.address, EVENTS)
         for _ in range(MAX_TRIES):
             self._caller.send(self._message("INVITE", 1, sdp))
             try:
