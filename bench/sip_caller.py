@@ -20,7 +20,7 @@ MAX_TRIES = 7
 MAX_DATAGRAMS_PER_TURN = 64
 
 EVENTS = "a=rtpmap:101 telephone-event/8000"
-"Phones and carriers have offered it for twenty years; of who does not, keys are looked for in sound."
+"Phones and carriers offer it; of one that does not, keys would be looked for in its sound."
 
 
 class CallingPhone:
