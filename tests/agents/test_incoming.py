@@ -169,8 +169,8 @@ def test_a22_openais_own_package_takes_the_webhook() -> None:
     [
         (0, ("acme", "evil"), SECRET),
         (0, ("", ""), "whsec_" + base64.b64encode(b"another key").decode()),
-        (301, ("", ""), SECRET),
-        (-301, ("", ""), SECRET),
+        (305, ("", ""), SECRET),
+        (-360, ("", ""), SECRET),  # by more than what the test itself may take
     ],
     ids=["changed", "of another key", "replayed late", "of the future"],
 )

@@ -139,7 +139,8 @@ async def test_program_hears_the_session_and_has_a_word_in_it(tmp_path: Path) ->
         assert [told["response"] for told in asked] == [{"instructions": "Say hello."}]
         (output,) = [told["item"] for told in model.told if told.get("item")]
         assert output["output"] == "sent"
-        assert heard[0] == "session.updated"
+        # The first is there already where the program was quicker than the model.
+        assert next(kind for kind in heard[:2] if kind != "session.created") == "session.updated"
         assert "output_audio_buffer.started" in heard
         assert "response.output_audio.delta" not in heard
 
