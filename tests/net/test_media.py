@@ -547,7 +547,7 @@ async def test_a_refused_send_is_counted_not_raised(loop: VirtualLoop) -> None:
 
 def free_pool(**options: Any) -> PortPool:
     """A pool on loopback, in a range that the tests have for themselves."""
-    return PortPool(RtpPortOptions(first_port=41_000, last_port=41_099, **options))
+    return PortPool(RtpPortOptions(first_port=32_000, last_port=32_099, **options))
 
 
 def on_uvloop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -596,15 +596,15 @@ def test_a_port_that_is_not_open_yet_does_not_deafen_us() -> None:
         heard: list[bytes] = []
         transport.on_packet = lambda data, _now: heard.append(data)
         ours = transport.describe(MediaDescription())
-        with closing(open_rtp_socket("127.0.0.1", 41_090)) as peer:
-            transport.accept(MediaDescription(address="127.0.0.1", port=41_090))
+        with closing(open_rtp_socket("127.0.0.1", 32_090)) as peer:
+            transport.accept(MediaDescription(address="127.0.0.1", port=32_090))
             peer.sendto(RTP, (ours.address, ours.port))
             await until(lambda: len(heard) == 1)
         for _ in range(5):  # each is answered by ICMP port unreachable
             transport.send(RTP)
             await asyncio.sleep(0.005)
 
-        with closing(open_rtp_socket("127.0.0.1", 41_090)) as peer:
+        with closing(open_rtp_socket("127.0.0.1", 32_090)) as peer:
             peer.sendto(RTP, (ours.address, ours.port))
             await until(lambda: len(heard) == 2)
 
@@ -639,9 +639,9 @@ def test_an_rtp_socket_is_marked_as_voice() -> None:
 
 @pytest.mark.real
 def test_a_port_in_use_is_passed_over() -> None:
-    with closing(open_rtp_socket("127.0.0.1", 41_001)):
+    with closing(open_rtp_socket("127.0.0.1", 32_001)):
         pair = free_pool().allocate(0.0)
 
-        assert pair.port == 41_002
+        assert pair.port == 32_002
         pair.rtp.close()
         pair.rtcp.close()
