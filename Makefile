@@ -35,7 +35,7 @@ web: .venv/test.stamp
 # Side by side: virtual time, and of real sockets and browsers what judges neither time nor sound.
 # Then the rest of the real ones, and the peers, one at a time; those that only wait in a row of their own.
 unit: .venv/test.stamp .venv-pipecat/pipecat.stamp
-	$(BIN)/python -m pytest -q -n 3 -m "(not real or beside) and not soak"
+	$(BIN)/python -m pytest -q -n 2 -m "(not real or beside) and not soak"
 
 real: .venv/test.stamp .venv-pipecat/pipecat.stamp
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "real and not beside and not soak"
