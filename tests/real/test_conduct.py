@@ -13,7 +13,7 @@ from gateway.media.tone import beep
 from tests.support.events import call_events
 from tests.support.gateway import Gateway, running_gateway
 
-pytestmark = [pytest.mark.real, pytest.mark.beside]
+pytestmark = [pytest.mark.real, pytest.mark.calm]
 
 SECTIONS = """
 [media]

@@ -28,7 +28,7 @@ from tests.support.pbx import audiosocket_call, websocket_call
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.beside,
+    pytest.mark.calm,
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

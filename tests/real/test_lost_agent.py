@@ -17,7 +17,7 @@ from tests.support.agent_peer import until
 from tests.support.events import CallEvents, call_events
 from tests.support.gateway import Gateway, free_port, running_gateway
 
-pytestmark = [pytest.mark.real, pytest.mark.beside]
+pytestmark = [pytest.mark.real, pytest.mark.calm]
 
 MORE = """
 [[agent]]

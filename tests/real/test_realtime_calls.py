@@ -19,7 +19,7 @@ from tests.support.agent_peer import until
 from tests.support.gateway import Gateway, running_gateway
 from tests.support.web_server import Asked, http, running_web_server
 
-pytestmark = [pytest.mark.real, pytest.mark.beside]
+pytestmark = [pytest.mark.real, pytest.mark.calm]
 
 SECRET = "whsec_" + base64.b64encode(b"thirty-two bytes of randomness..").decode()
 ECHO = "+15550100"

@@ -10,7 +10,7 @@ import pytest
 from tests.support.events import call_events
 from tests.support.gateway import running_gateway
 
-pytestmark = [pytest.mark.real, pytest.mark.beside]
+pytestmark = [pytest.mark.real, pytest.mark.calm]
 
 TALKS = "+15550101"
 "Says a sentence of 7 s as soon as it has answered: as a machine does."

@@ -142,7 +142,7 @@ goodbye = "whole"
 """
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 def test_agent_that_transfers_reaches_the_lab_and_no_carrier(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,7 +168,7 @@ response_ms = 1000
 """
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 async def test_agent_at_a_sip_uri_is_called_like_any_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,7 +217,7 @@ to = ["trunk:carrier"]
 WAITS = "[[step]]\nwait = 2" + SPEAKS
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 @pytest.mark.parametrize("may", [True, False])
 async def test_agent_at_a_sip_uri_transfers_by_refer_where_it_may(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], may: bool
@@ -267,7 +267,7 @@ class CutsOff:
 """
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 @pytest.mark.parametrize("goodbye", ["whole", f"{PROMPTS}/goodbye.wav"])
 def test_goodbye_that_is_cut_off_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], goodbye: str
@@ -282,7 +282,7 @@ def test_goodbye_that_is_cut_off_is_told(
     assert (status, failed) == (1, ["goodbye"])
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 def test_agent_that_raises_ends_its_own_call_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,7 +302,7 @@ def test_agent_that_raises_ends_its_own_call_alone(
     assert second["passed"]
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 def test_what_is_not_as_expected_is_told_to_people_programs_and_ci(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,7 +328,7 @@ url = "ws://127.0.0.1:9/who?key=secret"
 """
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 def test_agent_that_is_not_there_is_told_with_where_it_should_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -359,7 +359,7 @@ class Stalls:
 """
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 @pytest.mark.parametrize(
     ("kind", "status", "says"),
     [("Interrupted", 130, "gateway: interrupted"), ("Stalls", 1, "stopping.py")],
@@ -387,7 +387,7 @@ def test_trial_that_cannot_go_on_ends_and_says_why(
     assert (done.returncode, says in done.stderr) == (status, True), done.stderr
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 def test_call_that_lasts_too_long_is_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,7 +399,7 @@ def test_call_that_lasts_too_long_is_ended(
     assert told["trials"][0]["checks"][0]["measured"] == "lasted longer than 1 s"
 
 
-@pytest.mark.beside
+@pytest.mark.calm
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
