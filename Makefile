@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIPECAT := pipecat-ai==1.14.0
 PACKAGES := gcc libc6-dev python3-dev chromium firefox-esr coturn baresip-core sip-tester iproute2 dnsmasq-base kamailio kamailio-tls-modules kamailio-websocket-modules linphone-cli espeak-ng
 
-.PHONY: run test check lint types imports spelling web unit real soak bench certs prompts format clean
+.PHONY: run test check lint types imports spelling web unit real judging calm soak bench certs prompts format clean
 
 run: .venv/run.stamp
 	@$(BIN)/python -m gateway serve
@@ -38,7 +38,13 @@ unit: .venv/test.stamp .venv-pipecat/pipecat.stamp
 	$(BIN)/python -m pytest -q -n 2 -m "(not real or beside) and not soak"
 
 real: .venv/test.stamp .venv-pipecat/pipecat.stamp
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "real and not beside and not soak"
+	@$(MAKE) --no-print-directory -j 2 judging calm
+
+judging:
+	$(BIN)/python -m pytest -q -m "real and not calm and not beside and not soak"
+
+calm:
+	$(BIN)/python -m pytest -q -m "calm and not soak"
 
 soak: .venv/test.stamp
 	$(BIN)/python -m pytest -q -m soak

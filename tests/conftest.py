@@ -42,15 +42,6 @@ def pytest_collection() -> Generator[None, Any, Any]:
         gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real tests go one at a time, those that are calm one at a time beside them."""
-    for item in items:
-        if item.get_closest_marker("real") and not item.get_closest_marker("beside"):
-            lane = "calm" if item.get_closest_marker("calm") else "real"
-            item.add_marker(pytest.mark.xdist_group(lane))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     with ends_in_time(item):
