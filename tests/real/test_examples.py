@@ -24,7 +24,7 @@ from tests.agents.wire.peer_openai import OpenAiPeer
 from tests.support.gateway import ROOT, free_port
 
 # What is judged in them is judged in seconds.
-pytestmark = [pytest.mark.real, pytest.mark.calm]
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 EXAMPLES = ROOT / "examples"
 PIPECAT = ROOT / ".venv-pipecat/bin/python"

@@ -25,7 +25,7 @@ from tests.support.gateway import ROOT, Gateway, free_port, running_gateway
 from tests.support.phone import Phone, calling
 from tests.support.rtp import decode_pcmu
 
-pytestmark = [pytest.mark.real, pytest.mark.calm, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 PYTHON = ROOT / ".venv-pipecat/bin/python"
 BOT = ROOT / "tests/pipecat/bot.py"

@@ -19,7 +19,7 @@ from tests.support.gateway import ROOT, Gateway, running_gateway
 from tests.support.phone import calling
 from tests.support.web_server import Asked, WebServer, running_web_server, twiml
 
-pytestmark = [pytest.mark.real, pytest.mark.calm]
+pytestmark = [pytest.mark.real]
 
 PYTHON = ROOT / ".venv-pipecat/bin/python"
 CUSTOMER = ROOT / "tests/twilio/customer.py"
