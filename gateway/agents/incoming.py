@@ -111,6 +111,7 @@ class IncomingCall:
         """
         if not self.session.done() or self._is_over:
             raise RoutingError("the call was not accepted", status=409)
+        self._call.accept_now()  # who still hears it ring cannot be transferred
         self._call.use(Transfer(to), f"refer-{secrets.token_hex(4)}")
 
     def hang_up(self) -> None:

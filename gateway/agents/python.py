@@ -67,7 +67,7 @@ def load_agent(
     _check_settings(make, settings, f"{where}: settings")
     try:
         agent = make(**settings)
-    except Exception as error:
+    except Exception as error:  # somebody else's code: it may raise anything
         raise ConfigError(
             f"{at}: cannot be made with these settings ({_words(error)}); mend the class, or"
             " [agent.settings]"
@@ -95,7 +95,7 @@ def _find(class_: str, at: str, file: Path) -> Callable[..., Any]:
             f"{at}: there is no module {module_name!r}; put {module_name}.py beside {file.name},"
             " or install it"
         ) from None
-    except Exception as error:
+    except Exception as error:  # likewise, when it is read
         raise ConfigError(
             f"{at}: {module_name} cannot be imported ({_words(error)}); mend it"
         ) from error
@@ -116,7 +116,7 @@ def _installed(class_: str, at: str) -> Callable[..., Any]:
         raise ConfigError(f'{at}: is not installed; write "module:Class"{near}')
     try:
         found = known[class_].load()
-    except Exception as error:
+    except Exception as error:  # likewise
         raise ConfigError(
             f"{at}: the package that has it cannot be loaded ({_words(error)}); mend it"
         ) from error
@@ -221,7 +221,7 @@ class _Timed:
             except GeneratorExit:
                 work.close()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # thrown in: a cancellation too is the agent's
                 thrown = error
 
 

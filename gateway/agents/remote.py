@@ -168,7 +168,7 @@ class RemoteAgent:
                 patience.stop()
                 try:
                     await agent.on_call(call)
-                except Exception:
+                except Exception:  # a bug of that agent: the next one may do better
                     log.exception("call=%s %s broke, too", call.id, target)
                     patience.begin()
                 else:
