@@ -251,6 +251,13 @@ class Opening:
     subprotocols: tuple[str, ...] = ()
 
 
+def open_as_bearer(address: AgentAddress) -> Opening:
+    """The URL as it is configured; a secret goes with it as a bearer's token (RFC 6750 §2.1)."""
+    if address.secret is None:
+        return Opening(address.url)
+    return Opening(address.url, (("Authorization", f"Bearer {address.secret.value}"),))
+
+
 class WireModule(Protocol):
     """The names that a file of `wire/` has."""
 

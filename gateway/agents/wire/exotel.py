@@ -26,6 +26,7 @@ from gateway.agents.protocol import (
     Say,
     Wish,
     Wrong,
+    open_as_bearer,
 )
 from gateway.agents.wire_json import (
     PayloadReader,
@@ -57,9 +58,7 @@ class Settings:
 
 def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Opening:
     """The URL as it is configured; a secret goes with it as a bearer's token."""
-    if address.secret is None:
-        return Opening(address.url)
-    return Opening(address.url, (("Authorization", f"Bearer {address.secret.value}"),))
+    return open_as_bearer(address)
 
 
 def make(settings: Settings) -> ExotelStream:

@@ -34,6 +34,7 @@ from gateway.agents.protocol import (
     Use,
     Wish,
     Wrong,
+    open_as_bearer,
 )
 from gateway.agents.tool_json import ToolError, describe_outcome, read_tool
 from gateway.agents.wire_json import read_name, read_object, read_part
@@ -64,9 +65,7 @@ class Settings:
 
 def opening(address: AgentAddress, settings: Settings, call: CallFacts) -> Opening:
     """The URL as it is configured; a secret goes with it as a bearer's token."""
-    if address.secret is None:
-        return Opening(address.url)
-    return Opening(address.url, (("Authorization", f"Bearer {address.secret.value}"),))
+    return open_as_bearer(address)
 
 
 def make(settings: Settings) -> PipecatSocket:
